@@ -1,0 +1,69 @@
+"""`vlmrm eval`: how good is a trained agent?"""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from gym_vlmrm_cli.console import print_json, print_table, say, stderr
+from gym_vlmrm_cli.options import Checkpoint, Device, Episodes, Json, Quiet, Run, Seed
+from gym_vlmrm_cli.progress import episode_bar
+
+if TYPE_CHECKING:
+    from gym_vlmrm.evaluation import Evaluation, Scores
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    run: Run,
+    episodes: Episodes = 100,
+    checkpoint: Checkpoint = "best",
+    device: Device = None,
+    seed: Seed = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Play a run's policy: success by the paper's rule, rewards against a random policy, and a film.
+
+    Writes eval/evaluation.json and video.gif into the run folder.
+    """
+    if checkpoint not in ("best", "last") and not checkpoint.isdecimal():
+        raise typer.BadParameter(f"'{checkpoint}' is neither best, last nor a step", param_hint="--checkpoint")
+    from gym_vlmrm.evaluation import evaluate as play
+
+    which = int(checkpoint) if checkpoint.isdecimal() else checkpoint
+    with episode_bar(shown=stderr.is_terminal and not quiet) as on_progress:
+        result = play(
+            run, checkpoint=which, episodes=episodes, seed=seed, device=device, on_progress=on_progress  # type: ignore[arg-type]
+        )
+    if json:
+        print_json({"run": str(run), **result.model_dump(mode="json")})
+    elif not quiet:
+        _print_table(str(run), result)
+
+
+def _print_table(run: str, result: "Evaluation") -> None:
+    title = f"{result.task}, step {result.checkpoint:,}, {result.policy.episodes} episodes each, model {result.model}"
+    rows = [(label, read(result.policy), read(result.random)) for label, read in _ROWS if read(result.policy) != "-"]
+    print_table(("", "trained", "random"), rows, title=title)
+    say(f"video: {', '.join(f'{run}/{name}' for name in result.video)}")
+
+
+def _success_rate(scores: "Scores") -> str:
+    if scores.success_rate is None:
+        return "-"
+    return f"{scores.success_rate:.0%} [{scores.success_rate_low:.0%}, {scores.success_rate_high:.0%}]"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+_ROWS = (
+    ("episodes in success (at least half of the steps)", _success_rate),
+    ("share of steps in success", lambda scores: _share(scores.success_share)),
+    ("the same over the last half", lambda scores: _share(scores.hold)),
+    ("VLM reward per step", lambda scores: f"{scores.vlm_reward:.4f}"),
+    ("task reward per step", lambda scores: f"{scores.task_reward:.4f}"),
+    ("steps per episode", lambda scores: f"{scores.episode_length:.1f}"),
+)

@@ -1,0 +1,55 @@
+"""Arguments and options: each is defined here once, so that it bears the same name and meaning in every command."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "Algorithm", "Alpha", "Baseline", "Checkpoint", "Device", "Episodes", "Goal", "Json", "Model", "NumEnvs", "Output",
+    "Quiet", "RecipeName", "Resume", "Run", "Seed", "Steps", "Task",
+]  # fmt: skip
+
+Task = Annotated[
+    str, typer.Argument(metavar="TASK", help="A task file, a built-in task's name (splits), or an environment ID.")
+]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `vlmrm train` makes them.")]
+Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Environment steps, all environments together.")]
+Algorithm = Annotated[
+    str | None,
+    typer.Option("--algorithm", help="Any algorithm of stable-baselines3 or sb3-contrib, such as PPO, SAC or QR-DQN."),
+]
+RecipeName = Annotated[
+    str | None, typer.Option("--recipe", metavar="NAME", help="A recipe of the task's `training:` section.")
+]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", help="Reward model: `embedded`, or any open_clip model as architecture/pretrained-tag."),
+]
+Goal = Annotated[
+    list[str] | None, typer.Option("--goal", help="Goal prompt; give it several times to average several sentences.")
+]
+Baseline = Annotated[
+    list[str] | None, typer.Option("--baseline", help="Baseline prompt: the scene without the goal; may be repeated.")
+]
+Alpha = Annotated[
+    float | None, typer.Option("--alpha", min=0, max=1, help="Strength of goal-baseline regularisation.")
+]
+Device = Annotated[str | None, typer.Option("--device", help="Where the reward model runs: auto, cpu, cuda, cuda:1.")]
+NumEnvs = Annotated[int | None, typer.Option("--num-envs", min=1, help="Environments that are stepped together.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of everything random.")]
+Output = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="The folder to make and write to.")]
+Resume = Annotated[
+    Path | None, typer.Option("--resume", metavar="RUN", help="Go on with this run from its last checkpoint.")
+]
+Episodes = Annotated[int, typer.Option("--episodes", min=1, help="Episodes to play.")]
+Checkpoint = Annotated[
+    str, typer.Option("--checkpoint", help="Which policy: `best` (by VLM reward), `last`, or a step.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing on stdout and show no progress.")]
+
+
+def sentences(prompts: list[str] | None) -> str | list[str] | None:
+    """Return a repeated prompt option as task files write it."""
+    return prompts[0] if prompts and len(prompts) == 1 else prompts or None

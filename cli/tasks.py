@@ -1,0 +1,23 @@
+"""`vlmrm tasks`: what there is."""
+
+from gym_vlmrm_cli.console import print_json, print_table, say
+from gym_vlmrm_cli.options import Json, Quiet
+
+__all__ = ["tasks"]
+
+
+def tasks(json: Json = False, quiet: Quiet = False) -> None:
+    """List every built-in task: name, environment ID, goal prompt and source."""
+    from gym_vlmrm.catalog import builtin_tasks
+
+    found = builtin_tasks()
+    if json:
+        print_json({"tasks": [{"name": name, **task.model_dump(mode="json")} for name, task in found.items()]})
+    elif not quiet:
+        rows = [(name, task.id, _text(task.reward.goal), task.source) for name, task in found.items()]
+        print_table(("name", "ID", "goal prompt", "source"), rows, whole=2)
+        say(f"{len(rows)} tasks; `vlmrm train NAME` trains one")
+
+
+def _text(prompt: str | list[str]) -> str:
+    return prompt if isinstance(prompt, str) else "; ".join(prompt)

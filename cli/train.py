@@ -1,0 +1,121 @@
+"""`vlmrm train`: from a sentence to an agent."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gym_vlmrm_cli.console import INTERRUPTED, note, print_json, say, stderr
+from gym_vlmrm_cli.options import (
+    Algorithm, Alpha, Baseline, Device, Goal, Json, Model, NumEnvs, Output, Quiet, RecipeName, Resume, Seed, Steps,
+    sentences,
+)  # fmt: skip
+from gym_vlmrm_cli.progress import training_bar
+
+if TYPE_CHECKING:
+    from gym_vlmrm.training import TrainingResult
+
+__all__ = ["train"]
+
+KEPT_ON_RESUME = ("resume", "steps", "json", "quiet")
+"""Options that go with ``--resume``."""
+
+OptionalTask = Annotated[
+    str | None,
+    typer.Argument(metavar="TASK", help="A task file, a built-in task's name (splits), or an environment ID."),
+]
+
+
+def train(
+    context: typer.Context,
+    task: OptionalTask = None,
+    steps: Steps = None,
+    algorithm: Algorithm = None,
+    recipe: RecipeName = None,
+    model: Model = None,
+    goal: Goal = None,
+    baseline: Baseline = None,
+    alpha: Alpha = None,
+    device: Device = None,
+    num_envs: NumEnvs = None,
+    seed: Seed = 0,
+    output: Output = None,
+    resume: Resume = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train an agent on a task and leave everything in a run folder.
+
+    Ctrl-C saves a checkpoint and says how to go on.
+    """
+    _check_usage(context, task, resume)
+    with training_bar(shown=stderr.is_terminal and not quiet) as on_progress:
+        watching = {"on_progress": on_progress, "on_notice": note}
+        if resume is not None:
+            from gym_vlmrm import training
+
+            result = training.resume(resume, steps=steps, **watching)
+        else:
+            result = _train(
+                str(task), recipe, algorithm, steps, num_envs, seed, output, watching,
+                model=model, goal=sentences(goal), baseline=sentences(baseline), alpha=alpha, device=device,
+            )  # fmt: skip
+    if json:
+        print_json(_summary(result))
+    elif not quiet and not result.interrupted:
+        _print_result(result)
+    if result.interrupted:
+        note(f"stopped after {result.step:,} steps; go on with: vlmrm train --resume {result.run.path}")
+        raise typer.Exit(INTERRUPTED)
+
+
+def _train(
+    name: str,
+    recipe_name: str | None,
+    algorithm: str | None,
+    steps: int | None,
+    num_envs: int | None,
+    seed: int,
+    output: Path | None,
+    watching: dict[str, Any],
+    **changes: Any,
+) -> "TrainingResult":
+    from gym_vlmrm.catalog import load_task, override
+    from gym_vlmrm.training import choose_recipe
+    from gym_vlmrm.training import train as run_training
+
+    task = override(load_task(name), **changes)
+    chosen, recipe = choose_recipe(task, recipe_name, algorithm=algorithm, steps=steps, num_envs=num_envs)
+    return run_training(task, recipe, recipe_name=chosen, seed=seed, output=output, **watching)
+
+
+def _check_usage(context: typer.Context, task: str | None, resume: Path | None) -> None:
+    if resume is None:
+        if task is None:
+            raise typer.BadParameter("name a task, or a run by --resume", param_hint="TASK")
+        return
+    if task is not None:
+        raise typer.BadParameter("a resumed run has its task already; leave TASK out", param_hint="--resume")
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name not in KEPT_ON_RESUME and source is not None and source.name != "DEFAULT":
+            option = "--" + name.replace("_", "-")
+            raise typer.BadParameter(f"a resumed run keeps what it began with; leave {option} out", param_hint="--resume")
+
+
+def _summary(result: "TrainingResult") -> dict[str, Any]:
+    return {
+        "run": str(result.run.path),
+        "status": "interrupted" if result.interrupted else "finished",
+        "step": result.step,
+        "seconds": round(result.seconds, 3),
+        "best": None if result.best is None else result.best.model_dump(mode="json"),
+    }
+
+
+def _print_result(result: "TrainingResult") -> None:
+    say(f"trained {result.step:,} steps in {result.seconds:.0f} s; everything is in {result.run.path}")
+    if result.best is not None:
+        success = "" if result.best.success is None else f", success in {result.best.success:.0%} of steps"
+        say(f"best checkpoint: step {result.best.step:,}, VLM reward {result.best.vlm_reward:.4f} per step{success}")
+    say(f"next: vlmrm eval {result.run.path}")

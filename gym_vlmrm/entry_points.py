@@ -1,0 +1,105 @@
+"""Entry points: what `gymnasium.make` and `gymnasium.make_vec` call to build a task."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias, get_args
+
+import gymnasium as gym
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from gym_vlmrm import catalog
+from gym_vlmrm.envs import make_world
+from gym_vlmrm.errors import TaskError
+from gym_vlmrm.reward import RewardModel, load_reward_model, model_frame_size
+from gym_vlmrm.spec import TaskSpec
+from gym_vlmrm.worlds import make_worlds
+from gym_vlmrm.wrappers import VectorVLMReward
+from gym_vlmrm.wrappers.single import BuiltVLMReward
+
+__all__ = ["make_env", "make_vec_env"]
+
+RewardKind: TypeAlias = Literal["vlm", "task"]
+_METADATA = {"render_modes": ["rgb_array"], "autoreset_mode": AutoresetMode.NEXT_STEP}
+
+
+def make_env(
+    task: str | Mapping[str, Any],
+    *,
+    reward: RewardKind = "vlm",
+    render_mode: str | None = None,
+    scene: str | Mapping[str, Any] | None = None,
+    render_size: int | None = None,
+    **judge: Any,
+) -> gym.Env[Any, Any]:
+    """Entry point of `gymnasium.make`: one environment, whose time limit `gymnasium.make` adds.
+
+    Args:
+        task: name of a built-in task, or a whole task as JSON-able data.
+        reward: ``vlm`` for the reward model's reward, ``task`` for the environment's own (loads no model).
+        render_mode: ``rgb_array`` whatever is given: the reward needs the frames.
+        scene: ``textured``, ``original``, or any keys of a task's ``scene:``.
+        render_size: side of the frames [px]; the reward model's input size if not given.
+        judge: ``model``, ``goal``, ``baseline``, ``alpha``, ``device``, ``precision``, as `load_reward_model` takes them.
+
+    Raises:
+        TaskError, ModelError, RenderingError: as their names say.
+    """
+    spec = _resolve(task, reward, scene=scene, render_size=render_size, **judge)
+    model = load_reward_model(spec) if reward == "vlm" else None
+    world = make_world(spec, render_size=_frame_size(spec, model))
+    return world if model is None else BuiltVLMReward(world, model, spec.reward.every)
+
+
+def make_vec_env(
+    task: str | Mapping[str, Any],
+    *,
+    num_envs: int = 1,
+    max_episode_steps: int | None = None,
+    autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+    workers: int | None = None,
+    reward: RewardKind = "vlm",
+    render_mode: str | None = None,
+    scene: str | Mapping[str, Any] | None = None,
+    render_size: int | None = None,
+    **judge: Any,
+) -> VectorEnv[Any, Any, Any]:
+    """Entry point of `gymnasium.make_vec`: workers simulate and render, this process scores the whole batch.
+
+    Args:
+        task: see `make_env`, as are the arguments that are not named here.
+        num_envs: number of environments.
+        max_episode_steps: steps until truncation.
+        autoreset_mode: any of Gymnasium's three.
+        workers: worker processes; one per core if not given, 1 stays in this process.
+
+    Raises:
+        TaskError, ModelError, RenderingError: as their names say.
+    """
+    spec = _resolve(task, reward, scene=scene, render_size=render_size, max_episode_steps=max_episode_steps, **judge)
+    model = load_reward_model(spec) if reward == "vlm" else None
+    worlds = make_worlds(
+        spec,
+        num_envs,
+        render_size=_frame_size(spec, model),
+        frames=model is not None,
+        workers=workers,
+        autoreset_mode=autoreset_mode,
+    )
+    return worlds if model is None else VectorVLMReward(worlds, model, spec.reward.every)
+
+
+def _resolve(task: str | Mapping[str, Any], reward: str, **changes: Any) -> TaskSpec:
+    if reward not in get_args(RewardKind):
+        raise TaskError(f"reward must be 'vlm' or 'task', got {reward!r}")
+    spec = catalog.load_task(task) if isinstance(task, str) else catalog.task_from_dict(task)
+    return catalog.override(spec, **changes)
+
+
+def _frame_size(task: TaskSpec, model: RewardModel | None) -> int:
+    if task.scene.render_size is not None:
+        return task.scene.render_size
+    return model_frame_size(task.reward.model) if model is None else model.frame_size
+
+
+# What `gymnasium.make` asks of an entry point that is a function.
+make_env.metadata = _METADATA  # type: ignore[attr-defined]
+make_vec_env.metadata = _METADATA  # type: ignore[attr-defined]

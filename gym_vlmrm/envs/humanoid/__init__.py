@@ -1,0 +1,1 @@
+"""The humanoid: scene, state and environment."""

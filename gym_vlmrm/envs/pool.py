@@ -1,0 +1,319 @@
+"""A vector environment over one worker process per core, each of which steps its share of the environments.
+
+Gymnasium's `AsyncVectorEnv` starts one process per environment; with software OpenGL and more environments than cores
+that wastes memory and time. Here every worker holds a Gymnasium `SyncVectorEnv`, so seeding and the three autoreset
+modes are Gymnasium's own. Workers simulate and render; they never load a reward model.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import pickle
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector.utils import (
+    CloudpickleWrapper,
+    batch_space,
+    concatenate,
+    create_empty_array,
+    create_shared_memory,
+    iterate,
+    read_from_shared_memory,
+    write_to_shared_memory,
+)
+
+__all__ = ["EnvPool", "make_pool", "usable_cores"]
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def make_pool(
+    make_env: Callable[[], gym.Env[Any, Any]],
+    num_envs: int,
+    *,
+    workers: int | None = None,
+    autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+) -> VectorEnv[Any, Any, Any]:
+    """Build a vector environment of `num_envs` copies.
+
+    Args:
+        make_env: builds one environment; must be picklable (by cloudpickle).
+        num_envs: number of environments, at least 1.
+        workers: worker processes; ``None`` takes one per usable core, 1 stays in this process.
+        autoreset_mode: one of Gymnasium's three modes.
+
+    Raises:
+        ValueError: `num_envs` or `workers` is below 1.
+    """
+    if num_envs < 1 or (workers is not None and workers < 1):
+        raise ValueError(f"num_envs and workers must be at least 1, got {num_envs} and {workers}")
+    workers = min(num_envs, workers or usable_cores())
+    if workers == 1:
+        return SyncVectorEnv([make_env] * num_envs, autoreset_mode=autoreset_mode)
+    return EnvPool(make_env, num_envs, workers, AutoresetMode(autoreset_mode))
+
+
+class EnvPool(VectorEnv[Any, Any, Any]):
+    """The vector environment that `make_pool` returns for more than one worker."""
+
+    def __init__(
+        self, make_env: Callable[[], gym.Env[Any, Any]], num_envs: int, workers: int, autoreset_mode: AutoresetMode
+    ) -> None:
+        # A thread-free start method: fork after an OpenGL or CUDA context exists hangs the child.
+        methods = multiprocessing.get_all_start_methods()
+        context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        self.num_envs = num_envs
+        shares = [len(share) for share in np.array_split(np.arange(num_envs), workers)]
+        edges = np.cumsum([0, *shares])
+        self._slices = [slice(int(a), int(b)) for a, b in zip(edges, edges[1:], strict=False)]
+        blueprint = make_env()
+        self.single_observation_space = blueprint.observation_space
+        self.single_action_space = blueprint.action_space
+        self.metadata = {**blueprint.metadata, "autoreset_mode": autoreset_mode}
+        self.render_mode = blueprint.render_mode
+        blueprint.close()
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        memory = create_shared_memory(self.single_observation_space, n=num_envs, ctx=context)  # type: ignore[arg-type]
+        self._views = read_from_shared_memory(self.single_observation_space, memory, n=num_envs)
+        self._connections: list[Connection] = []
+        self._processes: list[Any] = []
+        with _without_main_module():
+            for share in self._slices:
+                ours, theirs = context.Pipe()
+                arguments = (theirs, CloudpickleWrapper(make_env), memory, share, autoreset_mode)
+                process = context.Process(target=_work, args=arguments, daemon=True, name=f"gym_vlmrm-{share.start}")
+                process.start()
+                theirs.close()
+                self._connections.append(ours)
+                self._processes.append(process)
+        self._receive()
+
+    def _send(self, command: str, arguments: Sequence[Any] | None = None) -> None:
+        for index, connection in enumerate(self._connections):
+            try:
+                connection.send((command, None if arguments is None else arguments[index]))
+            except (BrokenPipeError, OSError):
+                self._stop()
+                raise RuntimeError("a worker process of the vector environment has died") from None
+
+    def _receive(self) -> list[Any]:
+        """Collect one answer per worker; an exception raised in a worker is raised here."""
+        answers = []
+        failure: BaseException | None = None
+        for connection in self._connections:
+            try:
+                ok, answer = connection.recv()
+            except (EOFError, OSError):
+                ok, answer = False, RuntimeError("a worker process of the vector environment has died")
+            if not ok:
+                failure = failure or answer
+            answers.append(answer)
+        if failure is not None:
+            self._stop()
+            raise failure
+        return answers
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reset all environments; `seed` and ``options["reset_mask"]`` mean what they mean in `SyncVectorEnv`."""
+        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed or [None] * self.num_envs
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"{len(seeds)} seeds for {self.num_envs} environments")
+        mask = (options or {}).get("reset_mask")
+        arguments: list[Any] = []
+        for share in self._slices:
+            part = dict(options) if options else None
+            if part is not None and mask is not None:
+                part["reset_mask"] = mask[share]
+            arguments.append((seeds[share], part))
+        self._send("reset", arguments)
+        infos = self._receive()
+        return self._observations(), self._join(infos)
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Step all environments; arrays have one row per environment, in order."""
+        self.step_async(actions)
+        return self.step_wait()
+
+    def step_async(self, actions: Any) -> None:
+        """Start a step in the workers without waiting for it."""
+        rows = list(iterate(self.action_space, actions))
+        self._send("step", [rows[share] for share in self._slices])
+
+    def step_wait(self) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Wait for the step that `step_async` started."""
+        rewards, terminations, truncations, infos = zip(*self._receive(), strict=True)
+        joined = (np.concatenate(rewards), np.concatenate(terminations), np.concatenate(truncations))
+        return self._observations(), *joined, self._join(list(infos))
+
+    def render(self) -> tuple[Any, ...]:
+        """Return the current frame of every environment."""
+        return self.call("render")
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """Call a method (or read an attribute) of every environment."""
+        self._send("call", [(name, args, kwargs)] * len(self._slices))
+        return tuple(result for results in self._receive() for result in results)
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """Read an attribute of every environment."""
+        return self.call(name)
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Set an attribute of every environment, to one value or to one value each."""
+        each = list(values) if isinstance(values, list | tuple) else [values] * self.num_envs
+        self._send("set_attr", [(name, each[share]) for share in self._slices])
+        self._receive()
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """End the worker processes."""
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.send(("close", None))
+        self._stop()
+
+    def _stop(self) -> None:
+        for connection in self._connections:
+            connection.close()
+        for process in self._processes:
+            process.join(timeout=2)
+            if process.is_alive():
+                process.kill()
+                process.join()
+        self._connections, self._processes = [], []
+
+    def _observations(self) -> Any:
+        return _copied(self._views)
+
+    def _join(self, infos: list[dict[str, Any]]) -> dict[str, Any]:
+        return _join_infos(infos, [share.stop - share.start for share in self._slices])
+
+    def __del__(self) -> None:
+        if getattr(self, "_processes", None):
+            self.close()
+
+
+def _copied(views: Any) -> Any:
+    if isinstance(views, dict):
+        return {key: _copied(value) for key, value in views.items()}
+    if isinstance(views, tuple):
+        return tuple(_copied(value) for value in views)
+    return views.copy() if isinstance(views, np.ndarray) else views
+
+
+def _join_infos(infos: list[dict[str, Any]], sizes: list[int]) -> dict[str, Any]:
+    """Concatenate the infos of vector environments along the environments; absent keys become masked blanks."""
+    joined: dict[str, Any] = {}
+    for key in dict.fromkeys(key for info in infos for key in info):
+        if any(isinstance(info.get(key), dict) for info in infos):
+            joined[key] = _join_infos([info.get(key, {}) for info in infos], sizes)
+            continue
+        like = next(info[key] for info in infos if key in info)
+        parts = [_blank(like, size) if key not in info else info[key] for info, size in zip(infos, sizes, strict=True)]
+        joined[key] = np.concatenate(parts)
+    return joined
+
+
+def _blank(like: Any, size: int) -> Any:
+    fill = None if like.dtype == object else 0
+    return np.full((size, *like.shape[1:]), fill, dtype=like.dtype)
+
+
+@contextlib.contextmanager
+def _without_main_module() -> Iterator[None]:
+    """Keep new processes from importing `__main__` again.
+
+    Workers need nothing from it, and a user's script need not hide behind ``if __name__ == "__main__"``.
+    """
+    main = sys.modules["__main__"]
+    hidden = {name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        vars(main).update(hidden)
+
+
+def _work(
+    connection: Connection, make_env: Callable[[], gym.Env[Any, Any]], memory: Any, share: slice, mode: AutoresetMode
+) -> None:
+    """Serve one share of the environments until told to close or until the parent is gone."""
+    try:
+        envs = SyncVectorEnv([make_env] * (share.stop - share.start), copy=False, autoreset_mode=mode)
+    except BaseException as error:
+        connection.send((False, _portable(error)))
+        return
+    connection.send((True, None))
+    server = _Server(envs, memory, share.start)
+    while True:
+        try:
+            command, argument = connection.recv()
+        except (EOFError, KeyboardInterrupt):
+            break
+        if command == "close":
+            break
+        try:
+            connection.send((True, getattr(server, command)(argument)))
+        except KeyboardInterrupt:
+            break
+        except Exception as error:
+            connection.send((False, _portable(error)))
+    envs.close()
+
+
+def _portable(error: BaseException) -> BaseException:
+    """An exception that survives pickling, with the same words."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__} in a worker process: {error}")
+    return error
+
+
+class _Server:
+    """The commands that a worker understands."""
+
+    def __init__(self, envs: SyncVectorEnv, memory: Any, first: int) -> None:
+        self.envs = envs
+        self.memory = memory
+        self.first = first
+
+    def reset(self, argument: tuple[list[int | None], dict[str, Any] | None]) -> dict[str, Any]:
+        seeds, options = argument
+        if options is not None and "reset_mask" in options and not options["reset_mask"].any():
+            return {}  # Gymnasium refuses an empty mask; here another worker's share is meant
+        _, infos = self.envs.reset(seed=seeds, options=options)
+        self._write()
+        return infos
+
+    def step(self, actions: list[Any]) -> tuple[Any, Any, Any, dict[str, Any]]:
+        _, rewards, terminations, truncations, infos = self.envs.step(_restack(self.envs, actions))
+        self._write()
+        return rewards, terminations, truncations, infos
+
+    def call(self, argument: tuple[str, tuple[Any, ...], dict[str, Any]]) -> tuple[Any, ...]:
+        name, args, kwargs = argument
+        return self.envs.call(name, *args, **kwargs)
+
+    def set_attr(self, argument: tuple[str, list[Any]]) -> None:
+        self.envs.set_attr(*argument)
+
+    def _write(self) -> None:
+        for index, observation in enumerate(self.envs._env_obs):
+            write_to_shared_memory(self.envs.single_observation_space, self.first + index, observation, self.memory)
+
+
+def _restack(envs: SyncVectorEnv, actions: list[Any]) -> Any:
+    space = envs.single_action_space
+    return concatenate(space, actions, create_empty_array(space, n=len(actions)))

@@ -1,0 +1,61 @@
+"""Every error that this package raises on purpose.
+
+    VLMRMError                 one line: what was wrong, what was given, what would be right
+    ├── TaskError              a task file or task specification is wrong (names file, line, field)
+    │   └── UnknownTaskError   no task of that name, ID or path
+    ├── RenderingError         no picture can be drawn (OpenGL missing, environment without `rgb_array`)
+    ├── ModelError             a reward model is unknown, unreachable or cannot run here
+    ├── TrainingError          an algorithm or hyper-parameter is unknown or does not fit the task
+    └── RunError               a run folder is missing, incomplete or cannot be written
+"""
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "ModelError",
+    "RenderingError",
+    "RunError",
+    "TaskError",
+    "TrainingError",
+    "UnknownTaskError",
+    "VLMRMError",
+    "did_you_mean",
+]
+
+
+class VLMRMError(Exception):
+    """Base of all errors raised on purpose; the command line prints it as one line."""
+
+
+class TaskError(VLMRMError):
+    """A task file or task specification is wrong."""
+
+
+class UnknownTaskError(TaskError):
+    """No task goes by that name, environment ID or path."""
+
+
+class RenderingError(VLMRMError):
+    """No picture can be drawn."""
+
+
+class ModelError(VLMRMError):
+    """A reward model is unknown, unreachable or cannot run on this machine."""
+
+
+class TrainingError(VLMRMError):
+    """An algorithm or hyper-parameter is unknown or does not fit the task."""
+
+
+class RunError(VLMRMError):
+    """A run folder is missing, incomplete or cannot be written."""
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the closest known name, else the list of all known names."""
+    names = sorted(known)
+    close = difflib.get_close_matches(given, names, n=1)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; known: {', '.join(names)}" if names else ""

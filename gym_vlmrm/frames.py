@@ -1,0 +1,53 @@
+"""The picture of this transition: frames are taken inside `step` and travel with the observation."""
+
+from typing import Any, TypeAlias
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+__all__ = ["FrameObservation", "Frames", "is_scored"]
+
+Frames: TypeAlias = NDArray[np.uint8]
+
+
+def is_scored(step: int, every: int) -> bool:
+    """Say whether a step's frame is scored: the first of an episode (``step == 1``) and each ``every``-th after it."""
+    return (step - 1) % every == 0
+
+
+class FrameObservation(gym.Wrapper[dict[str, Any], Any, Any, Any]):
+    """Adds the rendered frame to the observation: ``{"state": observation, "frame": uint8 (S, S, 3)}``.
+
+    An automatic reset replaces what `render` shows, but not what an observation carries: in a vector environment the
+    last frame of an episode stays in the terminal observation. Steps that are not scored, and resets, carry zeros.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], size: int, every: int = 1) -> None:
+        """Wrap an environment whose `render` returns uint8 (size, size, 3).
+
+        Args:
+            env: the environment.
+            size: side of its frames [px].
+            every: render every k-th frame of an episode only.
+        """
+        super().__init__(env)
+        self.every = every
+        frame = spaces.Box(0, 255, (size, size, 3), np.uint8)
+        self.observation_space = spaces.Dict({"state": env.observation_space, "frame": frame})
+        self._blank: Frames = np.zeros((size, size, 3), np.uint8)
+        self._step = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Reset the environment; the frame is blank, since no transition has been made."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._step = 0
+        return {"state": observation, "frame": self._blank}, info
+
+    def step(self, action: Any) -> tuple[dict[str, Any], Any, bool, bool, dict[str, Any]]:
+        """Step, and take the picture of the state that the step led to."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._step += 1
+        frame = self.env.render() if is_scored(self._step, self.every) else self._blank
+        return {"state": observation, "frame": frame}, reward, terminated, truncated, info

@@ -1,0 +1,166 @@
+"""Sentences about frames: phrases of concepts, joined in the ways that people join them, with their targets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import yaml
+
+from gym_vlmrm.pretraining.states import HELD_OUT_PAIRS
+
+__all__ = ["Grammar", "Sentence", "paraphrases"]
+
+Split: TypeAlias = Literal["train", "held_out"]
+PHRASES = Path(__file__).parent / "phrases"
+_JOINTS = (", with ", " with ", " with ", ", ", " and ", ", and with ")
+_TWO_JOINTS = (", ", " and ", ", and ", ", that is ", ": ")
+_FREE_LEGS = {"all_fours", "plank", "handstand", "bridge"}
+"""Leg poses whose arms are taken."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence and the concepts that it names."""
+
+    text: str
+    domain: str
+    names: dict[str, str] = field(default_factory=dict)
+    """Concept by block."""
+    excluded: tuple[str, ...] = ()
+    """Concepts, as ``block.name``, that the sentence denies."""
+
+
+class Grammar:
+    """Draws sentences from the phrases of one split."""
+
+    def __init__(self, split: Split = "train") -> None:
+        self.split: Split = split
+        self.humanoid = _load("humanoid")
+        self.cartpole = _load("cartpole")
+        self.car = _load("mountain_car")
+
+    def draw(self, rng: np.random.Generator) -> Sentence:
+        """Draw one sentence of any domain."""
+        kind = rng.random()
+        if kind < 0.74:
+            return self._humanoid(rng)
+        return self._cartpole(rng) if kind < 0.88 else self._mountain_car(rng)
+
+    def concept(self, domain: str, block: str, name: str) -> list[str]:
+        """Return bare sentences about one concept, a phrase each."""
+        if domain == "humanoid":
+            return [f"a humanoid robot {'with ' if block == 'arms' else ''}{text}" for text in self.humanoid[block][name][self.split]]
+        table = self.cartpole if domain == "cartpole" else self.car
+        return list(table["positions" if block in ("cart", "car") else "angles"][name][self.split])
+
+    def phrases(self) -> list[str]:
+        """Return every phrase that training may use: the words of these are the words that the model knows."""
+        return [*_leaves({key: value for key, value in self.humanoid.items() if key != "negations"}),
+                *(entry["phrase"] for entry in self.humanoid["negations"]),
+                *_leaves(self.cartpole), *_leaves(self.car), *_JOINTS, *_TWO_JOINTS, "while"]
+
+    def _pick(self, rng: np.random.Generator, phrases: dict[str, list[str]]) -> str:
+        # Held-out phrases are judged in otherwise familiar sentences as well as in unfamiliar ones.
+        options = phrases[self.split] if self.split == "train" or rng.random() < 0.5 else phrases["train"]
+        return options[rng.integers(len(options))]
+
+    def _humanoid(self, rng: np.random.Generator) -> Sentence:
+        subject = self._pick(rng, self.humanoid["subjects"]) if rng.random() < 0.6 else "a humanoid robot"
+        prefix = self._pick(rng, self.humanoid["prefixes"]) if rng.random() < 0.25 else ""
+        suffix = self._pick(rng, self.humanoid["suffixes"]) if rng.random() < 0.25 else ""
+        kind = rng.random()
+        if kind < 0.05:
+            return Sentence(prefix + subject + suffix, "humanoid")
+        if kind < 0.11 and self.split == "train":
+            denial = self.humanoid["negations"][rng.integers(len(self.humanoid["negations"]))]
+            return Sentence(f"{subject} {denial['phrase']}", "humanoid", excluded=tuple(denial["excludes"]))
+        names = self._names(rng, legs=kind < 0.88, arms=kind > 0.45)
+        body = self._body(rng, names)
+        text = f"{prefix}{subject} {body}{suffix}" if rng.random() < 0.9 else body
+        return Sentence(text, "humanoid", names)
+
+    def _names(self, rng: np.random.Generator, *, legs: bool, arms: bool) -> dict[str, str]:
+        names = {}
+        if legs:
+            options = list(self.humanoid["legs"])
+            names["legs"] = "standing" if arms and rng.random() < 0.3 else options[rng.integers(len(options))]
+        if arms and names.get("legs") not in _FREE_LEGS:
+            options = list(self.humanoid["arms"])
+            names["arms"] = options[rng.integers(len(options))]
+            if (names.get("legs"), names["arms"]) in HELD_OUT_PAIRS:
+                del names["arms"]
+        return names
+
+    def _body(self, rng: np.random.Generator, names: dict[str, str]) -> str:
+        legs = self._legs(rng, names["legs"]) if "legs" in names else ""
+        if "arms" not in names:
+            return legs
+        participle = rng.random() < 0.3
+        table = self.humanoid["arms_participles" if participle else "arms"]
+        arms = self._pick(rng, table[names["arms"]])
+        if not legs:
+            return arms if participle else f"with {arms}"
+        if participle:
+            joint = (", ", " and ", " while ")[rng.integers(3)]
+        else:
+            joint = _JOINTS[rng.integers(len(_JOINTS))]
+        if rng.random() < 0.15:
+            return f"{'' if participle else 'with '}{arms}{_TWO_JOINTS[rng.integers(3)]}{legs}"
+        return legs + joint + arms
+
+    def _legs(self, rng: np.random.Generator, name: str) -> str:
+        phrases = self.humanoid["legs"][name]
+        text = self._pick(rng, phrases)
+        if rng.random() < 0.15:
+            text += _TWO_JOINTS[rng.integers(len(_TWO_JOINTS))] + self._pick(rng, phrases)
+        return text
+
+    def _cartpole(self, rng: np.random.Generator) -> Sentence:
+        if rng.random() < 0.1:
+            return Sentence(self._pick(rng, self.cartpole["subjects"]), "cartpole")
+        names: dict[str, str] = {}
+        angles, positions = list(self.cartpole["angles"]), list(self.cartpole["positions"])
+        kind = rng.random()
+        if kind < 0.85:
+            names["angle"] = angles[rng.integers(len(angles))] if rng.random() < 0.8 else "upright"
+        if kind > 0.7:
+            names["cart"] = positions[rng.integers(len(positions))]
+        parts = []
+        if "angle" in names:
+            parts.append(self._pick(rng, self.cartpole["angles"][names["angle"]]))
+        if "cart" in names:
+            parts.append(self._pick(rng, self.cartpole["positions"][names["cart"]]))
+        return Sentence(_join(rng, parts), "cartpole", names)
+
+    def _mountain_car(self, rng: np.random.Generator) -> Sentence:
+        if rng.random() < 0.12:
+            return Sentence(self._pick(rng, self.car["subjects"]), "mountain-car")
+        options = list(self.car["positions"])
+        name = options[rng.integers(len(options))]
+        parts = [self._pick(rng, self.car["positions"][name]) for _ in range(1 + (rng.random() < 0.15))]
+        return Sentence(_join(rng, parts), "mountain-car", {"car": name})
+
+
+def _join(rng: np.random.Generator, parts: Sequence[str]) -> str:
+    return (", ", " with ", ", with ")[rng.integers(3)].join(parts)
+
+
+def _leaves(node: Any) -> list[str]:
+    """Return the training phrases below a node of a phrase file."""
+    if isinstance(node, str):
+        return [node]
+    if isinstance(node, list):
+        return [leaf for item in node for leaf in _leaves(item)]
+    return [leaf for key, item in node.items() if key != "held_out" for leaf in _leaves(item)]
+
+
+def _load(name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((PHRASES / f"{name}.yaml").read_text(encoding="utf-8"))
+    return loaded
+
+
+def paraphrases() -> dict[str, list[str]]:
+    """Return ten sentences per built-in task that mean what its goal prompt means and are never trained on."""
+    return _load("task_paraphrases")

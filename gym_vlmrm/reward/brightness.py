@@ -1,0 +1,19 @@
+"""A stand-in reward model for tests and demonstrations of everything around the reward: brighter is better."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["BrightnessReward"]
+
+
+class BrightnessReward:
+    """Mean brightness of a frame in [0, 1]; ignores the prompts and needs neither weights nor torch."""
+
+    name = "brightness"
+
+    def __init__(self, frame_size: int = 32) -> None:
+        self.frame_size = frame_size
+
+    def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the rewards, float32 (N,), of uint8 RGB frames (N, H, W, 3)."""
+        return (frames.reshape(len(frames), -1).mean(axis=1) / 255).astype(np.float32)

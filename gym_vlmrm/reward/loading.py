@@ -1,0 +1,120 @@
+"""From a model's name to a reward model; torch is imported only when a model needs it."""
+
+import json
+import logging
+import os
+import re
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from gym_vlmrm.catalog import load_task, override
+from gym_vlmrm.reward.brightness import BrightnessReward
+from gym_vlmrm.reward.protocol import RewardModel
+from gym_vlmrm.spec import TaskSpec
+
+__all__ = ["EMBEDDED_FOLDER", "UnknownWordsWarning", "load_reward_model", "model_frame_size", "unknown_words"]
+
+EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
+WORDS_FILE = "words.txt"
+"""A model folder may list the words that its text tower was trained on, one a line."""
+DEFAULT_FRAME_SIZE = 224
+logger = logging.getLogger("gym_vlmrm")
+
+
+class UnknownWordsWarning(UserWarning):
+    """A prompt holds words that the model never saw in training."""
+
+
+def load_reward_model(
+    task: TaskSpec | str | os.PathLike[str],
+    *,
+    model: str | None = None,
+    goal: str | list[str] | None = None,
+    baseline: str | list[str] | None = None,
+    alpha: float | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+) -> RewardModel:
+    """Load the reward model of a task; each keyword replaces what the task says.
+
+    Args:
+        task: a task, or its name, environment ID or path.
+        model: ``embedded``, ``brightness``, or an open_clip name (see `gym_vlmrm.reward.towers.load_towers`).
+        goal: goal prompt or prompts.
+        baseline: baseline prompt or prompts.
+        alpha: strength of the regularisation, in [0, 1].
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+
+    Returns:
+        A callable: uint8 frames (N, H, W, 3) to float32 rewards (N,).
+
+    Raises:
+        TaskError: no such task, or a value that is not allowed.
+        ModelError: the model is unknown, unreachable or cannot run here.
+    """
+    spec = task if isinstance(task, TaskSpec) else load_task(task)
+    spec = override(
+        spec, model=model, goal=goal, baseline=baseline, alpha=alpha, device=device, precision=precision
+    )
+    judge = spec.reward
+    if judge.model == BrightnessReward.name:
+        return BrightnessReward()
+    # Here and not above, because importing them imports torch.
+    from gym_vlmrm.reward.clip import ClipReward
+    from gym_vlmrm.reward.towers import load_towers
+
+    location = _location(judge.model)
+    prompts, baselines = _sentences(judge.goal), _sentences(judge.baseline)
+    if judge.model == "embedded":
+        _say_once_what_embedded_is()
+    _warn_unknown_words(judge.model, [*prompts, *baselines])
+    towers = load_towers(location, judge.device, judge.precision)
+    return ClipReward(judge.model, towers, prompts, baselines or None, judge.alpha)
+
+
+def model_frame_size(model: str) -> int:
+    """Input size [px] of a model as far as it is known without loading torch; 224 otherwise."""
+    if model == BrightnessReward.name:
+        return BrightnessReward().frame_size
+    location = _location(model)
+    config = Path(location.removeprefix("local-dir:")) / "open_clip_config.json"
+    if location.startswith("local-dir:") and config.is_file():
+        return int(json.loads(config.read_text())["model_cfg"]["vision_cfg"].get("image_size", DEFAULT_FRAME_SIZE))
+    return DEFAULT_FRAME_SIZE
+
+
+def unknown_words(model: str, sentences: Sequence[str]) -> list[str]:
+    """Return the words that a model's list of training words lacks; empty where the model has no such list."""
+    path = Path(_location(model).removeprefix("local-dir:")) / WORDS_FILE
+    if not path.is_file():
+        return []
+    known = set(path.read_text(encoding="utf-8").split())
+    words = dict.fromkeys(word for sentence in sentences for word in re.findall(r"[\w']+", sentence.lower()))
+    return [word for word in words if word not in known]
+
+
+def _location(model: str) -> str:
+    return f"local-dir:{EMBEDDED_FOLDER}" if model == "embedded" else model
+
+
+def _sentences(prompt: str | list[str] | None) -> list[str]:
+    return [] if prompt is None else [prompt] if isinstance(prompt, str) else list(prompt)
+
+
+def _warn_unknown_words(model: str, sentences: Sequence[str]) -> None:
+    words = unknown_words(model, sentences)
+    if words:
+        listed = ", ".join(repr(word) for word in words)
+        message = f"model '{model}' never saw {listed} in training; its reward for such a prompt is a guess"
+        warnings.warn(UnknownWordsWarning(message), stacklevel=3)
+
+
+@cache
+def _say_once_what_embedded_is() -> None:
+    logger.warning(
+        "the embedded model is not zero-shot: it knows the built-in scenes and their words; "
+        "for anything else name an open_clip model"
+    )

@@ -1,0 +1,52 @@
+"""What the machine is: it goes into every run, since renderers and libraries change pixels, and pixels change rewards."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from typing import Any
+
+from gym_vlmrm.envs.pool import usable_cores
+
+__all__ = ["describe_machine"]
+
+GL_TIMEOUT = 60.0
+_PROBE = """
+import json, os
+from gym_vlmrm.envs.gl import ensure_gl
+backend = ensure_gl()
+import mujoco
+context = mujoco.GLContext(16, 16)
+context.make_current()
+from OpenGL import GL
+names = {"vendor": GL.GL_VENDOR, "renderer": GL.GL_RENDERER, "version": GL.GL_VERSION}
+print(json.dumps({"backend": backend, **{key: GL.glGetString(name).decode() for key, name in names.items()}}))
+"""
+
+
+def describe_machine(opengl: bool) -> dict[str, Any]:
+    """Describe the processor, the system and, on request, the OpenGL that draws; never fails.
+
+    OpenGL is asked in a process of its own, so that no context is made, or made current, in this one.
+    """
+    machine: dict[str, Any] = {
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cores": usable_cores(),
+    }
+    if opengl:
+        machine["opengl"] = _opengl()
+    return machine
+
+
+def _opengl() -> dict[str, str] | None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=GL_TIMEOUT, env=environment, check=True
+        )
+        described: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return None
+    return described

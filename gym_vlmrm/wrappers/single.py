@@ -1,0 +1,56 @@
+"""One environment, rewarded by a reward model."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+
+from gym_vlmrm.frames import is_scored
+from gym_vlmrm.reward.protocol import RewardModel, check_rewards
+
+__all__ = ["BuiltVLMReward", "VLMReward"]
+
+
+class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
+    """Replaces the reward of each step by the reward model's score of the frame that the step led to.
+
+    ``info["task_reward"]`` keeps the environment's own reward. `render` shows the frame that the reward saw.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], reward_model: RewardModel, every: int = 1) -> None:
+        """Wrap an environment whose `render` returns uint8 RGB frames (H, W, 3).
+
+        Args:
+            env: the environment; its render mode must be ``rgb_array``.
+            reward_model: scores frames.
+            every: score every k-th frame of an episode and hold the reward in between.
+        """
+        super().__init__(env)
+        self.reward_model = reward_model
+        self.every = every
+        self._step = 0
+        self._held = 0.0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Reset the environment and forget the held reward."""
+        self._step, self._held = 0, 0.0
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Step the environment; the reward is the reward model's."""
+        observation, task_reward, terminated, truncated, info = self.env.step(action)
+        self._step += 1
+        if is_scored(self._step, self.every):
+            frames = np.asarray(self.env.render())[None]  # (1, H, W, 3)
+            self._held = float(check_rewards(self.reward_model(frames), 1, self.reward_model.name)[0])
+        return observation, self._held, terminated, truncated, {**info, "task_reward": float(task_reward)}
+
+
+class BuiltVLMReward(VLMReward):
+    """The `VLMReward` that an entry point applies: part of what the ID names, so no wrapper of its own in `spec`."""
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """The specification of the environment that holds this wrapper; ``gym.make(env.spec)`` builds it again."""
+        return self.env.spec

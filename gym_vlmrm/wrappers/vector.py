@@ -1,0 +1,84 @@
+"""Many environments, rewarded by one batched call of the reward model per step."""
+
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from numpy.typing import NDArray
+
+from gym_vlmrm.frames import is_scored
+from gym_vlmrm.reward.protocol import RewardModel, check_rewards
+
+__all__ = ["VectorVLMReward", "take_frames"]
+
+
+class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
+    """Replaces the rewards of a vector environment by the reward model's scores of the frames of its transitions.
+
+    The environment's observations must carry those frames (see `gym_vlmrm.frames.FrameObservation`); this wrapper takes
+    them out again, so that the observation is the base environment's.
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any], reward_model: RewardModel, every: int = 1) -> None:
+        """Wrap a vector environment in any autoreset mode.
+
+        Args:
+            env: vector environment whose sub-environments are `FrameObservation`s with the same `every`.
+            reward_model: scores frames.
+            every: score every k-th frame of an episode and hold the reward in between.
+        """
+        super().__init__(env)
+        self.reward_model = reward_model
+        self.every = every
+        self.observation_space = env.observation_space["state"]  # type: ignore[index]
+        self.single_observation_space = env.single_observation_space["state"]  # type: ignore[index]
+        self._mode: AutoresetMode = env.metadata["autoreset_mode"]
+        self._steps = np.zeros(env.num_envs, dtype=int)
+        self._held = np.zeros(env.num_envs, dtype=np.float32)
+        self._done = np.zeros(env.num_envs, dtype=bool)
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reset all environments, or those of ``options["reset_mask"]``."""
+        mask = (options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool)).copy()
+        observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
+        self._steps[mask], self._held[mask], self._done[mask] = 0, 0.0, False
+        return observations["state"], infos
+
+    def step(self, actions: Any) -> tuple[Any, NDArray[np.float32], Any, Any, dict[str, Any]]:
+        """Step all environments; rewards are float32 (num_envs,)."""
+        observations, _, terminations, truncations, infos = self.env.step(actions)
+        done = np.logical_or(terminations, truncations)
+        was_reset = self._done if self._mode is AutoresetMode.NEXT_STEP else np.zeros_like(done)
+        self._steps = np.where(was_reset, 0, self._steps + 1)
+        self._held[was_reset] = 0.0
+        scored = ~was_reset & np.array([is_scored(step, self.every) for step in self._steps])
+        state, frames = take_frames(observations, infos)
+        if scored.any():
+            rewards = self.reward_model(frames[scored])
+            self._held[scored] = check_rewards(rewards, int(scored.sum()), self.reward_model.name)
+        returned = self._held.copy()
+        if self._mode is AutoresetMode.SAME_STEP:
+            self._steps[done], self._held[done] = 0, 0.0
+        self._done = done
+        return state, returned, terminations, truncations, infos
+
+    def render(self) -> tuple[Any, ...] | None:
+        """Return the current frame of every environment."""
+        return self.env.render()
+
+
+def take_frames(observations: dict[str, Any], infos: dict[str, Any]) -> tuple[Any, NDArray[np.uint8]]:
+    """Split observations into states and the frames (num_envs, H, W, 3) of the transitions just made.
+
+    After an automatic reset in the same step the transition's frame is in the final observation; ``infos["final_obs"]``
+    is reduced to its states in place.
+    """
+    frames = observations["frame"]
+    final = infos.get("final_obs")
+    if final is not None:
+        for index in np.flatnonzero(infos["_final_obs"]):
+            frames[index] = final[index]["frame"]
+            final[index] = final[index]["state"]
+    return observations["state"], frames

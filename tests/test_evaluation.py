@@ -1,0 +1,115 @@
+"""Evaluation: the paper's rule of success, its interval, and what is written."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from counting import NUM_ENVS, CountingReward, counting_pool
+from PIL import Image
+from scipy.stats import binomtest
+
+from gym_vlmrm.errors import RunError
+from gym_vlmrm.evaluation import evaluate, summarize, wilson_interval
+from gym_vlmrm.training.play import Episode, film, play
+from gym_vlmrm.training.policies import RandomAgent
+from gym_vlmrm.video import tile, write_gif
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 100), (1, 20), (50, 100), (99, 100), (100, 100), (3, 3)])
+def test_wilson_interval_agrees_with_scipy(successes: int, trials: int) -> None:
+    expected = binomtest(successes, trials).proportion_ci(method="wilson")
+    np.testing.assert_allclose(wilson_interval(successes, trials), (expected.low, expected.high), atol=1e-12)
+
+
+def _episode(verdicts: list[int], reward: float = 0.5) -> Episode:
+    length = len(verdicts)
+    return Episode(np.full(length, reward, np.float32), np.ones(length), np.array(verdicts, np.bool_))
+
+
+def test_half_of_the_steps_make_an_episode_a_success() -> None:
+    scores = summarize([_episode([1, 1, 0, 0]), _episode([1, 0, 0, 0]), _episode([0, 0, 1, 1])])
+    assert scores.successful_episodes == 2
+    assert scores.success_rate == pytest.approx(2 / 3)
+    assert scores.success_share == pytest.approx(5 / 12)
+    assert scores.hold == pytest.approx(2 / 6)
+    assert scores.episode_length == 4
+
+
+def test_means_are_per_step() -> None:
+    scores = summarize([_episode([1], 1.0), _episode([1, 1, 1], 0.0)])
+    assert scores.vlm_reward == pytest.approx(0.25)
+
+
+def test_a_task_without_a_rule_has_no_success() -> None:
+    scores = summarize([Episode(np.ones(3, np.float32), np.ones(3), None)])
+    assert scores.success_rate is None
+    assert scores.hold is None
+
+
+def _agent() -> RandomAgent:
+    pool = counting_pool()
+    return RandomAgent(pool.single_action_space, NUM_ENVS, seed=0)
+
+
+@pytest.mark.parametrize("num_episodes", [1, 3, 7])
+def test_every_environment_plays_its_share(num_episodes: int) -> None:
+    episodes = play(counting_pool(), _agent(), CountingReward(), num_episodes, seed=0)
+    assert len(episodes) == num_episodes
+    owners = [int(episode.vlm_rewards[0]) for episode in episodes]
+    counts = np.bincount(owners, minlength=NUM_ENVS)
+    assert counts.max() - counts.min() <= 1
+    for episode in episodes:
+        np.testing.assert_allclose(episode.task_rewards, 0.5 * np.arange(1, len(episode) + 1))
+        assert episode.successes is not None
+        np.testing.assert_array_equal(episode.successes, np.arange(1, len(episode) + 1) % 2 == 0)
+
+
+def test_a_film_shows_the_terminal_frame() -> None:
+    films = film(counting_pool(), _agent(), seed=0)
+    assert len(films) == NUM_ENVS
+    for frames in films:
+        np.testing.assert_array_equal(frames[:, 0, 0, 2], np.arange(1, len(frames) + 1))
+        assert (frames[:, 0, 0, 1] == 0).all()
+
+
+def test_tiles_rest_on_their_last_frame() -> None:
+    films = [np.full((length, 4, 4, 3), 10 * length, np.uint8) for length in (1, 3, 2)]
+    tiled = tile(films)
+    assert tiled.shape == (3, 8, 8, 3)
+    assert (tiled[2, :4, :4] == 10).all()
+    assert (tiled[:, 4:, 4:] == 0).all()
+
+
+def test_a_gif_keeps_its_time_and_its_size(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (60, 64, 64, 3)).astype(np.uint8)
+    write_gif(tmp_path / "a.gif", noise, fps=50, max_bytes=60_000)
+    assert (tmp_path / "a.gif").stat().st_size <= 60_000
+    with Image.open(tmp_path / "a.gif") as image:
+        duration = 0
+        for index in range(image.n_frames):  # type: ignore[attr-defined]
+            image.seek(index)
+            duration += image.info["duration"]
+    assert duration == pytest.approx(1000 * 60 / 50, rel=0.15)
+
+
+def test_a_run_is_evaluated(cartpole_run: Path) -> None:
+    progress = []
+    result = evaluate(cartpole_run, episodes=5, workers=1, on_progress=lambda *numbers: progress.append(numbers))
+    assert result.policy.episodes == result.random.episodes == 5
+    assert progress[-1] == (10, 10)
+    assert 0 <= result.policy.success_rate_low <= result.policy.success_rate <= result.policy.success_rate_high <= 1
+    written = json.loads((cartpole_run / "eval" / "evaluation.json").read_text())
+    assert written == result.model_dump(mode="json")
+    assert (cartpole_run / "video.gif").stat().st_size < 2_000_000
+    again = evaluate(cartpole_run, episodes=5, workers=1, video=False)
+    assert (again.policy, again.random) == (result.policy, result.random)
+
+
+def test_evaluating_nothing_is_an_error(tmp_path: Path, cartpole_run: Path) -> None:
+    with pytest.raises(RunError, match="does not exist"):
+        evaluate(tmp_path / "none")
+    with pytest.raises(RunError, match="no checkpoint of step 12345"):
+        evaluate(cartpole_run, checkpoint=12345)
+    with pytest.raises(RunError, match="at least 1"):
+        evaluate(cartpole_run, episodes=0)

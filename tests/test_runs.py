@@ -1,0 +1,133 @@
+"""Run folders: made in one piece, read with suspicion."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gym_vlmrm.errors import RunError
+from gym_vlmrm.runs import Best, RunFolder, RunRecord, default_run_path, library_versions, read_json, write_json
+from gym_vlmrm.spec import EnvSpec, Recipe, RewardSpec, TaskSpec
+
+RECIPE = Recipe(algorithm="PPO", steps=100)
+TASK = TaskSpec(
+    id="Test/Cart-Pole-v3",
+    env=EnvSpec(id="CartPole-v1", max_episode_steps=30),
+    reward=RewardSpec(goal=["up", "upright"], baseline="pole", alpha=0.5, model="brightness"),
+    success={"all": ["obs[0] < 1.5", {"not": "obs[2] > 0.1"}]},
+    training={"default": RECIPE},
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    folder = RunFolder.create(tmp_path / "run")
+    folder.write_record(RunRecord(task=TASK.id, recipe_name="default", recipe=RECIPE, seed=7))
+    return folder
+
+
+def _checkpoint(run: RunFolder, step: int) -> None:
+    run.write_checkpoint(step, lambda folder: (folder / "policy.json").write_text("{}") and None)
+
+
+def test_task_and_record_come_back(run: RunFolder) -> None:
+    run.write_task(TASK)
+    again = RunFolder.open(run.path)
+    assert again.task == TASK
+    assert again.record.seed == 7
+    assert again.record.recipe == RECIPE
+
+
+def test_checkpoints_are_found_by_step_and_by_reward(run: RunFolder) -> None:
+    for step in (1000, 200, 3000):
+        _checkpoint(run, step)
+    assert [checkpoint.step for checkpoint in run.checkpoints()] == [200, 1000, 3000]
+    assert run.checkpoint("best").step == 3000  # none was judged
+    run.write_best(Best(step=200, vlm_reward=0.5, task_reward=0.0))
+    assert run.checkpoint("best").step == 200
+    assert run.checkpoint("last").step == 3000
+    assert run.checkpoint(1000).path.name == "step_00001000"
+    with pytest.raises(RunError, match="no checkpoint of step 5; there are 200, 1000, 3000"):
+        run.checkpoint(5)
+
+
+def test_a_checkpoint_that_fails_leaves_nothing(run: RunFolder) -> None:
+    def fail(folder: Path) -> None:
+        (folder / "half").write_text("written")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run.write_checkpoint(10, fail)
+    assert list((run.path / "checkpoints").iterdir()) == []
+
+
+def test_an_interrupted_checkpoint_is_not_seen(run: RunFolder) -> None:
+    (run.path / "checkpoints" / ".abc").mkdir()
+    with pytest.raises(RunError, match="no checkpoint yet"):
+        run.checkpoint("last")
+
+
+def test_a_folder_that_holds_something_is_refused(tmp_path: Path, run: RunFolder) -> None:
+    with pytest.raises(RunError, match="--resume"):
+        RunFolder.create(run.path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    with pytest.raises(RunError, match="not empty"):
+        RunFolder.create(tmp_path / "other")
+    (tmp_path / "empty").mkdir()
+    RunFolder.create(tmp_path / "empty")
+
+
+def test_checking_a_new_folder_leaves_no_trace(tmp_path: Path) -> None:
+    RunFolder.check_new(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot write to .*--output"):
+        RunFolder.check_new(tmp_path / "file" / "run")
+
+
+def test_what_is_no_run_folder_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="does not exist"):
+        RunFolder.open(tmp_path / "none")
+    with pytest.raises(RunError, match=r"has no run\.json"):
+        RunFolder.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
+        ("{}", "Field required"),
+        ('{"format": 2}', "format"),
+        ("3", "run.json"),
+    ],
+)
+def test_a_damaged_record_is_one_line(run: RunFolder, text: str, message: str) -> None:
+    (run.path / "run.json").write_text(text)
+    with pytest.raises(RunError, match=message) as caught:
+        RunFolder.open(run.path)
+    assert "\n" not in str(caught.value)
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"x": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert read_json(tmp_path / "a.json") == {"x": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_default_names_count_up(tmp_path: Path) -> None:
+    first = default_run_path(TASK, "PPO", 3, tmp_path)
+    assert first.name == "cart-pole-ppo-3-1"
+    first.mkdir()
+    assert default_run_path(TASK, "PPO", 3, tmp_path).name == "cart-pole-ppo-3-2"
+
+
+def test_versions_name_what_changes_pixels() -> None:
+    assert {"mujoco", "gymnasium", "torch", "open_clip_torch", "python"} <= set(library_versions())
+    json.dumps(library_versions())
