@@ -8,7 +8,7 @@ from gym_vlmrm_cli.console import complain, note, print_json, say
 from gym_vlmrm_cli.options import Json, Quiet, Task
 
 if TYPE_CHECKING:
-    from gym_vlmrm.spec import TaskSpec
+    from gym_vlmrm.training.checking import TaskReport
 
 __all__ = ["check"]
 
@@ -18,63 +18,40 @@ def check(task: Task, json: Json = False, quiet: Quiet = False) -> None:
 
     The reward model is not loaded. Mistakes are printed with file, line and field, and make the exit code 1.
     """
-    from gym_vlmrm.catalog import load_task
-    from gym_vlmrm.errors import TaskError
-    from gym_vlmrm.reward.loading import unknown_words
+    from gym_vlmrm.training.checking import check_task
 
-    problems: list[str] = []
-    words: list[str] = []
-    summary: dict[str, Any] = {}
-    try:
-        spec = load_task(task)
-    except TaskError as error:
-        problems.append(str(error))
-    else:
-        problems, summary = _examine(spec, task)
-        words = unknown_words(spec.reward.model, _prompts(spec))
+    report = check_task(task)
     if json:
-        print_json({"task": task, "valid": not problems, "problems": problems, "unknown_words": words, **summary})
+        outcome = {"valid": not report.problems, "problems": report.problems, "unknown_words": report.unknown_words}
+        print_json({"task": task, **outcome, **_summary(report)})
     else:
-        for problem in problems:
+        for problem in report.problems:
             complain(problem)
-        if words:
-            note(f"model '{summary['model']}' never saw {', '.join(map(repr, words))} in training")
-        if not problems and not quiet:
-            _print_summary(task, summary)
-    if problems:
+        if report.unknown_words:
+            note(f"the model never saw {', '.join(map(repr, report.unknown_words))} in training")
+        if not report.problems and not quiet:
+            _print_summary(task, _summary(report))
+    if report.problems:
         raise typer.Exit(1)
 
 
-def _prompts(spec: "TaskSpec") -> list[str]:
-    prompts = [spec.reward.goal, spec.reward.baseline or []]
-    return [text for prompt in prompts for text in ([prompt] if isinstance(prompt, str) else prompt)]
-
-
-def _examine(spec: "TaskSpec", origin: str) -> tuple[list[str], dict[str, Any]]:
-    """Build the environment once and check every recipe against it."""
-    from gym_vlmrm.errors import VLMRMError
-    from gym_vlmrm.training.inspection import inspect_recipe, inspect_world
-
-    problems: list[str] = []
-    summary: dict[str, Any] = {
-        "id": spec.id,
-        "goal": spec.reward.goal,
-        "model": spec.reward.model,
-        "environment": spec.env.id,
-        "recipes": {name: recipe.algorithm for name, recipe in spec.training.items()},
-    }
-    try:
-        world = inspect_world(spec, draw=True)
-    except VLMRMError as error:
-        return [f"{origin}: {error}"], summary
-    summary |= {"observation": str(world.observation_space), "action": str(world.action_space)}
-    summary |= {"max_episode_steps": world.max_episode_steps, "success": spec.success}
-    for name, recipe in spec.training.items():
-        try:
-            inspect_recipe(recipe, world)
-        except VLMRMError as error:
-            problems.append(f"{origin}: training.{name}: {error}")
-    return problems, summary
+def _summary(report: "TaskReport") -> dict[str, Any]:
+    summary: dict[str, Any] = {}
+    if report.task is not None:
+        task = report.task
+        summary |= {
+            "id": task.id,
+            "goal": task.reward.goal,
+            "baseline": task.reward.baseline,
+            "alpha": task.reward.alpha,
+        }
+        summary |= {"model": task.reward.model, "environment": task.env.id, "success": task.success}
+        summary["recipes"] = {name: recipe.algorithm for name, recipe in task.training.items()}
+    if report.world is not None:
+        world = report.world
+        summary |= {"observation": str(world.observation_space), "action": str(world.action_space)}
+        summary["max_episode_steps"] = world.max_episode_steps
+    return summary
 
 
 def _print_summary(task: str, summary: dict[str, Any]) -> None:

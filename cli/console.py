@@ -89,7 +89,7 @@ def _route_warnings() -> None:
         if issubclass(category, UserWarning):
             note(str(message))
 
-    warnings.showwarning = show  # type: ignore[assignment]
+    warnings.showwarning = show
     logger = logging.getLogger("gym_vlmrm")
     if not logger.handlers:
         logger.addHandler(_NoteHandler())

@@ -1,6 +1,6 @@
 """`vlmrm eval`: how good is a trained agent?"""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -31,11 +31,9 @@ def evaluate(
         raise typer.BadParameter(f"'{checkpoint}' is neither best, last nor a step", param_hint="--checkpoint")
     from gym_vlmrm.evaluation import evaluate as play
 
-    which = int(checkpoint) if checkpoint.isdecimal() else checkpoint
+    which: Any = int(checkpoint) if checkpoint.isdecimal() else checkpoint
     with episode_bar(shown=stderr.is_terminal and not quiet) as on_progress:
-        result = play(
-            run, checkpoint=which, episodes=episodes, seed=seed, device=device, on_progress=on_progress  # type: ignore[arg-type]
-        )
+        result = play(run, checkpoint=which, episodes=episodes, seed=seed, device=device, on_progress=on_progress)
     if json:
         print_json({"run": str(run), **result.model_dump(mode="json")})
     elif not quiet:

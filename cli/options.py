@@ -7,7 +7,7 @@ import typer
 
 __all__ = [
     "Algorithm", "Alpha", "Baseline", "Checkpoint", "Device", "Episodes", "Goal", "Json", "Model", "NumEnvs", "Output",
-    "Quiet", "RecipeName", "Resume", "Run", "Seed", "Steps", "Task",
+    "Quiet", "RecipeName", "Resume", "Run", "Seed", "Steps", "Task", "sentences",
 ]  # fmt: skip
 
 Task = Annotated[
@@ -32,9 +32,7 @@ Goal = Annotated[
 Baseline = Annotated[
     list[str] | None, typer.Option("--baseline", help="Baseline prompt: the scene without the goal; may be repeated.")
 ]
-Alpha = Annotated[
-    float | None, typer.Option("--alpha", min=0, max=1, help="Strength of goal-baseline regularisation.")
-]
+Alpha = Annotated[float | None, typer.Option("--alpha", min=0, max=1, help="Strength of goal-baseline regularisation.")]
 Device = Annotated[str | None, typer.Option("--device", help="Where the reward model runs: auto, cpu, cuda, cuda:1.")]
 NumEnvs = Annotated[int | None, typer.Option("--num-envs", min=1, help="Environments that are stepped together.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of everything random.")]

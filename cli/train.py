@@ -7,7 +7,20 @@ import typer
 
 from gym_vlmrm_cli.console import INTERRUPTED, note, print_json, say, stderr
 from gym_vlmrm_cli.options import (
-    Algorithm, Alpha, Baseline, Device, Goal, Json, Model, NumEnvs, Output, Quiet, RecipeName, Resume, Seed, Steps,
+    Algorithm,
+    Alpha,
+    Baseline,
+    Device,
+    Goal,
+    Json,
+    Model,
+    NumEnvs,
+    Output,
+    Quiet,
+    RecipeName,
+    Resume,
+    Seed,
+    Steps,
     sentences,
 )  # fmt: skip
 from gym_vlmrm_cli.progress import training_bar
@@ -50,7 +63,7 @@ def train(
     """
     _check_usage(context, task, resume)
     with training_bar(shown=stderr.is_terminal and not quiet) as on_progress:
-        watching = {"on_progress": on_progress, "on_notice": note}
+        watching: dict[str, Any] = {"on_progress": on_progress, "on_notice": note}
         if resume is not None:
             from gym_vlmrm import training
 
@@ -100,7 +113,9 @@ def _check_usage(context: typer.Context, task: str | None, resume: Path | None) 
         source = context.get_parameter_source(name)
         if name not in KEPT_ON_RESUME and source is not None and source.name != "DEFAULT":
             option = "--" + name.replace("_", "-")
-            raise typer.BadParameter(f"a resumed run keeps what it began with; leave {option} out", param_hint="--resume")
+            raise typer.BadParameter(
+                f"a resumed run keeps what it began with; leave {option} out", param_hint="--resume"
+            )
 
 
 def _summary(result: "TrainingResult") -> dict[str, Any]:

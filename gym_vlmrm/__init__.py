@@ -7,12 +7,13 @@ stable-baselines3 or MuJoCo: those wait until an environment or a model is made.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from gym_vlmrm.registry import register_builtin_tasks, register_task, register_tasks
+from gym_vlmrm.registry import register_builtin_tasks
 
 if TYPE_CHECKING:
     from gym_vlmrm.catalog import load_task
     from gym_vlmrm.reward import RewardModel, load_reward_model
     from gym_vlmrm.spec import TaskSpec
+    from gym_vlmrm.user_tasks import register_task, register_tasks
     from gym_vlmrm.wrappers import VectorVLMReward, VLMReward
 
 __version__ = "0.1.0"
@@ -24,6 +25,8 @@ _HOMES = {
     "VectorVLMReward": "gym_vlmrm.wrappers",
     "load_reward_model": "gym_vlmrm.reward",
     "load_task": "gym_vlmrm.catalog",
+    "register_task": "gym_vlmrm.user_tasks",
+    "register_tasks": "gym_vlmrm.user_tasks",
 }
 
 __all__ = [

@@ -1,12 +1,12 @@
 """Every error that this package raises on purpose.
 
-    VLMRMError                 one line: what was wrong, what was given, what would be right
-    ├── TaskError              a task file or task specification is wrong (names file, line, field)
-    │   └── UnknownTaskError   no task of that name, ID or path
-    ├── RenderingError         no picture can be drawn (OpenGL missing, environment without `rgb_array`)
-    ├── ModelError             a reward model is unknown, unreachable or cannot run here
-    ├── TrainingError          an algorithm or hyper-parameter is unknown or does not fit the task
-    └── RunError               a run folder is missing, incomplete or cannot be written
+VLMRMError                 one line: what was wrong, what was given, what would be right
+├── TaskError              a task file or task specification is wrong (names file, line, field)
+│   └── UnknownTaskError   no task of that name, ID or path
+├── RenderingError         no picture can be drawn (OpenGL missing, environment without `rgb_array`)
+├── ModelError             a reward model is unknown, unreachable or cannot run here
+├── TrainingError          an algorithm or hyper-parameter is unknown or does not fit the task
+└── RunError               a run folder is missing, incomplete or cannot be written
 """
 
 import difflib

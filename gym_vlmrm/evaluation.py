@@ -16,8 +16,10 @@ from gym_vlmrm.errors import RunError
 from gym_vlmrm.reward import RewardModel, load_reward_model
 from gym_vlmrm.runs import RunFolder, write_json
 from gym_vlmrm.spec import TaskSpec
+from gym_vlmrm.training.agents import Agent, RandomAgent, TrainedAgent
+from gym_vlmrm.training.checkpoints import load_agent
 from gym_vlmrm.training.play import Episode, film, play
-from gym_vlmrm.training.policies import Agent, RandomAgent, load_agent
+from gym_vlmrm.training.vec_env import state_space
 from gym_vlmrm.video import tile, write_gif, write_mp4
 from gym_vlmrm.worlds import make_worlds
 
@@ -151,6 +153,7 @@ def evaluate(
     num_envs = min(episodes, MAX_ENVS)
     pool = _pool(task, num_envs, task.scene.render_size or reward_model.frame_size, workers)
     try:
+        _check_fit(agent, pool, chosen.path)
         count = _Counter(on_progress, 2 * episodes)
         trained = _scores(pool, agent, reward_model, episodes, first_seed, task.reward.every, count)
         random_agent = RandomAgent(pool.single_action_space, num_envs, first_seed)
@@ -171,6 +174,12 @@ def evaluate(
     _make_folder(folder.path / "eval")
     write_json(folder.path / "eval" / "evaluation.json", result.model_dump(mode="json"))
     return result
+
+
+def _check_fit(agent: TrainedAgent, pool: gym.vector.VectorEnv[Any, Any, Any], checkpoint: Path) -> None:
+    known, given = agent.model.observation_space, state_space(pool)
+    if known.shape != given.shape or agent.model.action_space.shape != pool.single_action_space.shape:
+        raise RunError(f"{checkpoint}: policy for states {known.shape} does not fit the task's states {given.shape}")
 
 
 class _Counter:
@@ -202,9 +211,7 @@ def _scores(
     return summarize(played)
 
 
-def _film(
-    folder: RunFolder, task: TaskSpec, agent: Agent, episodes: int, seed: int, workers: int | None
-) -> list[str]:
+def _film(folder: RunFolder, task: TaskSpec, agent: Agent, episodes: int, seed: int, workers: int | None) -> list[str]:
     """Film the first episodes of the evaluation, larger; returns the names of the files."""
     filmed = task.model_copy(update={"reward": task.reward.model_copy(update={"every": 1})})
     pool = _pool(filmed, episodes, FILM_SIZE, workers)

@@ -39,7 +39,9 @@ class FrameObservation(gym.Wrapper[dict[str, Any], Any, Any, Any]):
         self._blank: Frames = np.zeros((size, size, 3), np.uint8)
         self._step = 0
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Reset the environment; the frame is blank, since no transition has been made."""
         observation, info = self.env.reset(seed=seed, options=options)
         self._step = 0

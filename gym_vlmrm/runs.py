@@ -1,17 +1,15 @@
 """Run folders: where a training leaves everything that it made. No file in one can execute anything.
 
-    runs/<name>/
-    ├── task.yaml           the task, fully resolved        ├── tensorboard/      event files
-    ├── run.json            options, versions, status       ├── eval/             evaluation.json
-    ├── metrics.csv         one row per log                 ├── best.json         checkpoint with the best VLM reward
-    └── checkpoints/step_00001000/                          └── video.gif
+runs/<name>/
+├── task.yaml           the task, fully resolved        ├── tensorboard/      event files
+├── run.json            options, versions, status       ├── eval/             evaluation.json
+├── metrics.csv         one row per log                 ├── best.json         checkpoint with the best VLM reward
+└── checkpoints/step_00001000/                          └── video.gif
 """
 
 import contextlib
-import importlib.metadata
 import json
 import os
-import platform
 import re
 import shutil
 import tempfile
@@ -23,16 +21,13 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gym_vlmrm.catalog import builtin_tasks, load_task
+from gym_vlmrm.builtin import builtin_headers
+from gym_vlmrm.catalog import load_task
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.spec import Recipe, TaskSpec
 
-__all__ = ["Best", "Checkpoint", "RunFolder", "RunRecord", "default_run_path", "library_versions", "read_json", "write_json"]
+__all__ = ["Best", "Checkpoint", "RunFolder", "RunRecord", "default_run_path", "read_json", "write_json"]
 
-LIBRARIES = (
-    "gym-vlmrm", "gymnasium", "mujoco", "numpy", "open_clip_torch", "sb3-contrib", "stable-baselines3", "torch",
-)  # fmt: skip
-"""Distributions whose versions go into every run: the pixels, and so the rewards, depend on them."""
 _CHECKPOINT = re.compile(r"step_(\d{8,})")
 
 
@@ -93,16 +88,16 @@ class RunFolder:
         """
         folder = Path(path)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            holds_run = (folder / "run.json").exists()
-            cure = f"holds a run; go on with it by --resume {folder}" if holds_run else "is not empty; name another folder"
-            raise RunError(f"'{folder}' {cure}")
+            if (folder / "run.json").exists():
+                raise RunError(f"'{folder}' holds a run; go on with it by --resume {folder}")
+            raise RunError(f"'{folder}' is not empty; name another folder")
         missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
         try:
             # Permissions alone do not tell: file systems may be read-only or refuse folders.
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
-            raise RunError(f"cannot write to '{folder}' ({error.strerror}); choose another folder with --output") from None
+            raise _unwritable(folder, error) from None
         finally:
             with contextlib.suppress(OSError):
                 for made in missing:
@@ -120,7 +115,7 @@ class RunFolder:
         try:
             (folder / "checkpoints").mkdir(parents=True)
         except OSError as error:
-            raise RunError(f"cannot write to '{folder}' ({error.strerror}); choose another folder with --output") from None
+            raise _unwritable(folder, error) from None
         return cls(folder)
 
     @classmethod
@@ -150,9 +145,11 @@ class RunFolder:
     @property
     def record(self) -> RunRecord:
         """What ``run.json`` says."""
-        return self._model(RunRecord, "run.json")
+        record: RunRecord = self._model(RunRecord, "run.json")
+        return record
 
     def write_record(self, record: RunRecord) -> None:
+        """Replace ``run.json``."""
         write_json(self.path / "run.json", record.model_dump(mode="json"))
 
     @property
@@ -161,13 +158,15 @@ class RunFolder:
         return self._model(Best, "best.json") if (self.path / "best.json").exists() else None
 
     def write_best(self, best: Best) -> None:
+        """Replace ``best.json``."""
         write_json(self.path / "best.json", best.model_dump(mode="json"))
 
     def checkpoints(self) -> list[Checkpoint]:
         """All checkpoints by step."""
         folders = (self.path / "checkpoints").glob("step_*")
         matches = [(path, _CHECKPOINT.fullmatch(path.name)) for path in folders if path.is_dir()]
-        return sorted((Checkpoint(int(match[1]), path) for path, match in matches if match), key=lambda found: found.step)
+        found = [Checkpoint(int(match[1]), path) for path, match in matches if match]
+        return sorted(found, key=lambda checkpoint: checkpoint.step)
 
     def checkpoint(self, which: Literal["best", "last"] | int) -> Checkpoint:
         """Return a checkpoint: the best by VLM reward (the last where none was judged), the last, or that of a step.
@@ -223,6 +222,10 @@ class RunFolder:
             raise RunError(f"cannot write '{path}' ({error.strerror})") from None
 
 
+def _unwritable(folder: Path, error: OSError) -> RunError:
+    return RunError(f"cannot write to '{folder}' ({error.strerror}); choose another folder with --output")
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write JSON in one move, so that nobody ever reads half a file; raises RunError."""
     text = json.dumps(data, indent=2, allow_nan=False) + "\n"
@@ -239,29 +242,18 @@ def read_json(path: Path) -> Any:
         raise RunError(f"{path}: not valid JSON ({error})") from None
 
 
-def task_slug(task: TaskSpec) -> str:
+def _slug(task: TaskSpec) -> str:
     """Short name of a task for folder names: a built-in task's file name, else its ID without namespace and version."""
-    for name, builtin in builtin_tasks().items():
-        if builtin.id == task.id:
+    for name, task_id, _ in builtin_headers():
+        if task_id == task.id:
             return name
     return re.sub(r"-v\d+$", "", task.id.rpartition("/")[2]).lower()
 
 
 def default_run_path(task: TaskSpec, algorithm: str, seed: int, root: Path = Path("runs")) -> Path:
     """Return the first free ``runs/<task>-<algorithm>-<seed>-<n>``."""
-    stem = f"{task_slug(task)}-{algorithm.lower()}-{seed}"
+    stem = f"{_slug(task)}-{algorithm.lower()}-{seed}"
     number = 1
     while (root / f"{stem}-{number}").exists():
         number += 1
     return root / f"{stem}-{number}"
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of Python and of every library that can change a result."""
-    versions = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "unknown"
-    return versions

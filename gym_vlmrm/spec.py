@@ -12,7 +12,7 @@ __all__ = ["CameraSpec", "EnvSpec", "Look", "Quality", "Recipe", "RewardSpec", "
 Look: TypeAlias = Literal["textured", "original"]
 Quality: TypeAlias = Literal["draft", "standard", "paper"]
 Sentence = Annotated[str, Field(min_length=1, max_length=1000)]
-_ID = re.compile(r"(?:[A-Za-z0-9_.-]+/)?[A-Za-z0-9_.-]+?-v\d+")
+_ID = re.compile(r"(?:[A-Za-z0-9_-]+/)?[A-Za-z0-9_.-]+?-v\d+")
 
 
 class _Strict(BaseModel):
@@ -89,7 +89,9 @@ class RewardSpec(_Strict):
     @model_validator(mode="after")
     def _alpha_needs_baseline(self) -> "RewardSpec":
         if self.alpha > 0 and self.baseline is None:
-            raise ValueError(f"alpha is {self.alpha} but there is no baseline prompt; add 'baseline:' or set alpha to 0")
+            raise ValueError(
+                f"alpha is {self.alpha} but there is no baseline prompt; add 'baseline:' or set alpha to 0"
+            )
         return self
 
 
@@ -137,6 +139,12 @@ class TaskSpec(_Strict):
         if not _ID.fullmatch(value):
             raise ValueError(f"{value!r} is no environment ID; write one like 'VLMRM/Humanoid-Splits-v0'")
         return value
+
+    @model_validator(mode="after")
+    def _stands_on_another_environment(self) -> "TaskSpec":
+        if self.env.id.rpartition(":")[2] == self.id:
+            raise ValueError(f"id and env.id are both '{self.id}'; env.id names the environment below the task")
+        return self
 
     @field_validator("success")
     @classmethod

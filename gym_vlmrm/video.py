@@ -47,7 +47,7 @@ def write_gif(path: Path, film: NDArray[np.uint8], fps: float, max_bytes: int = 
         images = [Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS) for frame in film[::step]]
         palette = images[len(images) // 2].quantize(colors)
         frames = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
-        duration = max(20, round(1000 * step / fps))
+        duration = max(20, 10 * round(100 * step / fps))  # GIFs count in hundredths of a second
         frames[0].save(path, save_all=True, append_images=frames[1:], duration=duration, loop=0, optimize=True)
         if path.stat().st_size <= max_bytes:
             return
@@ -58,7 +58,7 @@ def write_mp4(path: Path, film: NDArray[np.uint8], fps: float) -> bool:
     try:
         import imageio.v2 as imageio
 
-        writer: Any = imageio.get_writer(path, format="FFMPEG", fps=fps, macro_block_size=2)  # type: ignore[arg-type]
+        writer: Any = imageio.get_writer(path, format="FFMPEG", fps=fps, macro_block_size=2)
         with contextlib.closing(writer):
             for frame in film:
                 writer.append_data(frame)

@@ -8,6 +8,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.wrappers import TimeLimit
 
 from gym_vlmrm.envs import make_world
+from gym_vlmrm.envs.generic import find_environment
 from gym_vlmrm.envs.pool import make_pool
 from gym_vlmrm.frames import FrameObservation
 from gym_vlmrm.spec import TaskSpec
@@ -16,8 +17,13 @@ __all__ = ["episode_limit", "make_limited_world", "make_worlds"]
 
 
 def episode_limit(task: TaskSpec) -> int | None:
-    """Steps until truncation: the task's, else those of the environment's own registration."""
-    return task.env.max_episode_steps or gym.spec(task.env.id).max_episode_steps
+    """Steps until truncation: the task's, else those of the environment's own registration.
+
+    Raises:
+        TaskError: the environment is unknown.
+    """
+    registered: int | None = find_environment(task.env.id).max_episode_steps
+    return task.env.max_episode_steps or registered
 
 
 def make_limited_world(task: TaskSpec, *, render_size: int, frames: bool = False, every: int = 1) -> gym.Env[Any, Any]:

@@ -16,7 +16,12 @@ def cartpole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     task = override(load_task("cartpole"), model="brightness", max_episode_steps=20)
     hyperparameters = {"n_steps": 32, "batch_size": 32, "policy_kwargs": {"net_arch": [8]}}
     recipe = Recipe(
-        algorithm="PPO", steps=128, num_envs=2, checkpoint_every=64, normalize_observation=True, hyperparameters=hyperparameters
+        algorithm="PPO",
+        steps=128,
+        num_envs=2,
+        checkpoint_every=64,
+        normalize_observation=True,
+        hyperparameters=hyperparameters,
     )
     path = tmp_path_factory.mktemp("runs") / "cartpole"
     train(task, recipe, output=path, workers=1)

@@ -1,6 +1,6 @@
 """A world whose pictures and rewards say which environment, episode and step they belong to: a shuffled batch shows."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -18,7 +18,7 @@ NUM_ENVS = 3
 class CountingWorld(gym.Env[Any, Any]):
     """Environment i, in every second episode, terminates after ``2 + i`` steps; else the time limit ends it."""
 
-    metadata = {"render_modes": ["rgb_array"]}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
     render_mode = "rgb_array"
 
     def __init__(self, index: int, discrete: bool = True) -> None:

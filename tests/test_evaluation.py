@@ -1,6 +1,7 @@
 """Evaluation: the paper's rule of success, its interval, and what is written."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ from scipy.stats import binomtest
 
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.evaluation import evaluate, summarize, wilson_interval
+from gym_vlmrm.runs import RunFolder
+from gym_vlmrm.spec import EnvSpec
+from gym_vlmrm.training.agents import RandomAgent
 from gym_vlmrm.training.play import Episode, film, play
-from gym_vlmrm.training.policies import RandomAgent
 from gym_vlmrm.video import tile, write_gif
 
 
@@ -113,3 +116,13 @@ def test_evaluating_nothing_is_an_error(tmp_path: Path, cartpole_run: Path) -> N
         evaluate(cartpole_run, checkpoint=12345)
     with pytest.raises(RunError, match="at least 1"):
         evaluate(cartpole_run, episodes=0)
+
+
+def test_a_policy_of_another_task_is_refused(tmp_path: Path, cartpole_run: Path) -> None:
+    other = tmp_path / "run"
+    shutil.copytree(cartpole_run, other)
+    task = RunFolder.open(other).task
+    acrobot = task.model_copy(update={"env": EnvSpec(id="Acrobot-v1", max_episode_steps=5), "success": None})
+    RunFolder.open(other).write_task(acrobot)
+    with pytest.raises(RunError, match="does not fit the task's states"):
+        evaluate(other, episodes=1, workers=1)

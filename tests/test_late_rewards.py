@@ -20,7 +20,13 @@ from gym_vlmrm.training.late_rewards import LateRewards, ScoredSteps
 from gym_vlmrm.training.vec_env import ImmediateRewards, LateRewardVecEnv, PoolSteps, SpacesOnly
 
 ON_POLICY = {"n_steps": 16, "policy_kwargs": {"net_arch": [8]}}
-OFF_POLICY = {"learning_starts": 12, "batch_size": 16, "buffer_size": 100, "train_freq": 4, "policy_kwargs": {"net_arch": [8]}}
+OFF_POLICY = {
+    "learning_starts": 12,
+    "batch_size": 16,
+    "buffer_size": 100,
+    "train_freq": 4,
+    "policy_kwargs": {"net_arch": [8]},
+}
 LSTM = {"n_steps": 16, "batch_size": 12, "n_epochs": 1, "policy_kwargs": {"net_arch": [8], "lstm_hidden_size": 8}}
 CASES: dict[str, tuple[str, bool, dict[str, Any]]] = {
     "PPO": ("PPO", True, {**ON_POLICY, "batch_size": 12, "n_epochs": 2}),
@@ -40,7 +46,7 @@ CASES: dict[str, tuple[str, bool, dict[str, Any]]] = {
 
 
 def _play(every: int, batch_frames: int, num_steps: int = 40) -> tuple[np.ndarray, np.ndarray, LateRewards, list[Any]]:
-    """Step a counting pool, collecting now and then; returns rewards, dones, the queue, and the rewards it ought to give."""
+    """Step a pool, collecting now and then; returns rewards, dones, the queue, and what the rewards ought to be."""
     pool, model = counting_pool(every=every), CountingReward()
     steps, collected, truth = PoolSteps(pool), [], []
     held = np.zeros(NUM_ENVS, np.float32)
@@ -194,4 +200,3 @@ def test_reward_scale_is_that_of_vec_normalize() -> None:
         normalizer.returns[done] = 0
     np.testing.assert_allclose(scale.statistics.var, normalizer.ret_rms.var)
     np.testing.assert_allclose(scaled[-1], normalizer.normalize_reward(rewards)[-1], rtol=1e-5)
-

@@ -1,6 +1,7 @@
 """Training: run folders that can be trusted, gone on with, and made again."""
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -20,10 +21,12 @@ from gym_vlmrm.runs import RunFolder
 from gym_vlmrm.spec import EnvSpec, Recipe, RewardSpec, TaskSpec
 from gym_vlmrm.training import choose_recipe, resume, train
 from gym_vlmrm.training.algorithms import ALGORITHMS, find_algorithm
-from gym_vlmrm.training.building import build_algorithm, space_from_json, space_to_json
+from gym_vlmrm.training.building import build_algorithm
+from gym_vlmrm.training.checkpoints import load_agent
 from gym_vlmrm.training.hyperparameters import check_recipe, constructor_arguments, update_arguments
 from gym_vlmrm.training.inspection import inspect_recipe, inspect_world
-from gym_vlmrm.training.policies import load_agent
+from gym_vlmrm.training.provenance import describe_machine, library_versions
+from gym_vlmrm.training.spaces import space_from_json, space_to_json
 from gym_vlmrm.training.tensors import load_state, save_state
 from gym_vlmrm.training.vec_env import SpacesOnly
 
@@ -97,7 +100,10 @@ def test_no_file_of_a_run_can_execute_anything(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("recipe", [PPO, DQN], ids=["PPO", "DQN"])
 def test_equal_seeds_make_equal_runs(tmp_path: Path, recipe: Recipe) -> None:
-    runs = [train(cartpole(), recipe, seed=seed, output=tmp_path / str(i), workers=1).run for i, seed in enumerate([5, 5, 6])]
+    runs = [
+        train(cartpole(), recipe, seed=seed, output=tmp_path / str(i), workers=1).run
+        for i, seed in enumerate([5, 5, 6])
+    ]
     policies = [load_file(run.checkpoint("last").path / "policy.safetensors") for run in runs]
     assert all(torch.equal(policies[0][name], policies[1][name]) for name in policies[0])
     assert not all(torch.equal(policies[0][name], policies[2][name]) for name in policies[0])
@@ -174,7 +180,11 @@ def test_a_pickle_in_a_checkpoint_is_refused(tmp_path: Path, cartpole_run: Path)
 
 
 def test_states_of_tensors_come_back(tmp_path: Path) -> None:
-    state = {"state": {0: {"step": torch.tensor(3.0), "m": torch.ones(2)}}, "groups": [{"lr": 0.1, "betas": (0.9, 0.99)}], "n": None}
+    state = {
+        "state": {0: {"step": torch.tensor(3.0), "m": torch.ones(2)}},
+        "groups": [{"lr": 0.1, "betas": (0.9, 0.99)}],
+        "n": None,
+    }
     save_state(tmp_path / "a.safetensors", state)
     loaded = load_state(tmp_path / "a.safetensors")
     assert torch.equal(loaded["state"][0]["m"], torch.ones(2))
@@ -252,9 +262,14 @@ def test_written_values_become_constructor_arguments() -> None:
     assert arguments["learning_rate"](0.0) == pytest.approx(1e-4)
     assert arguments["policy_kwargs"]["activation_fn"] is torch.nn.Tanh
     assert written["policy_kwargs"] == {"activation_fn": "Tanh", "net_arch": [4]}
-    noise = constructor_arguments(_recipe("TD3", action_noise={"normal": 0.2}), find_algorithm("TD3"), 3)["action_noise"]
+    noise = constructor_arguments(_recipe("TD3", action_noise={"normal": 0.2}), find_algorithm("TD3"), 3)[
+        "action_noise"
+    ]
     assert noise().shape == (3,)
-    assert constructor_arguments(_recipe("SAC", train_freq=[2, "step"]), find_algorithm("SAC"), 1)["train_freq"] == (2, "step")
+    assert constructor_arguments(_recipe("SAC", train_freq=[2, "step"]), find_algorithm("SAC"), 1)["train_freq"] == (
+        2,
+        "step",
+    )
 
 
 @pytest.mark.parametrize("num_envs", [1, 6, 8, 32])
@@ -298,7 +313,10 @@ def test_a_full_folder_fails_before_anything_is_made(tmp_path: Path) -> None:
 def test_choosing_a_recipe() -> None:
     task = cartpole().model_copy(update={"training": {"default": PPO, "paper": DQN}})
     assert choose_recipe(task) == ("default", PPO)
-    assert choose_recipe(task, "paper", steps=7, num_envs=3) == ("paper", DQN.model_copy(update={"steps": 7, "num_envs": 3}))
+    assert choose_recipe(task, "paper", steps=7, num_envs=3) == (
+        "paper",
+        DQN.model_copy(update={"steps": 7, "num_envs": 3}),
+    )
     name, recipe = choose_recipe(task, algorithm="dqn")
     assert (name, recipe.hyperparameters, recipe.steps) == ("paper", DQN.hyperparameters, PPO.steps)
     _, plain = choose_recipe(task, algorithm="qr-dqn")
@@ -336,3 +354,10 @@ def test_every_algorithm_trains_saves_and_acts(tmp_path: Path, algorithm: str) -
     agent = load_agent(run.checkpoint("last").path)
     assert len(agent.act(np.zeros((2, 4 if discrete else 3), np.float32), np.ones(2, np.bool_))) == 2
     assert resume(run.path, steps=128, workers=1).step >= 128
+
+
+def test_provenance_names_what_changes_pixels() -> None:
+    assert {"mujoco", "gymnasium", "torch", "open_clip_torch", "python"} <= set(library_versions())
+    machine = describe_machine(opengl=True)
+    assert json.loads(json.dumps(machine)) == machine
+    assert machine["opengl"] is None or "renderer" in machine["opengl"]

@@ -18,7 +18,7 @@ from gym_vlmrm.envs.gl import ensure_gl
 from gym_vlmrm.errors import RenderingError, TaskError, did_you_mean
 from gym_vlmrm.spec import Quality, SceneSpec
 
-__all__ = ["SquareFrame", "make_generic"]
+__all__ = ["SquareFrame", "find_environment", "make_generic"]
 
 _GRID = 2.0
 
@@ -82,7 +82,7 @@ def make_generic(env_id: str, kwargs: dict[str, Any], scene: SceneSpec, render_s
         TaskError: no such environment, or its `kwargs` or the camera do not fit.
         RenderingError: it cannot render ``rgb_array``.
     """
-    spec = _find(env_id)
+    spec = find_environment(env_id)
     creator = _creator(spec)
     modes = getattr(creator, "metadata", {}).get("render_modes", ["rgb_array"])
     if "rgb_array" not in modes:
@@ -104,7 +104,12 @@ def make_generic(env_id: str, kwargs: dict[str, Any], scene: SceneSpec, render_s
     return SquareFrame(env, render_size)
 
 
-def _find(env_id: str) -> Any:
+def find_environment(env_id: str) -> Any:
+    """Return Gymnasium's specification of an ID, which may be written ``module:ID``.
+
+    Raises:
+        TaskError: no such environment, or no such module.
+    """
     module, _, name = env_id.rpartition(":")
     try:
         if module:

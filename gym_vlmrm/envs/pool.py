@@ -6,12 +6,16 @@ modes are Gymnasium's own. Workers simulate and render; they never load a reward
 """
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import pickle
+import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import gymnasium as gym
@@ -74,7 +78,7 @@ class EnvPool(VectorEnv[Any, Any, Any]):
         self.num_envs = num_envs
         shares = [len(share) for share in np.array_split(np.arange(num_envs), workers)]
         edges = np.cumsum([0, *shares])
-        self._slices = [slice(int(a), int(b)) for a, b in zip(edges, edges[1:], strict=False)]
+        self._slices = [slice(int(a), int(b)) for a, b in itertools.pairwise(edges)]
         blueprint = make_env()
         self.single_observation_space = blueprint.observation_space
         self.single_action_space = blueprint.action_space
@@ -98,23 +102,24 @@ class EnvPool(VectorEnv[Any, Any, Any]):
                 self._processes.append(process)
         self._receive()
 
-    def _send(self, command: str, arguments: Sequence[Any] | None = None) -> None:
+    def _send(self, command: str, arguments: Sequence[Any]) -> None:
+        if not self._connections:
+            raise RuntimeError("the vector environment is closed")
         for index, connection in enumerate(self._connections):
             try:
-                connection.send((command, None if arguments is None else arguments[index]))
-            except (BrokenPipeError, OSError):
-                self._stop()
-                raise RuntimeError("a worker process of the vector environment has died") from None
+                connection.send((command, arguments[index]))
+            except OSError:
+                raise self._death(index) from None
 
     def _receive(self) -> list[Any]:
         """Collect one answer per worker; an exception raised in a worker is raised here."""
         answers = []
         failure: BaseException | None = None
-        for connection in self._connections:
+        for index, connection in enumerate(self._connections):
             try:
                 ok, answer = connection.recv()
             except (EOFError, OSError):
-                ok, answer = False, RuntimeError("a worker process of the vector environment has died")
+                raise self._death(index) from None
             if not ok:
                 failure = failure or answer
             answers.append(answer)
@@ -122,6 +127,16 @@ class EnvPool(VectorEnv[Any, Any, Any]):
             self._stop()
             raise failure
         return answers
+
+    def _death(self, index: int) -> RuntimeError:
+        process = self._processes[index]
+        process.join(timeout=2)
+        self._stop()
+        end = f"signal {-process.exitcode}" if (process.exitcode or 0) < 0 else f"exit code {process.exitcode}"
+        return RuntimeError(
+            f"worker process {index + 1} of {len(self._slices)} died ({end}); perhaps memory ran out: "
+            "try fewer environments or workers"
+        )
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -184,6 +199,8 @@ class EnvPool(VectorEnv[Any, Any, Any]):
         self._stop()
 
     def _stop(self) -> None:
+        """End every worker, however it is; the vector environment is closed from then on."""
+        self.closed = True
         for connection in self._connections:
             connection.close()
         for process in self._processes:
@@ -249,31 +266,33 @@ def _work(
     connection: Connection, make_env: Callable[[], gym.Env[Any, Any]], memory: Any, share: slice, mode: AutoresetMode
 ) -> None:
     """Serve one share of the environments until told to close or until the parent is gone."""
-    try:
-        envs = SyncVectorEnv([make_env] * (share.stop - share.start), copy=False, autoreset_mode=mode)
-    except BaseException as error:
-        connection.send((False, _portable(error)))
-        return
-    connection.send((True, None))
-    server = _Server(envs, memory, share.start)
-    while True:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which decides
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone
         try:
-            command, argument = connection.recv()
-        except (EOFError, KeyboardInterrupt):
-            break
-        if command == "close":
-            break
-        try:
-            connection.send((True, getattr(server, command)(argument)))
-        except KeyboardInterrupt:
-            break
+            envs = SyncVectorEnv([make_env] * (share.stop - share.start), copy=False, autoreset_mode=mode)
         except Exception as error:
             connection.send((False, _portable(error)))
-    envs.close()
+            return
+        connection.send((True, None))
+        _serve(connection, _Server(envs, memory, share.start))
+        envs.close()
+
+
+def _serve(connection: Connection, server: "_Server") -> None:
+    while True:
+        command, argument = connection.recv()
+        if command == "close":
+            return
+        try:
+            answer = ForkingPickler.dumps((True, getattr(server, command)(argument)))
+        except Exception as error:  # the environment's, or what it returned does not pickle
+            answer = ForkingPickler.dumps((False, _portable(error)))
+        connection.send_bytes(answer)
 
 
 def _portable(error: BaseException) -> BaseException:
-    """An exception that survives pickling, with the same words."""
+    """An exception that survives pickling, with the same words and the worker's traceback as a note."""
+    error.add_note("In a worker process:\n" + "".join(traceback.format_exception(error)))
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
@@ -293,13 +312,13 @@ class _Server:
         seeds, options = argument
         if options is not None and "reset_mask" in options and not options["reset_mask"].any():
             return {}  # Gymnasium refuses an empty mask; here another worker's share is meant
-        _, infos = self.envs.reset(seed=seeds, options=options)
-        self._write()
+        observations, infos = self.envs.reset(seed=seeds, options=options)
+        self._write(observations)
         return infos
 
     def step(self, actions: list[Any]) -> tuple[Any, Any, Any, dict[str, Any]]:
-        _, rewards, terminations, truncations, infos = self.envs.step(_restack(self.envs, actions))
-        self._write()
+        observations, rewards, terminations, truncations, infos = self.envs.step(_restack(self.envs, actions))
+        self._write(observations)
         return rewards, terminations, truncations, infos
 
     def call(self, argument: tuple[str, tuple[Any, ...], dict[str, Any]]) -> tuple[Any, ...]:
@@ -309,8 +328,8 @@ class _Server:
     def set_attr(self, argument: tuple[str, list[Any]]) -> None:
         self.envs.set_attr(*argument)
 
-    def _write(self) -> None:
-        for index, observation in enumerate(self.envs._env_obs):
+    def _write(self, observations: Any) -> None:
+        for index, observation in enumerate(iterate(self.envs.observation_space, observations)):
             write_to_shared_memory(self.envs.single_observation_space, self.first + index, observation, self.memory)
 
 

@@ -78,18 +78,15 @@ def _loss(embeddings: Tensor, targets: Tensor, concepts: Tensor) -> Tensor:
 
 
 def _augment(frames: Tensor, generator: torch.Generator) -> Tensor:
-    """Return normalised images (B, 3, S, S): shifted, brighter or darker, noisy."""
-    images = frames.permute(0, 3, 1, 2).float() / 255
-    size = images.shape[-1]
-    padded = functional.pad(images, (SHIFT,) * 4, mode="replicate")
+    """Return normalised images (B, 3, S, S): shifted, brighter or darker, tinted."""
+    size, count = frames.shape[1], len(frames)
+    padded = functional.pad(frames.permute(0, 3, 1, 2).float(), (SHIFT,) * 4, mode="replicate")
     groups = []
     for group in padded.split(_GROUP):
         top, left = torch.randint(0, 2 * SHIFT + 1, (2,), generator=generator).tolist()
         groups.append(group[..., top : top + size, left : left + size])
-    images = torch.cat(groups)
-    gain = 1 + 0.15 * torch.randn((len(images), 1, 1, 1), generator=generator)
-    tint = 0.05 * torch.randn((len(images), 3, 1, 1), generator=generator)
-    noise = 0.02 * torch.randn(images.shape, generator=generator) * torch.rand((len(images), 1, 1, 1), generator=generator)
-    images = (images * gain + tint + noise).clamp(0, 1)
+    gain = 1 + 0.15 * torch.randn((count, 1, 1, 1), generator=generator)
+    tint = 0.05 * torch.randn((count, 3, 1, 1), generator=generator)
     mean, std = torch.tensor(MEAN).view(1, 3, 1, 1), torch.tensor(STD).view(1, 3, 1, 1)
-    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+    images = torch.cat(groups).mul_(gain / (255 * std)).add_((tint - mean) / std)
+    return images.contiguous(memory_format=torch.channels_last)

@@ -1,25 +1,33 @@
 """The whole way from nothing to the embedded model's folder."""
 
+import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from open_clip.model import CLIP
+from open_clip.tokenizer import SimpleTokenizer
 
 from gym_vlmrm.pretraining.concepts import Concepts
 from gym_vlmrm.pretraining.dataset import describe, load_domain
 from gym_vlmrm.pretraining.grammar import Grammar, Sentence
 from gym_vlmrm.pretraining.image_tower import train_image_tower
-from gym_vlmrm.pretraining.model import build_clip, save_folder
+from gym_vlmrm.pretraining.model import CONTEXT_LENGTH, build_clip, save_folder
 from gym_vlmrm.pretraining.space import BLOCKS, DOMAINS, Space
 from gym_vlmrm.pretraining.states import cartpole_states, humanoid_states, mountain_car_states
 from gym_vlmrm.pretraining.text_tower import train_text_tower
 from gym_vlmrm.pretraining.vocabulary import write_vocabulary
+from gym_vlmrm.reward.towers import MERGES_FILE
 
-__all__ = ["Settings", "build_space", "sentence_target", "train_model"]
+COUNTS = {"humanoid": 80_000, "cartpole": 8_000, "mountain-car": 5_000}
+"""Frames by domain."""
+__all__ = ["COUNTS", "Settings", "build_space", "sentence_target", "train_model"]
 
 Floats = NDArray[np.float64]
 
@@ -74,43 +82,80 @@ def concept_targets(space: Space, concepts: Concepts) -> NDArray[np.float32]:
 def train_model(data: Path, folder: Path, settings: Settings, say: Callable[[str], None]) -> None:
     """Train both towers on a data set and write the model's folder.
 
+    The towers need nothing of each other once their targets are known, so they train side by side, one core each.
+
     Args:
         data: folder that `make_dataset` filled.
         folder: where config, weights, vocabulary and list of words go.
         settings: sizes and seeds.
         say: receives lines of progress.
     """
-    space, concepts = build_space(settings)
-    say("embedding space built")
-    sentences = _draw_sentences(settings)
+    work = data / "targets"
+    work.mkdir(exist_ok=True)
     vocabulary = write_vocabulary(folder, Grammar().phrases())
-    from open_clip.tokenizer import SimpleTokenizer
-
-    from gym_vlmrm.pretraining.model import CONTEXT_LENGTH
-    from gym_vlmrm.reward.towers import MERGES_FILE
-
+    if not (work / "concepts.npy").exists():
+        _write_targets(data, work, settings)
+        say("embedding space built, targets written")
     torch.manual_seed(settings.seed)
+    torch.save(build_clip(vocabulary).state_dict(), work / "start.pt")
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
+        text = processes.submit(_train_text, work, folder, vocabulary, settings)
+        image = processes.submit(_train_image, data, work, vocabulary, settings)
+        state = text.result() | image.result()
     model = build_clip(vocabulary)
-    tokenizer = SimpleTokenizer(str(folder / MERGES_FILE), context_length=CONTEXT_LENGTH)
-    targets = np.stack([sentence_target(space, concepts, sentence) for sentence in sentences]).astype(np.float32)
-    texts = [sentence.text for sentence in sentences]
-    report = _Progress(say, "text tower")
-    train_text_tower(model, tokenizer, texts, targets, epochs=settings.text_epochs, seed=settings.seed, report=report)
-    save_folder(model, vocabulary, folder)
-    domains = [load_domain(data, domain) for domain in DOMAINS]
-    frames = [shard for domain in domains for shard in domain.frames]
-    rows = [space.frames(domain.domain, describe(domain.domain, domain.states)) for domain in domains]
-    train_image_tower(
-        model.visual,
-        frames,
-        np.concatenate(rows).astype(np.float32),
-        concept_targets(space, concepts),
-        epochs=settings.image_epochs,
-        seed=settings.seed,
-        report=_Progress(say, "image tower"),
-    )
+    model.load_state_dict(state)
     save_folder(model, vocabulary, folder)
     say(f"wrote {folder}")
+
+
+def _write_targets(data: Path, work: Path, settings: Settings) -> None:
+    """Write what the towers learn: sentences and their targets, targets of all frames, targets of concepts."""
+    space, concepts = build_space(settings)
+    sentences = _draw_sentences(settings)
+    (work / "sentences.json").write_text(json.dumps([sentence.text for sentence in sentences]))
+    rows = [sentence_target(space, concepts, sentence) for sentence in sentences]
+    np.save(work / "sentences.npy", np.stack(rows).astype(np.float32))
+    domains = [load_domain(data, domain) for domain in DOMAINS]
+    frames = [space.frames(domain.domain, describe(domain.domain, domain.states)) for domain in domains]
+    np.save(work / "frames.npy", np.concatenate(frames).astype(np.float32))
+    np.save(work / "concepts.npy", concept_targets(space, concepts))
+
+
+def _train_text(work: Path, folder: Path, vocabulary: int, settings: Settings) -> dict[str, torch.Tensor]:
+    torch.set_num_threads(1)
+    model = _start(work, vocabulary)
+    tokenizer = SimpleTokenizer(str(folder / MERGES_FILE), context_length=CONTEXT_LENGTH)
+    train_text_tower(
+        model,
+        tokenizer,
+        json.loads((work / "sentences.json").read_text()),
+        np.load(work / "sentences.npy"),
+        epochs=settings.text_epochs,
+        seed=settings.seed,
+        report=_Progress("text tower"),
+    )
+    return {name: value for name, value in model.state_dict().items() if not name.startswith("visual.")}
+
+
+def _train_image(data: Path, work: Path, vocabulary: int, settings: Settings) -> dict[str, torch.Tensor]:
+    torch.set_num_threads(1)
+    model = _start(work, vocabulary)
+    train_image_tower(
+        model.visual,
+        [shard for domain in DOMAINS for shard in load_domain(data, domain).frames],
+        np.load(work / "frames.npy"),
+        np.load(work / "concepts.npy"),
+        epochs=settings.image_epochs,
+        seed=settings.seed,
+        report=_Progress("image tower"),
+    )
+    return {name: value for name, value in model.state_dict().items() if name.startswith("visual.")}
+
+
+def _start(work: Path, vocabulary: int) -> CLIP:
+    model = build_clip(vocabulary)
+    model.load_state_dict(torch.load(work / "start.pt", weights_only=True))
+    return model
 
 
 def _draw_sentences(settings: Settings) -> list[Sentence]:
@@ -119,10 +164,10 @@ def _draw_sentences(settings: Settings) -> list[Sentence]:
 
 
 class _Progress:
-    """Says how far a training loop is, every half minute."""
+    """Prints how far a training loop is, every half minute."""
 
-    def __init__(self, say: Callable[[str], None], name: str) -> None:
-        self.say, self.name = say, name
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.start = self.last = time.monotonic()
 
     def __call__(self, step: int, steps: int, loss: float) -> None:
@@ -130,4 +175,4 @@ class _Progress:
         if now - self.last > 30 or step == steps:
             self.last = now
             left = (now - self.start) / step * (steps - step)
-            self.say(f"{self.name}: step {step}/{steps}, loss {loss:.4f}, {left:.0f} s left")
+            print(f"{self.name}: step {step}/{steps}, loss {loss:.4f}, {left:.0f} s left", flush=True)

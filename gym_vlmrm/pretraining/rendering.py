@@ -14,7 +14,7 @@ from gym_vlmrm.envs.humanoid.env import HumanoidScene
 from gym_vlmrm.envs.mountain_car import MountainCarScene
 from gym_vlmrm.envs.pool import usable_cores
 
-__all__ = ["FRAME_SIZE", "render_states"]
+__all__ = ["FRAME_SIZE", "render_now", "render_states"]
 
 FRAME_SIZE = 96
 ORIGINAL_SHARE = 0.06
@@ -40,6 +40,11 @@ def render_states(domain: str, states: NDArray[np.float64], path: Path, seed: in
         for index, chunk in enumerate(workers.map(_render_chunk, *zip(*jobs, strict=True))):
             frames[index * _CHUNK : index * _CHUNK + len(chunk)] = chunk
     frames.flush()
+
+
+def render_now(domain: str, states: NDArray[np.float64], seed: int, *, jitter: bool = True) -> NDArray[np.uint8]:
+    """Render states in this process; returns uint8 (N, FRAME_SIZE, FRAME_SIZE, 3)."""
+    return _render_chunk(domain, states, [seed], jitter)
 
 
 _environments: dict[Any, Any] = {}

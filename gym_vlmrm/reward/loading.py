@@ -56,9 +56,7 @@ def load_reward_model(
         ModelError: the model is unknown, unreachable or cannot run here.
     """
     spec = task if isinstance(task, TaskSpec) else load_task(task)
-    spec = override(
-        spec, model=model, goal=goal, baseline=baseline, alpha=alpha, device=device, precision=precision
-    )
+    spec = override(spec, model=model, goal=goal, baseline=baseline, alpha=alpha, device=device, precision=precision)
     judge = spec.reward
     if judge.model == BrightnessReward.name:
         return BrightnessReward()

@@ -31,7 +31,9 @@ def check_rewards(rewards: NDArray[np.float32], num_frames: int, name: str) -> N
         ModelError: wrong shape, or a number that is not finite.
     """
     if rewards.shape != (num_frames,):
-        raise ModelError(f"reward model '{name}' returned shape {rewards.shape} for {num_frames} frames, not ({num_frames},)")
+        raise ModelError(
+            f"reward model '{name}' returned shape {rewards.shape} for {num_frames} frames, not ({num_frames},)"
+        )
     if not np.isfinite(rewards).all():
         raise ModelError(f"reward model '{name}' returned a reward that is not finite; try precision='fp32'")
     return rewards

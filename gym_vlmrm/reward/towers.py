@@ -121,7 +121,9 @@ def choose_device(device: str) -> torch.device:
         raise ModelError(f"device '{device}' is unknown; use auto, cpu, cuda or cuda:N") from None
     available = torch.cuda.device_count() if chosen.type == "cuda" else 1
     if (chosen.index or 0) >= available:
-        raise ModelError(f"device '{device}' asked for, but torch finds {available} CUDA devices here; use device='cpu'")
+        raise ModelError(
+            f"device '{device}' asked for, but torch finds {available} CUDA devices here; use device='cpu'"
+        )
     return chosen
 
 
@@ -176,7 +178,9 @@ def _creation_arguments(name: str) -> dict[str, Any]:
     known = open_clip.list_models()
     if architecture not in known:
         hint = did_you_mean(architecture, known) if len(did_you_mean(architecture, known)) < 60 else ""
-        raise ModelError(f"unknown model '{name}'{hint or '; name embedded, architecture/pretrained-tag, hf-hub: or local-dir:'}")
+        raise ModelError(
+            f"unknown model '{name}'{hint or '; name embedded, architecture/pretrained-tag, hf-hub: or local-dir:'}"
+        )
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if pretrained == UNTRAINED:
         logger.warning("model %s has random weights: its rewards mean nothing", name)
@@ -190,7 +194,9 @@ def _creation_arguments(name: str) -> dict[str, Any]:
             "require_pretrained": True,
             "force_preprocess_cfg": _trained_preprocessing(architecture, tags),
         }
-    raise ModelError(f"model '{name}': '{pretrained}' is neither a file nor a pretrained tag of {architecture}{did_you_mean(pretrained, tags)}")
+    raise ModelError(
+        f"model '{name}': '{pretrained}' is neither a file nor a pretrained tag of {architecture}{did_you_mean(pretrained, tags)}"
+    )
 
 
 def _trained_preprocessing(architecture: str, tags: list[str]) -> dict[str, Any]:
@@ -205,7 +211,9 @@ def _check_local_folder(name: str) -> None:
         return
     folder = Path(name.removeprefix("local-dir:"))
     if not (folder / "open_clip_config.json").is_file():
-        raise ModelError(f"model '{name}': no open_clip_config.json in {folder}; local-dir: needs a folder with it and weights")
+        raise ModelError(
+            f"model '{name}': no open_clip_config.json in {folder}; local-dir: needs a folder with it and weights"
+        )
 
 
 def _tokenizer(name: str) -> Any:

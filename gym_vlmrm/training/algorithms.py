@@ -1,6 +1,8 @@
 """The algorithms of stable-baselines3 and sb3-contrib by name, and the buffers that they keep."""
 
 import importlib
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +34,10 @@ class Algorithm:
         module, _, name = self.target.partition(":")
         loaded: type[Any] = getattr(importlib.import_module(module), name)
         return loaded
+
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """Constructor arguments of the class."""
+        return inspect.signature(self.load()).parameters
 
 
 ALGORITHMS: dict[str, Algorithm] = {

@@ -50,7 +50,7 @@ class RewardSource:
 
 
 class _LateReplay:
-    """Mixin for replay buffers: rewards of new transitions are filled in before the first sample that could need them."""
+    """Mixin for replay buffers: rewards are filled in before the first sample that could need them."""
 
     def __init__(self, *args: Any, source: RewardSource, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -68,7 +68,6 @@ class _LateReplay:
     def fill(self: Any) -> None:
         """Write the rewards of all transitions added since the last call."""
         rewards = self.source.collect()
-        # The newest transition may wait for `add`, as SB3 calls back between the step and the storing of it.
         positions, self._unfilled = self._unfilled, []
         if len(rewards) != len(positions):
             raise RuntimeError(f"{len(rewards)} rewards for {len(positions)} transitions")
@@ -93,8 +92,8 @@ class _LateRollout:
 
 
 @cache
-def late_class(buffer_class: type[Any]) -> type[Any]:
-    """Return a subclass of a replay or rollout buffer class that takes ``source=RewardSource`` and fills rewards late."""
+def late_class(buffer_class: Any) -> type[Any]:
+    """Return the subclass of a buffer class that takes ``source=RewardSource`` and fills its rewards late."""
     mixin = _LateReplay if issubclass(buffer_class, ReplayBuffer) else _LateRollout
     assert issubclass(buffer_class, ReplayBuffer | RolloutBuffer)
     return type(f"Late{buffer_class.__name__}", (mixin, buffer_class), {})

@@ -1,10 +1,8 @@
 """From a recipe to an algorithm of stable-baselines3 whose buffers are filled late."""
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from gymnasium import spaces
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer, RolloutBuffer
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -22,7 +20,7 @@ __all__ = ["build_algorithm", "discount"]
 
 def discount(recipe: Recipe) -> float:
     """The recipe's discount factor gamma, or the algorithm's default."""
-    parameters = inspect.signature(find_algorithm(recipe.algorithm).load().__init__).parameters
+    parameters = find_algorithm(recipe.algorithm).parameters()
     default = parameters["gamma"].default if "gamma" in parameters else 1.0
     return float(recipe.hyperparameters.get("gamma", default))
 
@@ -73,7 +71,7 @@ def _replay_arguments(arguments: dict[str, Any], recipe: Recipe, source: RewardS
 
 
 def _has_rollout_hook(algorithm: Algorithm) -> bool:
-    return "rollout_buffer_class" in inspect.signature(algorithm.load().__init__).parameters
+    return "rollout_buffer_class" in algorithm.parameters()
 
 
 def _rollout_class(algorithm: Algorithm) -> type[RolloutBuffer]:
@@ -88,7 +86,8 @@ def _rollout_class(algorithm: Algorithm) -> type[RolloutBuffer]:
 def _replace_rollout_buffer(model: Any, source: RewardSource) -> None:
     """Put a late buffer where RecurrentPPO, which offers no hook, has made a plain one."""
     plain = model.rollout_buffer
-    model.rollout_buffer = late_class(type(plain))(
+    buffer_class: Any = type(plain)
+    model.rollout_buffer = late_class(buffer_class)(
         plain.buffer_size,
         plain.observation_space,
         plain.action_space,
@@ -99,33 +98,3 @@ def _replace_rollout_buffer(model: Any, source: RewardSource) -> None:
         n_envs=plain.n_envs,
         source=source,
     )
-
-
-def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
-    """Describe a Box, Discrete, MultiDiscrete or MultiBinary space in JSON."""
-    if isinstance(space, spaces.Box):
-        bounds = {"low": [str(x) for x in space.low.ravel()], "high": [str(x) for x in space.high.ravel()]}
-        return {"type": "Box", **bounds, "shape": list(space.shape), "dtype": str(space.dtype)}
-    if isinstance(space, spaces.Discrete):
-        return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
-    if isinstance(space, spaces.MultiDiscrete):
-        return {"type": "MultiDiscrete", "nvec": space.nvec.tolist()}
-    if isinstance(space, spaces.MultiBinary):
-        return {"type": "MultiBinary", "n": space.n if isinstance(space.n, int) else list(space.n)}
-    raise TypeError(f"{type(space).__name__} cannot be stored")
-
-
-def space_from_json(data: dict[str, Any]) -> spaces.Space[Any]:
-    """Build the space that `space_to_json` described; raises KeyError, ValueError or TypeError for anything else."""
-    kind = data["type"]
-    if kind == "Box":
-        dtype = np.dtype(data["dtype"])
-        low, high = (np.array(data[key], dtype=np.float64).astype(dtype).reshape(data["shape"]) for key in ("low", "high"))
-        return spaces.Box(low, high, dtype=dtype.type)  # type: ignore[arg-type]
-    if kind == "Discrete":
-        return spaces.Discrete(data["n"], start=data["start"])
-    if kind == "MultiDiscrete":
-        return spaces.MultiDiscrete(data["nvec"])
-    if kind == "MultiBinary":
-        return spaces.MultiBinary(data["n"])
-    raise ValueError(f"unknown space {kind!r}")

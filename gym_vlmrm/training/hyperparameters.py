@@ -59,8 +59,8 @@ def constructor_arguments(recipe: Recipe, algorithm: Algorithm, num_actions: int
         TrainingError: unknown hyper-parameter, or a value of the wrong type.
     """
     loaded = algorithm.load()
-    parameters = inspect.signature(loaded.__init__).parameters
-    known = [name for name in parameters if name not in RESERVED and name not in ("self", "args", "kwargs")]
+    parameters = algorithm.parameters()
+    known = [name for name in parameters if name not in RESERVED]
     written = copy.deepcopy(recipe.hyperparameters)
     for name in written:
         if name in RESERVED:
@@ -69,11 +69,11 @@ def constructor_arguments(recipe: Recipe, algorithm: Algorithm, num_actions: int
             raise TrainingError(f"{algorithm.name} has no hyperparameter '{name}'{did_you_mean(name, known)}")
     arguments = {name: _value(algorithm, name, value, parameters[name], num_actions) for name, value in written.items()}
     default = next(name for name in loaded.policy_aliases if name.startswith("Mlp"))  # RecurrentPPO has MlpLstmPolicy
-    policy = arguments.setdefault("policy", default)
-    if policy not in loaded.policy_aliases:
-        raise TrainingError(f"{algorithm.name} has no policy '{policy}'{did_you_mean(str(policy), loaded.policy_aliases)}")
+    policy, policies = arguments.setdefault("policy", default), loaded.policy_aliases
+    if policy not in policies:
+        raise TrainingError(f"{algorithm.name} has no policy '{policy}'{did_you_mean(str(policy), policies)}")
     if "policy_kwargs" in arguments:
-        arguments["policy_kwargs"] = _policy_arguments(algorithm, loaded.policy_aliases[policy], arguments["policy_kwargs"])
+        arguments["policy_kwargs"] = _policy_arguments(algorithm, policies[policy], arguments["policy_kwargs"])
     arguments.update(update_arguments(recipe, algorithm))
     # Small networks are fastest on the CPU, next to the environments.
     arguments.setdefault("device", "cpu")
@@ -83,8 +83,8 @@ def constructor_arguments(recipe: Recipe, algorithm: Algorithm, num_actions: int
 def update_arguments(recipe: Recipe, algorithm: Algorithm) -> dict[str, int]:
     """Return ``train_freq`` and ``gradient_steps`` so that updates per environment step are as the recipe says.
 
-    stable-baselines3 counts ``train_freq`` in vector steps: with N environments, `updates_per_step` u means u * N updates
-    per vector step. ``train_freq`` is raised to the next multiple that makes the number of updates whole.
+    stable-baselines3 counts ``train_freq`` in vector steps: with N environments, `updates_per_step` u means u * N
+    updates per vector step. ``train_freq`` is raised to the next multiple that makes the number of updates whole.
 
     Raises:
         TrainingError: the algorithm does no such updates, or the recipe says it twice.
@@ -98,7 +98,7 @@ def update_arguments(recipe: Recipe, algorithm: Algorithm) -> dict[str, int]:
         raise TrainingError("give updates_per_step or hyperparameters.gradient_steps, not both")
     train_freq = recipe.hyperparameters.get("train_freq", 1)
     if not isinstance(train_freq, int) or train_freq < 1:
-        raise TrainingError(f"with updates_per_step, train_freq must be a positive number of vector steps, got {train_freq!r}")
+        raise TrainingError(f"train_freq must be a number of vector steps beside updates_per_step, got {train_freq!r}")
     per_vector_step = Fraction(rate).limit_denominator(10_000) * recipe.num_envs
     if per_vector_step == 0:
         raise TrainingError(f"updates_per_step {rate} is too small; the least is 0.0001")
@@ -118,8 +118,8 @@ def _value(algorithm: Algorithm, name: str, value: Any, parameter: inspect.Param
     if isinstance(value, list) and tuple in allowed:
         return tuple(value)
     if not _fits(value, allowed):
-        names = sorted({getattr(kind, "__name__", str(kind)).replace("NoneType", "null") for kind in allowed} - {"Callable"})
-        raise TrainingError(f"{where} must be {' or '.join(names)}, got {value!r}")
+        names = {getattr(kind, "__name__", str(kind)).replace("NoneType", "null") for kind in allowed}
+        raise TrainingError(f"{where} must be {' or '.join(sorted(names - {'Callable'}))}, got {value!r}")
     return value
 
 
@@ -169,8 +169,7 @@ def _policy_arguments(algorithm: Algorithm, policy: type[Any], written: Any) -> 
     """Policy arguments with names of activations and optimizers replaced by their classes."""
     if not isinstance(written, Mapping):
         raise TrainingError(f"policy_kwargs of {algorithm.name} must be a mapping, got {written!r}")
-    known = [name for name in inspect.signature(policy.__init__).parameters if name not in ("self", "args", "kwargs")]
-    known = [name for name in known if name not in UNWRITABLE_POLICY_ARGUMENTS]
+    known = [name for name in inspect.signature(policy).parameters if name not in UNWRITABLE_POLICY_ARGUMENTS]
     arguments: dict[str, Any] = {}
     for name, value in written.items():
         if name not in known:

@@ -7,7 +7,7 @@ from gymnasium import spaces
 
 from gym_vlmrm.errors import TrainingError
 from gym_vlmrm.spec import Recipe, TaskSpec
-from gym_vlmrm.training.algorithms import check_action_space
+from gym_vlmrm.training.algorithms import check_action_space, find_algorithm
 from gym_vlmrm.training.hyperparameters import check_recipe
 from gym_vlmrm.worlds import episode_limit, make_limited_world
 
@@ -51,8 +51,8 @@ def inspect_recipe(recipe: Recipe, world: World) -> None:
     Raises:
         TrainingError: unknown algorithm or hyper-parameter, or one that does not fit the environment.
     """
+    check_action_space(find_algorithm(recipe.algorithm), world.action_space, world.env_id)
     algorithm = check_recipe(recipe)
-    check_action_space(algorithm, world.action_space, world.env_id)
     if recipe.normalize_reward and algorithm.kind != "on-policy":
         raise TrainingError(f"normalize_reward is for on-policy algorithms, not {algorithm.name}")
     if recipe.normalize_observation and not isinstance(world.observation_space, spaces.Box):

@@ -1,4 +1,4 @@
-"""Rewards that arrive late: frames are scored by a background thread, in large batches, while the environments go on."""
+"""Rewards that arrive late: a background thread scores frames in large batches while the environments go on."""
 
 import queue
 import threading
@@ -148,7 +148,7 @@ class LateRewards:
                 if self._failure is None:
                     rewards = np.asarray(self.reward_model(frames), dtype=np.float32)
                     self._scores.append(check_rewards(rewards, len(frames), self.reward_model.name))
-            except BaseException as error:  # noqa: BLE001 - whatever it was, the main thread raises it
+            except BaseException as error:  # whatever it was, the main thread raises it
                 self._failure = error
             finally:
                 del frames

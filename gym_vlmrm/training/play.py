@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.reward.protocol import RewardModel
+from gym_vlmrm.training.agents import Agent
 from gym_vlmrm.training.late_rewards import LateRewards
-from gym_vlmrm.training.policies import Agent
 from gym_vlmrm.training.vec_env import PoolSteps
 
 __all__ = ["Episode", "film", "play"]

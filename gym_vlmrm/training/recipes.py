@@ -1,5 +1,7 @@
 """Which recipe a training follows: the task's, with what the user said on top."""
 
+from typing import Any
+
 from gym_vlmrm.errors import TrainingError, did_you_mean
 from gym_vlmrm.spec import Recipe, TaskSpec
 from gym_vlmrm.training.algorithms import find_algorithm
@@ -55,7 +57,7 @@ def _with_algorithm(recipes: dict[str, Recipe], chosen: str, algorithm: str) -> 
     for name, recipe in recipes.items():
         if find_algorithm(recipe.algorithm) == wanted:
             return name, recipe.model_copy(update={"steps": recipes[chosen].steps})
-    plain = {"algorithm": wanted.name, "hyperparameters": {}, "updates_per_step": None}
+    plain: dict[str, Any] = {"algorithm": wanted.name, "hyperparameters": {}, "updates_per_step": None}
     if wanted.kind != "on-policy":
         plain["normalize_reward"] = False
     return chosen, recipes[chosen].model_copy(update=plain)

@@ -32,7 +32,7 @@ def state_space(pool: gym.vector.VectorEnv[Any, Any, Any]) -> spaces.Space[Any]:
     assert isinstance(space, spaces.Dict), "the pool must carry frames (see FrameObservation)"
     state = space["state"]
     if not isinstance(state, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
-        raise TrainingError(f"states of type {type(state).__name__} cannot be learned from; wrap the environment to give a Box")
+        raise TrainingError(f"states of type {type(state).__name__} cannot be learned from; a Box could")
     return to_float32(state)
 
 
@@ -55,7 +55,8 @@ class PoolSteps:
 
     def reset(self, seed: int | Sequence[int | None] | None) -> NDArray[Any]:
         """Reset every environment and return the states (N, ...)."""
-        observations, _ = self.pool.reset(seed=list(seed) if isinstance(seed, Sequence) else seed)
+        seeds: Any = list(seed) if isinstance(seed, Sequence) else seed
+        observations, _ = self.pool.reset(seed=seeds)
         return np.asarray(observations["state"], self.dtype)
 
     def step(self, actions: NDArray[Any]) -> NDArray[Any]:
@@ -78,7 +79,7 @@ class PoolSteps:
         return np.array(observations["state"], self.dtype)
 
     def _of_transition(self, infos: dict[str, Any], key: str) -> NDArray[Any] | None:
-        """Values (N,) of an info key; those of ended episodes are in ``final_info``, as `infos` is the next episode's."""
+        """Values (N,) of an info key; for ended episodes they are in ``final_info``, as `infos` is of the next one."""
         final = infos.get("final_info", {})
         if key not in infos:
             return np.asarray(final[key]) if key in final else None
@@ -107,9 +108,11 @@ class LateRewardVecEnv(VecEnv):
         return states
 
     def step_async(self, actions: NDArray[Any]) -> None:
+        """Keep the actions for `step_wait`."""
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
+        """Step every environment and hand the frames over to be scored."""
         steps = self.steps
         states = steps.step(self._actions)
         self.late.submit(steps.frames, steps.dones)
@@ -128,17 +131,21 @@ class LateRewardVecEnv(VecEnv):
         """Nothing: whoever made the pool closes it."""
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """Return the render mode; nothing else can be asked for."""
         if attr_name == "render_mode":
             return [self.steps.pool.render_mode] * self.num_envs
         raise AttributeError(attr_name)
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Refuse: environments live in the pool."""
         raise NotImplementedError("environments live in the pool")
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
+        """Refuse: environments live in the pool."""
         raise NotImplementedError("environments live in the pool")
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: Any = None) -> list[bool]:
+        """Say no for every environment."""
         return [False] * self.num_envs
 
 
@@ -150,9 +157,11 @@ class ImmediateRewards(VecEnvWrapper):
         self.source = source
 
     def reset(self) -> Any:
+        """Reset every environment."""
         return self.venv.reset()
 
     def step_wait(self) -> VecEnvStepReturn:
+        """Step, and wait for the rewards."""
         states, _, dones, infos = self.venv.step_wait()
         return states, self.source.collect()[0], dones, infos
 
@@ -164,6 +173,7 @@ class SpacesOnly(LateRewardVecEnv):
         VecEnv.__init__(self, num_envs, observation_space, action_space)
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """Return no render mode; nothing else can be asked for."""
         if attr_name == "render_mode":
             return [None] * self.num_envs
         raise AttributeError(attr_name)

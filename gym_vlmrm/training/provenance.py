@@ -1,5 +1,6 @@
-"""What the machine is: it goes into every run, since renderers and libraries change pixels, and pixels change rewards."""
+"""Where results come from: renderers and libraries change pixels, and pixels change rewards, so runs name them."""
 
+import importlib.metadata
 import json
 import os
 import platform
@@ -9,8 +10,12 @@ from typing import Any
 
 from gym_vlmrm.envs.pool import usable_cores
 
-__all__ = ["describe_machine"]
+__all__ = ["describe_machine", "library_versions"]
 
+LIBRARIES = (
+    "gym-vlmrm", "gymnasium", "mujoco", "numpy", "open_clip_torch", "sb3-contrib", "stable-baselines3", "torch",
+)  # fmt: skip
+"""Distributions whose versions go into every run: the pixels, and so the rewards, depend on them."""
 GL_TIMEOUT = 60.0
 _PROBE = """
 import json, os
@@ -44,9 +49,25 @@ def _opengl() -> dict[str, str] | None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=GL_TIMEOUT, env=environment, check=True
+            [sys.executable, "-c", _PROBE],
+            capture_output=True,
+            text=True,
+            timeout=GL_TIMEOUT,
+            env=environment,
+            check=True,
         )
         described: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return None
     return described
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of every library that can change a result."""
+    versions = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "unknown"
+    return versions

@@ -1,79 +1,30 @@
-"""Policies that act, and checkpoints that hold them: safetensors, JSON and npz, never a pickle."""
+"""Checkpoints: what acting and going on need, as safetensors, JSON and npz, never a pickle."""
 
-import copy
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from stable_baselines3.common.vec_env import VecNormalize
 
 from gym_vlmrm.errors import RunError, VLMRMError
 from gym_vlmrm.runs import read_json, write_json
 from gym_vlmrm.spec import Recipe
+from gym_vlmrm.training.agents import TrainedAgent
 from gym_vlmrm.training.buffers import RewardScale
-from gym_vlmrm.training.building import build_algorithm, space_from_json, space_to_json
+from gym_vlmrm.training.building import build_algorithm
+from gym_vlmrm.training.spaces import space_from_json, space_to_json
 from gym_vlmrm.training.tensors import load_state, load_tensors, save_state, save_tensors
 from gym_vlmrm.training.vec_env import SpacesOnly
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
-__all__ = [
-    "REPLAY_FILE", "Agent", "RandomAgent", "TrainedAgent", "buffer_bytes", "live_agent", "load_agent", "restore",
-    "save_checkpoint",
-]  # fmt: skip
+__all__ = ["REPLAY_FILE", "buffer_bytes", "load_agent", "restore", "save_checkpoint"]
 
 
 REPLAY_FILE = "replay.npz"
-
-
-class Agent(Protocol):
-    """Something that acts in N environments at once."""
-
-    def restart(self) -> None:
-        """Forget everything about the episodes so far."""
-
-    def act(self, states: NDArray[Any], starts: NDArray[np.bool_]) -> NDArray[Any]:
-        """Return actions (N, ...) for states (N, ...); `starts` (N,) marks the first state of an episode."""
-        ...
-
-
-class RandomAgent:
-    """Draws actions uniformly from the action space."""
-
-    def __init__(self, action_space: spaces.Space[Any], num_envs: int, seed: int) -> None:
-        self._spaces = [copy.deepcopy(action_space) for _ in range(num_envs)]
-        self._seed = seed
-        self.restart()
-
-    def restart(self) -> None:
-        for index, space in enumerate(self._spaces):
-            space.seed(self._seed + index)
-
-    def act(self, states: NDArray[Any], starts: NDArray[np.bool_]) -> NDArray[Any]:
-        return np.array([space.sample() for space in self._spaces])
-
-
-class TrainedAgent:
-    """Acts greedily by an algorithm's policy."""
-
-    def __init__(self, model: "BaseAlgorithm", normalize: Callable[[NDArray[Any]], NDArray[Any]] | None = None) -> None:
-        self.model = model
-        self.normalize = normalize
-        self._memory: Any = None
-
-    def restart(self) -> None:
-        self._memory = None
-
-    def act(self, states: NDArray[Any], starts: NDArray[np.bool_]) -> NDArray[Any]:
-        seen = states if self.normalize is None else self.normalize(states)
-        actions, self._memory = self.model.predict(seen, self._memory, starts, deterministic=True)
-        return actions
 
 
 def save_checkpoint(
@@ -100,9 +51,9 @@ def save_checkpoint(
     save_tensors(folder / "policy.safetensors", model.policy.state_dict())
     statistics: dict[str, Any] = {}
     if normalizer is not None:
-        rms = normalizer.obs_rms
+        rms: Any = normalizer.obs_rms
         limits = {"clip": normalizer.clip_obs, "epsilon": normalizer.epsilon}
-        statistics.update(mean=rms.mean, var=rms.var, count=rms.count, **limits)  # type: ignore[union-attr]
+        statistics.update(mean=rms.mean, var=rms.var, count=rms.count, **limits)
     if scale is not None:
         returns = scale.statistics
         statistics.update(return_mean=returns.mean, return_var=returns.var, return_count=returns.count)
@@ -153,7 +104,8 @@ def restore(folder: Path, model: "BaseAlgorithm", scale: RewardScale | None = No
     statistics = _read_npz(folder / "normalizer.npz") if (folder / "normalizer.npz").exists() else {}
     loaded: Any = model
     try:
-        model.set_parameters({**model.get_parameters(), **state["modules"]}, exact_match=True)
+        parameters: dict[str, Any] = {**model.get_parameters(), **state["modules"]}
+        model.set_parameters(parameters, exact_match=True)
         for name, value in state["variables"].items():
             getattr(loaded, name).data = value.to(model.device)
         for name, value in state["counters"].items():
@@ -163,8 +115,9 @@ def restore(folder: Path, model: "BaseAlgorithm", scale: RewardScale | None = No
             rms: Any = normalizer.obs_rms
             rms.mean, rms.var, rms.count = statistics["mean"], statistics["var"], float(statistics["count"])
         if scale is not None:
-            keys = ("return_mean", "return_var", "return_count")
-            scale.statistics.mean, scale.statistics.var, scale.statistics.count = (float(statistics[key]) for key in keys)
+            returns: Any = scale.statistics
+            for name in ("mean", "var", "count"):
+                setattr(returns, name, float(statistics[f"return_{name}"]))
     except (KeyError, ValueError, RuntimeError, AttributeError) as error:
         raise RunError(f"{folder}: does not fit its run ({' '.join(str(error).split())})") from None
     if hasattr(model, "weights"):  # ARS searches over a flat copy of its policy
@@ -223,12 +176,7 @@ def load_agent(folder: Path) -> TrainedAgent:
 
     def normalize(states: NDArray[Any]) -> NDArray[Any]:
         scaled = (states - statistics["mean"]) / np.sqrt(statistics["var"] + statistics["epsilon"])
-        return np.clip(scaled, -statistics["clip"], statistics["clip"]).astype(np.float32)
+        clipped: NDArray[Any] = np.clip(scaled, -statistics["clip"], statistics["clip"]).astype(np.float32)
+        return clipped
 
     return TrainedAgent(model, normalize)
-
-
-def live_agent(model: "BaseAlgorithm") -> TrainedAgent:
-    """The policy of an algorithm in training, with the normalisation as it stands."""
-    normalizer: VecNormalize | None = model.get_vec_normalize_env()
-    return TrainedAgent(model, None if normalizer is None else normalizer.normalize_obs)  # type: ignore[arg-type]

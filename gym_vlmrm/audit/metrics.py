@@ -1,0 +1,77 @@
+"""Numbers that say how well a reward tells goal frames from others, with bootstrap intervals.
+
+A bootstrap draws goal frames and other frames with replacement, each from their own, so every resample has both.
+"""
+
+import math
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+__all__ = [
+    "above_worst_goal", "auc", "bootstrap_interval", "bootstrap_rows", "epic_distance", "gap", "pearson", "spearman",
+]  # fmt: skip
+
+Floats: TypeAlias = NDArray[np.float64]
+LEVEL = 0.95
+RESAMPLES = 400
+
+
+def pearson(left: Floats, right: Floats) -> Floats:
+    """Pearson correlation along the last axis, (..., N) to (...); 0 where one side does not vary."""
+    a = left - left.mean(-1, keepdims=True)
+    b = right - right.mean(-1, keepdims=True)
+    scale = np.sqrt((a * a).sum(-1) * (b * b).sum(-1))
+    return np.asarray((a * b).sum(-1) / np.where(scale > 1e-12, scale, np.inf))
+
+
+def spearman(left: Floats, right: Floats) -> Floats:
+    """Spearman rank correlation along the last axis; ties share their mean rank, 0 where one side does not vary."""
+    return pearson(rankdata(left, axis=-1), rankdata(right, axis=-1))
+
+
+def epic_distance(rewards: Floats, labels: NDArray[np.bool_]) -> Floats:
+    """EPIC distance of rewards (..., N) and labels as the paper has it: sqrt(1 - Pearson) / sqrt(2), in [0, 1]."""
+    return np.asarray(np.sqrt(np.maximum(0.0, 1 - pearson(rewards, labels.astype(float)))) / math.sqrt(2))
+
+
+def auc(rewards: Floats, labels: NDArray[np.bool_]) -> Floats:
+    """Probability that a goal frame scores above another frame, ties counting half; rewards (..., N), labels (N,)."""
+    ranks = rankdata(rewards, axis=-1)
+    goals = int(labels.sum())
+    others = labels.size - goals
+    return np.asarray((ranks[..., labels].sum(-1) - goals * (goals + 1) / 2) / (goals * others))
+
+
+def gap(rewards: Floats, labels: NDArray[np.bool_]) -> Floats:
+    """Mean reward of goal frames above that of others, in units of noise: the root mean of the two variances."""
+    goal, other = rewards[..., labels], rewards[..., ~labels]
+    noise = np.sqrt((goal.var(-1) + other.var(-1)) / 2)
+    return np.asarray((goal.mean(-1) - other.mean(-1)) / np.where(noise > 1e-12, noise, np.inf))
+
+
+def above_worst_goal(rewards: Floats, labels: NDArray[np.bool_]) -> Floats:
+    """Share of the other frames that score above the worst goal frame."""
+    worst = rewards[..., labels].min(-1, keepdims=True)
+    return np.asarray((rewards[..., ~labels] > worst).mean(-1))
+
+
+def bootstrap_rows(labels: NDArray[np.bool_], resamples: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Return the rows (resamples, N) of each resample, goal frames first, and their labels (N,)."""
+    rng = np.random.default_rng(seed)
+    goal, other = np.flatnonzero(labels), np.flatnonzero(~labels)
+    rows = [group[rng.integers(0, len(group), (resamples, len(group)))] for group in (goal, other)]
+    order = np.arange(labels.size) < len(goal)
+    return np.concatenate(rows, axis=1), order
+
+
+def bootstrap_interval(
+    statistic: Callable[[NDArray[np.intp]], Floats], rows: NDArray[np.intp], level: float = LEVEL
+) -> tuple[float, float]:
+    """Percentile interval of a statistic, a function of rows (resamples, N) that returns (resamples,)."""
+    values = statistic(rows)
+    low, high = np.percentile(values, [50 * (1 - level), 50 * (1 + level)])
+    return float(low), float(high)

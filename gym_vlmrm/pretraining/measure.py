@@ -1,0 +1,164 @@
+"""How well a model knows the built-in scenes: the table of its figures on states and sentences held out of training."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata, spearmanr
+
+from gym_vlmrm.catalog import builtin_tasks
+from gym_vlmrm.envs.humanoid.poses import pose_path, reference_pose
+from gym_vlmrm.pretraining.grammar import Grammar, paraphrases
+from gym_vlmrm.pretraining.rendering import render_now
+from gym_vlmrm.pretraining.states import (
+    HELD_OUT_PAIRS,
+    cartpole_states,
+    combinations,
+    humanoid_states,
+    mountain_car_states,
+)
+from gym_vlmrm.reward.clip import ClipReward
+from gym_vlmrm.reward.goal_baseline import goal_baseline_reward
+from gym_vlmrm.reward.towers import Towers
+from gym_vlmrm.spec import TaskSpec
+from gym_vlmrm.worlds import make_limited_world
+
+__all__ = ["TaskFigures", "auc", "composition", "epic_distance", "measure_model", "path_correlations"]
+
+Floats = NDArray[np.float64]
+DOMAIN_OF = {"Humanoid-v5": "humanoid", "CartPole-v1": "cartpole", "MountainCarContinuous-v0": "mountain-car"}
+GOAL_POSES = {
+    "kneeling": ("kneeling", "down"),
+    "lotus": ("lotus", "down"),
+    "splits": ("splits", "down"),
+    "arms-raised": ("standing", "raised"),
+    "hands-on-hips": ("standing", "hands_on_hips"),
+    "one-leg": ("one_leg_left", "down"),
+    "arms-crossed": ("standing", "crossed"),
+}
+
+
+@dataclass(frozen=True)
+class TaskFigures:
+    """What the model's reward is worth on one task. AUC is that of the reward for success."""
+
+    task: str
+    successes: int
+    auc_posed: float
+    auc_rollouts: float
+    """NaN where there are no rollouts, or no success among them."""
+    worst_paraphrase_posed: float
+    worst_paraphrase_rollouts: float
+    epic: float
+    """EPIC distance (arXiv 2310.12921, section 4) of the reward from the success label."""
+
+
+def auc(scores: Floats, positive: NDArray[np.bool_]) -> float:
+    """Area under the ROC curve: the chance that a positive (N,) outscores a negative; NaN without either."""
+    count = int(positive.sum())
+    if count in (0, len(positive)):
+        return float("nan")
+    ranks = rankdata(scores)[positive].sum()
+    return float((ranks - count * (count + 1) / 2) / (count * (len(positive) - count)))
+
+
+def epic_distance(scores: Floats, labels: NDArray[np.bool_]) -> float:
+    """EPIC distance of rewards (N,) from labels (N,): ``(1/sqrt 2) sqrt(1 - Pearson)``."""
+    if labels.all() or not labels.any():
+        return float("nan")
+    return float(np.sqrt(max(0.0, 1 - np.corrcoef(scores, labels)[0, 1]) / 2))
+
+
+def measure_model(towers: Towers, *, count: int = 4000, seed: int = 77_000) -> list[TaskFigures]:
+    """Measure the reward of every built-in task on `count` fresh humanoid states (a quarter as many of the others)."""
+    drawn = humanoid_states(count, seed)
+    states = {
+        "humanoid": drawn.qpos,
+        "cartpole": cartpole_states(count // 4, seed),
+        "mountain-car": mountain_car_states(count // 4, seed),
+    }
+    embeddings = {domain: towers.embed_frames(render_now(domain, rows, seed)) for domain, rows in states.items()}
+    figures = []
+    for key, task in builtin_tasks().items():
+        domain = DOMAIN_OF[task.env.id]
+        labels = success_labels(task, states[domain])
+        rollout = drawn.source == "physics" if domain == "humanoid" else np.zeros(len(labels), bool)
+        scores = [_scores(towers, task, embeddings[domain], goal) for goal in (task.reward.goal, *paraphrases()[key])]
+        posed = [auc(row[~rollout], labels[~rollout]) for row in scores]
+        moved = [auc(row[rollout], labels[rollout]) for row in scores]
+        figures.append(
+            TaskFigures(
+                key, int(labels.sum()), posed[0], moved[0], min(posed[1:]), min(moved[1:]), epic_distance(scores[0], labels)
+            )
+        )
+    return figures
+
+
+def _scores(towers: Towers, task: TaskSpec, embeddings: NDArray[np.float32], goal: str | Sequence[str]) -> Floats:
+    prompts = [goal] if isinstance(goal, str) else list(goal)
+    judge = ClipReward("measured", towers, prompts)
+    return np.asarray(goal_baseline_reward(embeddings, judge.goal), dtype=np.float64)
+
+
+def success_labels(task: TaskSpec, states: Floats) -> NDArray[np.bool_]:
+    """Return the verdict (N,) of the task's rule on each state."""
+    world = make_limited_world(task, render_size=16)
+    world.reset(seed=0)
+    rule, scene = task.success_rule, world.unwrapped
+    assert rule is not None
+    labels = []
+    for state in states:
+        _put(scene, state)
+        labels.append(rule.holds(scene.quantities()))  # type: ignore[attr-defined]
+    world.close()
+    return np.array(labels)
+
+
+def _put(scene: object, state: Floats) -> None:
+    if hasattr(scene, "set_state"):
+        scene.set_state(state, np.zeros(scene.model.nv))  # type: ignore[attr-defined]
+    else:
+        scene.state = np.array([state[0], 0.0, state[1], 0.0] if len(state) == 2 else [state[0], 0.0])  # type: ignore[attr-defined]
+
+
+def composition(towers: Towers, *, per_pair: int = 12, seed: int = 78_000) -> dict[str, float]:
+    """AUC of held-out pairs of leg and arm pose, against frames with the right legs or the right arms but not both."""
+    rng = np.random.default_rng(seed)
+    held_out = combinations(held_out=True)
+    involved = sorted(set(held_out) | {pair for pair in combinations(held_out=False) if rng.random() < 0.4})
+    poses = np.stack([reference_pose(*pair, rng=rng, variation=0.7) for pair in involved for _ in range(per_pair)])
+    embeddings = towers.embed_frames(render_now("humanoid", poses, seed))
+    legs = np.array([pair[0] for pair in involved for _ in range(per_pair)])
+    arms = np.array([pair[1] for pair in involved for _ in range(per_pair)])
+    grammar, figures = Grammar(), {}
+    for pair in held_out:
+        sentence = f"a humanoid robot {grammar.humanoid['legs'][pair[0]]['train'][0]} with {grammar.humanoid['arms'][pair[1]]['train'][0]}"
+        goal = towers.embed_sentences([sentence])[0]
+        right = (legs == pair[0]) & (arms == pair[1])
+        half = (legs == pair[0]) ^ (arms == pair[1])
+        chosen = right | half
+        figures[" + ".join(pair)] = auc((embeddings @ goal)[chosen].astype(float), right[chosen])
+    assert set(held_out) <= HELD_OUT_PAIRS
+    return figures
+
+
+def path_correlations(towers: Towers, *, steps: int = 41) -> dict[str, float]:
+    """Spearman correlation of reward with progress on the straight path in joint space from standing to each goal."""
+    tasks = builtin_tasks()
+    result = {}
+    for key, pair in GOAL_POSES.items():
+        path = pose_path(reference_pose("standing"), reference_pose(*pair), steps)
+        frames = render_now("humanoid", path, 0, jitter=False)
+        scores = _scores(towers, tasks[key], towers.embed_frames(frames), tasks[key].reward.goal)
+        result[key] = float(spearmanr(scores, np.arange(steps)).statistic)
+    x = np.linspace(-0.5, 0.6, steps)[:, None]
+    frames = render_now("mountain-car", x, 0, jitter=False)
+    task = tasks["mountain-car"]
+    result["mountain-car"] = float(spearmanr(_scores(towers, task, towers.embed_frames(frames), task.reward.goal), x[:, 0]).statistic)
+    return result
+
+
+def as_rows(figures: list[TaskFigures]) -> list[dict[str, float | str]]:
+    """Return figures as plain rows for tables and JSON."""
+    return [asdict(row) for row in figures]

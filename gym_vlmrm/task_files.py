@@ -1,0 +1,193 @@
+"""How a task file is read: YAML with `include:`, plain data out, and where each of its values was written."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+
+from gym_vlmrm.errors import TaskError, did_you_mean
+
+__all__ = ["Document", "Location", "Place", "merge", "read_document", "shorten"]
+
+MAX_BYTES = 1_000_000
+MAX_NODES = 20_000
+MAX_INCLUDES = 8
+
+Location: TypeAlias = tuple[str | int, ...]
+"""Keys and indices that lead to a value."""
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _TaskLoader(_Loader):  # type: ignore[misc, valid-type]
+    """YAML 1.1, except that `6e-4` is a number as everybody expects."""
+
+
+_TaskLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+"),
+    list("-+0123456789."),
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value was written."""
+
+    path: Path
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Document:
+    """A task file before validation: plain data, and where each of its values was written."""
+
+    data: dict[str, Any]
+    places: dict[Location, Place]
+
+
+def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge nested mappings; values of `top` win."""
+    merged = dict(base)
+    for key, value in top.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def shorten(text: object, limit: int = 80) -> str:
+    """Return the text as one line of at most `limit` characters."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= limit else line[: limit - 4] + " ..."
+
+
+def read_document(path: Path, bases: Path, *, trail: tuple[Path, ...] = (), origin: Place | None = None) -> Document:
+    """Read a task file and what it includes.
+
+    Args:
+        path: the file.
+        bases: folder where an included file is looked for that is not beside the file that includes it.
+        trail: the files that led here by including one another.
+        origin: the line that includes this file.
+
+    Raises:
+        TaskError: a file is missing or wrong; the message names file and line.
+    """
+    resolved = path.resolve()
+    if resolved in trail:
+        chain = " -> ".join(p.name for p in (*trail, resolved))
+        raise TaskError(f"{origin}: include goes round in a circle ({chain}); remove one of the includes")
+    if len(trail) >= MAX_INCLUDES:
+        raise TaskError(f"{origin}: include: more than {MAX_INCLUDES} files deep")
+    document = _parse(path)
+    if "include" not in document.data:
+        return document
+    name = document.data.pop("include")
+    place = document.places[("include",)]
+    if not isinstance(name, str):
+        raise TaskError(f"{place}: include: needs the name of one file, got {name!r}")
+    base = read_document(_find_include(name, path, bases, place), bases, trail=(*trail, resolved), origin=place)
+    data = merge(_expand_scene(base.data), _expand_scene(document.data))
+    if "success" in document.data:
+        data["success"] = document.data["success"]  # a rule is one value: an `any` does not mix with the base's `all`
+    return Document(data, {**base.places, **document.places})
+
+
+def _expand_scene(data: dict[str, Any]) -> dict[str, Any]:
+    # `scene: original` in one file must merge with `scene: {camera: ...}` in another.
+    scene = data.get("scene")
+    return {**data, "scene": {"look": scene}} if isinstance(scene, str) else data
+
+
+def _find_include(name: str, path: Path, bases: Path, place: Place) -> Path:
+    folders = (path.parent, bases)
+    for folder in folders:
+        if (folder / name).is_file():
+            return folder / name
+    known = {found.name for folder in folders for found in folder.glob("_*.yaml")}
+    hint = did_you_mean(name, known)
+    raise TaskError(f"{place}: include: no file '{name}' beside it or among the built-in bases{hint}")
+
+
+def _parse(path: Path) -> Document:
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise TaskError(f"{path}: {size:,} bytes is no task file; the limit is {MAX_BYTES:,}")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TaskError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise TaskError(f"{path}: is not UTF-8 text") from None
+    return _build(path, text)
+
+
+def _build(path: Path, text: str) -> Document:
+    try:
+        loader = _TaskLoader(text)
+        root = loader.get_single_node()
+        builder = _Builder(path, loader)
+        data = builder.build(root, ()) if root is not None else None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        hint = "; use spaces, not tabs" if "\\t" in str(error.problem) else ""
+        raise TaskError(f"{path}:{line}: not valid YAML: {error.problem}{hint}") from None
+    except yaml.YAMLError as error:
+        raise TaskError(f"{path}: not valid YAML: {shorten(error)}") from None
+    except RecursionError:
+        raise TaskError(f"{path}: values are nested too deeply, or contain themselves") from None
+    if not isinstance(data, dict):
+        raise TaskError(f"{path}:1: a task file is a mapping of keys such as id, env and reward, got {_kind(data)}")
+    return Document(data, builder.places)
+
+
+def _kind(value: Any) -> str:
+    return "an empty file" if value is None else f"a {type(value).__name__}"
+
+
+class _Builder:
+    """Turns YAML nodes into plain data, remembers places, and refuses duplicate keys and alias bombs."""
+
+    def __init__(self, path: Path, loader: Any) -> None:
+        self.path = path
+        self.loader = loader
+        self.places: dict[Location, Place] = {}
+        self.nodes = 0
+
+    def build(self, node: yaml.Node, location: Location) -> Any:
+        """Build the value of a node at a location."""
+        self.nodes += 1
+        line = node.start_mark.line + 1
+        if self.nodes > MAX_NODES:
+            raise TaskError(f"{self.path}:{line}: more than {MAX_NODES:,} values once aliases are expanded")
+        self.places.setdefault(location, Place(self.path, line))
+        if isinstance(node, yaml.MappingNode):
+            return dict(self._items(node, location))
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(item, (*location, index)) for index, item in enumerate(node.value)]
+        try:
+            return self.loader.construct_object(node)
+        except yaml.YAMLError:
+            raise
+        except Exception:  # PyYAML's constructors raise whatever Python does, down to IndexError
+            kind = node.tag.rpartition(":")[2]
+            raise TaskError(f"{self.path}:{line}: {shorten(repr(node.value))} is no valid {kind}") from None
+
+    def _items(self, node: yaml.MappingNode, location: Location) -> Iterator[tuple[str, Any]]:
+        seen: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise TaskError(f"{self.path}:{line}: a key is a word such as 'reward', not a list or a mapping")
+            key = str(key_node.value)
+            if key in seen:
+                field = ".".join(map(str, (*location, key)))
+                raise TaskError(f"{self.path}:{line}: {field}: duplicate key, first written on line {seen[key]}")
+            seen[key] = line
+            self.places[(*location, key)] = Place(self.path, line)
+            yield key, self.build(value_node, (*location, key))

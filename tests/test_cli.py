@@ -1,0 +1,246 @@
+"""The command line: what reaches the engine, what is printed where, and how errors look."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from gym_vlmrm import training
+from gym_vlmrm.catalog import builtin_tasks
+from gym_vlmrm.runs import Best, RunFolder
+from gym_vlmrm.training import trainer
+from gym_vlmrm_cli.main import COMMANDS, app
+
+TASK = """
+id: Test/Cart-v0
+env: {id: CartPole-v1, max_episode_steps: 20}
+reward: {goal: up, model: brightness}
+success: "obs[0] < 2"
+training:
+  default:
+    algorithm: PPO
+    steps: 64
+    num_envs: 2
+    hyperparameters: {n_steps: 16, batch_size: 16, n_epochs: 1, policy_kwargs: {net_arch: [8]}}
+  paper: {algorithm: DQN, steps: 64, num_envs: 2, hyperparameters: {learning_starts: 10}}
+"""
+
+
+def vlmrm(*arguments: object) -> Any:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(TASK)
+    return path
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep environments in this process: starting workers costs more than these trainings."""
+    monkeypatch.setattr("gym_vlmrm.envs.pool.usable_cores", lambda: 1)
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
+    """Replace the trainer by a recorder of its arguments."""
+    calls: list[Any] = []
+
+    def record(*args: Any, **kwargs: Any) -> Any:
+        calls.append((args, kwargs))
+        best = Best(step=3, vlm_reward=0.5, task_reward=0.0, success=0.25)
+        return SimpleNamespace(
+            run=SimpleNamespace(path=tmp_path / "run"), step=10, seconds=1.5, interrupted=False, best=best
+        )
+
+    monkeypatch.setattr(trainer, "train", record)
+    monkeypatch.setattr(trainer, "resume", record)
+    monkeypatch.setattr(training, "train", record, raising=False)
+    monkeypatch.setattr(training, "resume", record, raising=False)
+    return calls
+
+
+def test_help_names_every_command() -> None:
+    result = vlmrm("--help")
+    assert result.exit_code == 0
+    for name in COMMANDS:
+        assert name in result.stdout
+        help_page = vlmrm(name, "--help")
+        assert help_page.exit_code == 0
+        assert "--json" in help_page.stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = ["torch", "stable_baselines3", "mujoco", "gymnasium", "open_clip", "pygame", "gym_vlmrm"]
+    code = f"import sys, gym_vlmrm_cli.main; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_tasks_lists_every_task() -> None:
+    listed = json.loads(vlmrm("tasks", "--json").stdout)["tasks"]
+    assert {entry["name"]: entry["id"] for entry in listed} == {n: t.id for n, t in builtin_tasks().items()}
+    table = vlmrm("tasks").stdout
+    for entry in listed:
+        assert entry["id"] in table
+    assert vlmrm("tasks", "--quiet").stdout == ""
+
+
+def test_check_says_what_a_task_is(task: Path) -> None:
+    result = vlmrm("check", task)
+    assert result.exit_code == 0
+    assert "valid" in result.stdout
+    described = json.loads(vlmrm("check", task, "--json").stdout)
+    assert described["valid"]
+    assert described["recipes"] == {"default": "PPO", "paper": "DQN"}
+    assert described["max_episode_steps"] == 20
+    assert vlmrm("check", task, "--quiet").stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("success:", "sucess:", r"mine\.yaml:5: sucess: unknown key; did you mean 'success'"),
+        ("goal: up", "goal: [", r"mine\.yaml"),
+        ("CartPole-v1", "CartPol-v1", "CartPol-v1.*did you mean.*CartPole-v1"),
+        ("obs[0] < 2", "obs[9] < 2", r"obs\[9\]"),
+        ("obs[0] < 2", "height < 2", "height"),
+        ("algorithm: PPO", "algorithm: SAC", r"mine\.yaml:8: training\.default: SAC needs Box actions"),
+        (
+            "algorithm: DQN",
+            "algorithm: DQM",
+            r"mine\.yaml:12: training\.paper: unknown algorithm 'DQM'; did you mean 'DQN'",
+        ),
+        ("learning_starts", "learning_start", r"mine\.yaml:12: .*did you mean 'learning_starts'"),
+    ],
+)
+def test_check_finds_what_is_wrong(task: Path, old: str, new: str, message: str) -> None:
+    import re
+
+    task.write_text(TASK.replace(old, new))
+    result = vlmrm("check", task)
+    assert result.exit_code == 1
+    assert re.search(message, result.stderr), result.stderr
+    assert all(line.startswith("error: ") for line in result.stderr.splitlines())
+    assert "mine.yaml" in result.stderr
+    described = json.loads(vlmrm("check", task, "--json").stdout)
+    assert not described["valid"]
+    assert re.search(message, described["problems"][0])
+
+
+def test_options_reach_the_trainer(task: Path, engine: list[Any], tmp_path: Path) -> None:
+    result = vlmrm(
+        "train", task, "--steps", 50, "--algorithm", "dqn", "--goal", "a", "--goal", "b", "--baseline", "c",
+        "--alpha", 0.5, "--device", "cpu", "--num-envs", 4, "--seed", 9, "--output", tmp_path / "out",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    ((spec, recipe), options), *rest = engine
+    assert not rest
+    assert (spec.reward.goal, spec.reward.baseline, spec.reward.alpha) == (["a", "b"], "c", 0.5)
+    assert (recipe.algorithm, recipe.steps, recipe.num_envs) == ("DQN", 50, 4)
+    assert recipe.hyperparameters == {"learning_starts": 10}
+    assert (options["seed"], options["output"], options["recipe_name"]) == (9, tmp_path / "out", "paper")
+    assert "vlmrm eval" in result.stdout
+
+
+def test_resume_reaches_the_trainer(engine: list[Any], tmp_path: Path) -> None:
+    assert vlmrm("train", "--resume", tmp_path, "--steps", 70, "--quiet").stdout == ""
+    (arguments, options), *_ = engine
+    assert arguments == (tmp_path,)
+    assert options["steps"] == 70
+
+
+@pytest.mark.usefixtures("engine")
+def test_json_is_one_object_and_nothing_else(task: Path) -> None:
+    result = vlmrm("train", task, "--json")
+    assert json.loads(result.stdout)["best"]["vlm_reward"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train",),
+        ("train", "cartpole", "--resume", "x"),
+        ("train", "--resume", "x", "--seed", "3"),
+        ("train", "cartpole", "--steps", "0"),
+        ("train", "cartpole", "--steps", "many"),
+        ("train", "cartpole", "--alpha", "2"),
+        ("train", "cartpole", "--colour", "red"),
+        ("eval",),
+        ("eval", "x", "--episodes", "0"),
+        ("eval", "x", "--checkpoint", "worst"),
+        ("unknown",),
+    ],
+)
+def test_wrong_usage_is_code_two(arguments: tuple[str, ...]) -> None:
+    result = vlmrm(*arguments)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "splitz"), "unknown task 'splitz'; did you mean 'splits'"),
+        (("train", "nowhere.yaml"), "nowhere.yaml"),
+        (("train", "cartpole", "--model", "brightness", "--algorithm", "XYZ"), "unknown algorithm 'XYZ'"),
+        (("train", "cartpole", "--model", "brightness", "--algorithm", "SAC"), "SAC needs Box actions"),
+        (("train", "cartpole", "--model", "brightness", "--recipe", "secret"), "no recipe 'secret'"),
+        (("train", "cartpole", "--model", "brightness", "--output", "/dev/null/x"), "cannot write to"),
+        (("train", "--resume", "nowhere"), "no run folder"),
+        (("eval", "nowhere"), "no run folder"),
+        (("check", "nowhere.yaml"), "nowhere.yaml"),
+    ],
+)
+def test_an_error_is_one_line_and_code_one(
+    arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = vlmrm(*arguments)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: ")
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_is_code_130(task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", interrupt, raising=False)
+    assert vlmrm("train", task).exit_code == 130
+
+
+def test_a_stopped_training_says_how_to_go_on(task: Path, engine: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = training.train(None, None)
+    stopped.interrupted = True
+    monkeypatch.setattr(training, "train", lambda *_, **__: stopped, raising=False)
+    result = vlmrm("train", task)
+    assert result.exit_code == 130
+    assert f"vlmrm train --resume {stopped.run.path}" in result.stderr
+    assert engine
+
+
+@pytest.mark.usefixtures("in_process")
+def test_from_a_task_file_to_an_evaluation(task: Path, tmp_path: Path) -> None:
+    result = vlmrm("train", task, "--output", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert RunFolder.open(tmp_path / "run").record.status == "finished"
+    result = vlmrm("eval", tmp_path / "run", "--episodes", 3, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["policy"]["episodes"] == 3
+    assert (tmp_path / "run" / "video.gif").exists()
+    table = vlmrm("eval", tmp_path / "run", "--episodes", 3).stdout
+    assert "episodes in success" in table
+    again = vlmrm("train", task, "--output", tmp_path / "run")
+    assert again.exit_code == 1
+    assert "--resume" in again.stderr
