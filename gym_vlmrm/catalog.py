@@ -129,8 +129,10 @@ def _validate(document: Document, path: Path) -> TaskSpec:
 
 
 def _explain(error: ValidationError) -> tuple[Location, str]:
-    """Return the location of the first mistake, and one line that says what would have been right."""
-    first = error.errors()[0]
+    """Return the location of one mistake, and one line that says what would have been right."""
+    errors = error.errors()
+    # A misspelt key is the cause of the missing one that is complained about before it.
+    first = next((mistake for mistake in errors if mistake["type"] == "extra_forbidden"), errors[0])
     # Union members appear in pydantic's location as type names that the file does not contain.
     location = tuple(
         part for part in first["loc"] if not re.match(r"(constrained-)?(str|list|dict)\b|list\[", str(part))

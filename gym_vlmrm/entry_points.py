@@ -1,5 +1,6 @@
 """Entry points: what `gymnasium.make` and `gymnasium.make_vec` call to build a task."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -8,7 +9,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from gym_vlmrm import catalog
 from gym_vlmrm.envs import make_world
-from gym_vlmrm.errors import TaskError
+from gym_vlmrm.errors import TaskError, did_you_mean
 from gym_vlmrm.reward import RewardModel, load_reward_model, model_frame_size
 from gym_vlmrm.spec import TaskSpec
 from gym_vlmrm.worlds import make_worlds
@@ -18,6 +19,7 @@ from gym_vlmrm.wrappers.single import BuiltVLMReward
 __all__ = ["make_env", "make_vec_env"]
 
 RewardKind: TypeAlias = Literal["vlm", "task"]
+_OVERRIDES = tuple(inspect.signature(catalog.override).parameters)[1:]
 _METADATA = {"render_modes": ["rgb_array"], "autoreset_mode": AutoresetMode.NEXT_STEP}
 
 
@@ -38,7 +40,7 @@ def make_env(
         render_mode: ``rgb_array`` whatever is given: the reward needs the frames.
         scene: ``textured``, ``original``, or any keys of a task's ``scene:``.
         render_size: side of the frames [px]; the reward model's input size if not given.
-        judge: ``model``, ``goal``, ``baseline``, ``alpha``, ``device``, ``precision``, as `load_reward_model` takes them.
+        judge: ``model``, ``goal``, ``baseline``, ``alpha``, ``device``, ``precision`` of `load_reward_model`.
 
     Raises:
         TaskError, ModelError, RenderingError: as their names say.
@@ -90,6 +92,9 @@ def make_vec_env(
 def _resolve(task: str | Mapping[str, Any], reward: str, **changes: Any) -> TaskSpec:
     if reward not in get_args(RewardKind):
         raise TaskError(f"reward must be 'vlm' or 'task', got {reward!r}")
+    for name in changes:
+        if name not in _OVERRIDES:
+            raise TaskError(f"'{name}' is no argument of a task's environment{did_you_mean(name, _OVERRIDES)}")
     spec = catalog.load_task(task) if isinstance(task, str) else catalog.task_from_dict(task)
     return catalog.override(spec, **changes)
 

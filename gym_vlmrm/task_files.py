@@ -14,6 +14,7 @@ __all__ = ["Document", "Location", "Place", "merge", "read_document", "shorten"]
 
 MAX_BYTES = 1_000_000
 MAX_NODES = 20_000
+MAX_DEPTH = 50
 MAX_INCLUDES = 8
 
 Location: TypeAlias = tuple[str | int, ...]
@@ -129,21 +130,35 @@ def _parse(path: Path) -> Document:
 
 def _build(path: Path, text: str) -> Document:
     try:
+        _check_depth(path, text)
         loader = _TaskLoader(text)
         root = loader.get_single_node()
         builder = _Builder(path, loader)
         data = builder.build(root, ()) if root is not None else None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        hint = "; use spaces, not tabs" if "\\t" in str(error.problem) else ""
+        hint = "; use spaces, not tabs" if re.search(r"\\t|\btab\b", str(error.problem)) else ""
         raise TaskError(f"{path}:{line}: not valid YAML: {error.problem}{hint}") from None
     except yaml.YAMLError as error:
         raise TaskError(f"{path}: not valid YAML: {shorten(error)}") from None
     except RecursionError:
-        raise TaskError(f"{path}: values are nested too deeply, or contain themselves") from None
+        raise TaskError(f"{path}: a value contains itself through an alias") from None
     if not isinstance(data, dict):
         raise TaskError(f"{path}:1: a task file is a mapping of keys such as id, env and reward, got {_kind(data)}")
     return Document(data, builder.places)
+
+
+def _check_depth(path: Path, text: str) -> None:
+    """Refuse what is nested so deeply that composing it, which is recursive C, would overflow the stack."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_TaskLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                line = event.start_mark.line + 1
+                raise TaskError(f"{path}:{line}: values are nested more than {MAX_DEPTH} deep")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _kind(value: Any) -> str:

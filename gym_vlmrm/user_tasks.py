@@ -20,7 +20,7 @@ def register_task(task: TaskSpec | str | os.PathLike[str]) -> TaskSpec:
         task: a task, or its name, environment ID or path.
 
     Raises:
-        TaskError: no such task, the file is wrong, its environment is unknown, or its ID belongs to another environment.
+        TaskError: no such task, the file is wrong, its environment is unknown, or another one has its ID.
     """
     spec = task if isinstance(task, TaskSpec) else load_task(task)
     return _register([spec])[0]

@@ -1,8 +1,70 @@
 """Fixtures that several test files share."""
 
+import json
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+# Before anything reads them: one thread per process, no network, software OpenGL without a display.
+os.environ.update({"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"})
+os.environ.pop("GYM_VLMRM_MODEL", None)
 
 import pytest
+
+TINY_MODEL: dict[str, Any] = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
+"""An open_clip architecture that is made in a moment; its text tower takes CLIP's own vocabulary."""
+TINY_RESNET: dict[str, Any] = {
+    **TINY_MODEL,
+    "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
+}
+PREPROCESSING: dict[str, Any] = {
+    "size": [32, 32],
+    "mean": [0.5, 0.4, 0.3],
+    "std": [0.3, 0.25, 0.2],
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_torch_thread() -> None:
+    """Two torch threads on busy cores are slower than one by an order of magnitude."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def make_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that saves a small open_clip model with random weights as a `local-dir:` folder."""
+
+    def make(model: dict[str, Any] = TINY_MODEL, seed: int = 0, **preprocessing: Any) -> Path:
+        from gym_vlmrm.reward import towers  # isort: skip  (loads triton before open_clip, as users' programs do)
+        import torch
+        from open_clip.model import CLIP
+        from safetensors.torch import save_file
+
+        assert towers
+        folder = tmp_path_factory.mktemp("model")
+        torch.manual_seed(seed)
+        clip = CLIP(**model)
+        config = {"model_cfg": model, "preprocess_cfg": {**PREPROCESSING, **preprocessing}}
+        (folder / "open_clip_config.json").write_text(json.dumps(config))
+        save_file({k: v.contiguous() for k, v in clip.state_dict().items()}, folder / "open_clip_model.safetensors")
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model(make_model_folder: Callable[..., Path]) -> str:
+    """Name of a small vision transformer with random weights."""
+    return f"local-dir:{make_model_folder()}"
 
 
 @pytest.fixture(scope="session")

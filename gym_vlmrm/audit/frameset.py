@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_vlmrm.audit.plan import POLICY, ROLLOUT, Plan, plan_states
+from gym_vlmrm.audit.plan import FILE, POLICY, ROLLOUT, Plan, plan_states
 from gym_vlmrm.audit.shortfall import quantity_scales, shortfalls
 from gym_vlmrm.audit.stage import Seen, Stage, StagePool, can_pose, join_seen
 from gym_vlmrm.envs.canvas import fit_square
@@ -104,7 +104,7 @@ def _rollout(seen: Seen, source: str, name: str) -> tuple[Seen, list[str], list[
 
 def _play(task: TaskSpec, size: int, policy: str | os.PathLike[str], stride: int, seed: int) -> list[Seen]:
     # Here and not above, because importing it imports torch and stable-baselines3.
-    from gym_vlmrm.training.policies import load_agent
+    from gym_vlmrm.training.checkpoints import load_agent
 
     agent = load_agent(RunFolder.open(policy).checkpoint("best").path)
     stage = Stage(task, size)
@@ -170,7 +170,7 @@ def audit_set_from_files(folder: str | os.PathLike[str], size: int) -> AuditSet:
     count = len(frames)
     seen = Seen(np.array(frames), np.array(labels, np.bool_), [{}] * count, np.zeros((count, 0)))
     nowhere = np.full(count, np.nan)
-    return AuditSet(seen, np.array(["file"] * count), np.array(names), nowhere, "", None, {})
+    return AuditSet(seen, np.array([FILE] * count), np.array(names), nowhere, "", None, {})
 
 
 def _read(path: Path, size: int) -> NDArray[np.uint8]:

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from gym_vlmrm.audit.shortfall import quantity_scales
 from gym_vlmrm.audit.space import SPACES
 from gym_vlmrm.audit.stage import StagePool
+from gym_vlmrm.catalog import builtin_tasks
 from gym_vlmrm.errors import TaskError, VLMRMError
-from gym_vlmrm.runs import task_slug
 from gym_vlmrm.spec import TaskSpec
 
-__all__ = ["DISTURBED", "GRID", "NEAR_MISS", "PATH", "POLICY", "POSE", "RANDOM", "ROLLOUT", "Plan", "plan_states"]
+__all__ = ["DISTURBED", "FILE", "GRID", "NEAR_MISS", "PATH", "POLICY", "POSE", "RANDOM", "ROLLOUT", "Plan", "plan_states"]
 
 Floats = NDArray[np.float64]
 GRID, POSE, NEAR_MISS, PATH = "grid", "reference pose", "near miss", "way to the goal"
-RANDOM, DISTURBED, ROLLOUT, POLICY = "random pose", "disturbed goal", "random policy", "given policy"
+RANDOM, DISTURBED, ROLLOUT, POLICY, FILE = "random state", "disturbed goal", "random policy", "given policy", "picture"
 
 GOAL_VARIANTS, NEAR_MISS_VARIANTS, RANDOM_POSES, DISTURBED_POSES = 260, 10, 160, 140
 PATHS, PATH_POINTS = 4, 25
@@ -86,8 +86,9 @@ def _humanoid(task: TaskSpec, pool: StagePool, rng: np.random.Generator) -> Plan
     goals = _goal_variants(goal_pairs, pool, rng) if goal_pairs else _searched_goals(task, pool, rng)
     for state, name in goals:
         plan.add(state, POSE, name)
+    key = next((name for name, builtin in builtin_tasks().items() if builtin.id == task.id), "")
     try:
-        misses = near_misses(task_slug(task))
+        misses = near_misses(key)
     except VLMRMError:
         misses = []
     for name in misses:

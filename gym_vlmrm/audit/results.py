@@ -99,10 +99,11 @@ class Control(_Result):
 
     sentences: int
     as_good: int
-    auc: float
-    """AUC of the goal prompt at alpha 0."""
+    gap: float
+    """Mean reward of goal frames above that of others, for the goal prompt at alpha 0."""
     best_sentence: str
-    best_auc: float
+    """The one among the other sentences with the largest gap."""
+    best_gap: float
 
 
 class Winner(_Result):

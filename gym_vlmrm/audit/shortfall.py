@@ -13,6 +13,8 @@ Quantities = Mapping[str, float]
 _OPPOSITE = {"<": ">=", ">": "<=", "<=": ">", ">=": "<", "==": "!=", "!=": "=="}
 MISS = 1.0
 """What an inequality lacks that can only be met or not, in units of spread."""
+TOUCH = 1e-6
+"""What a state on the very edge of a strict comparison lacks: no success has a shortfall, every other state has one."""
 
 
 def quantity_scales(rule: Rule, states: Sequence[Quantities]) -> dict[str, float]:
@@ -47,7 +49,7 @@ def _lack(rule: Rule, state: Quantities, scales: Mapping[str, float], negated: b
         op = _OPPOSITE[rule.op] if negated else rule.op
         if Comparison(rule.name, op, rule.number).holds(state):
             return 0.0
-        missing = abs(state[rule.name] - rule.number) / scales[rule.name]
+        missing = max(TOUCH, abs(state[rule.name] - rule.number) / scales[rule.name])
         return missing if op != "!=" else MISS
     if isinstance(rule, Not):
         return _lack(rule.part, state, scales, not negated)

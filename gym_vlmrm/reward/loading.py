@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from gym_vlmrm.catalog import load_task, override
+from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward.brightness import BrightnessReward
 from gym_vlmrm.reward.protocol import RewardModel
 from gym_vlmrm.spec import TaskSpec
@@ -80,8 +81,17 @@ def model_frame_size(model: str) -> int:
     location = _location(model)
     config = Path(location.removeprefix("local-dir:")) / "open_clip_config.json"
     if location.startswith("local-dir:") and config.is_file():
-        return int(json.loads(config.read_text())["model_cfg"]["vision_cfg"].get("image_size", DEFAULT_FRAME_SIZE))
+        return _image_size(config)
     return DEFAULT_FRAME_SIZE
+
+
+def _image_size(config: Path) -> int:
+    try:
+        vision = json.loads(config.read_text(encoding="utf-8"))["model_cfg"]["vision_cfg"]
+        size = vision.get("image_size", DEFAULT_FRAME_SIZE)
+        return int(max(size) if isinstance(size, list) else size)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ModelError(f"{config} is no open_clip configuration ({type(error).__name__}: {error})") from None
 
 
 def unknown_words(model: str, sentences: Sequence[str]) -> list[str]:

@@ -32,7 +32,7 @@ from gym_vlmrm.training.metrics import MetricsTable, RolloutStatistics
 from gym_vlmrm.training.play import play
 from gym_vlmrm.training.provenance import describe_machine
 from gym_vlmrm.training.vec_env import ImmediateRewards, LateRewardVecEnv
-from gym_vlmrm.worlds import make_worlds
+from gym_vlmrm.worlds import episode_limit, make_worlds
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Session", "TrainingResult"]
 
 CHECKPOINTS_PER_RUN = 20
+"""At most, where the recipe does not say."""
 BUFFER_LIMIT = 256_000_000
 """Largest replay buffer that the last checkpoint holds [bytes]."""
 SMALL_FRAME = 128
@@ -166,7 +167,7 @@ class Session:
         callback = TrainingCallback(
             steps=self.recipe.steps,
             statistics=self.statistics,
-            checkpoint_every=self.recipe.checkpoint_every or max(1, self.recipe.steps // CHECKPOINTS_PER_RUN),
+            checkpoint_every=self.recipe.checkpoint_every or self._checkpoint_period(),
             make_checkpoint=self._make_checkpoint,
             on_progress=self.on_progress,
             stop_requested=lambda: self.stop,
@@ -188,6 +189,11 @@ class Session:
         else:
             self._write_record("finished")
         return TrainingResult(run, self.model.num_timesteps, self.seconds, self.stop, run.best)
+
+    def _checkpoint_period(self) -> int:
+        """Environment steps between checkpoints: judging one must not cost more than the learning before it."""
+        judging = self.recipe.num_envs * (episode_limit(self.task) or 1)
+        return max(self.recipe.steps // CHECKPOINTS_PER_RUN, 2 * judging)
 
     def _run_algorithm(self, callback: TrainingCallback) -> None:
         resumed = self.resumed_at is not None

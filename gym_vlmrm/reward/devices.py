@@ -1,0 +1,48 @@
+"""Where a reward model runs, and in which arithmetic."""
+
+import torch
+
+from gym_vlmrm.errors import ModelError
+
+__all__ = ["choose_device", "choose_precision"]
+
+SMALL_TOWER = 20_000_000
+"""Below this many parameters bf16 saves nothing on a CPU, where rendering is the cost."""
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the device; ``auto`` takes CUDA, else Apple's MPS, else the CPU.
+
+    Raises:
+        ModelError: no such device on this machine.
+    """
+    if device == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device(kind)
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise ModelError(f"device '{device}' is unknown; use auto, cpu, cuda or cuda:N") from None
+    available = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    count = available.get(chosen.type, 0)
+    if (chosen.index or 0) >= count:
+        raise ModelError(
+            f"device '{device}' asked for, but torch finds {count} {chosen.type.upper()} devices here; use device='cpu'"
+        )
+    return chosen
+
+
+def choose_precision(precision: str, device: torch.device, parameters: int) -> str:
+    """Return ``fp32``, ``bf16`` or ``fp16``; ``auto`` takes the fastest that the device computes natively."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if device.type == "cpu" and parameters >= SMALL_TOWER and _cpu_has_bf16():
+        return "bf16"
+    return "fp32"
+
+
+def _cpu_has_bf16() -> bool:
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(probe is not None and probe())

@@ -1,0 +1,254 @@
+"""Models by every form of name, open_clip's own preprocessing, and errors that name the cure."""
+
+import json
+import pickle
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gym_vlmrm.reward import towers  # isort: skip  (loads triton before open_clip, as users' programs do)
+import open_clip
+import torch
+from conftest import TINY_MODEL, TINY_RESNET
+from open_clip.transform import image_transform
+from PIL import Image
+
+from gym_vlmrm.errors import ModelError
+from gym_vlmrm.reward import hub
+from gym_vlmrm.reward.devices import choose_device, choose_precision
+from gym_vlmrm.reward.preprocessing import Preprocessing
+from gym_vlmrm.reward.towers import Towers, load_towers
+
+MakeFolder = Callable[..., Path]
+
+
+def frames(count: int = 4, height: int = 32, width: int = 32) -> Any:
+    """Smooth pictures with some detail, as frames are."""
+    rng = np.random.default_rng(0)
+    coarse = [Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8)) for _ in range(count)]
+    return np.stack([np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC)) for picture in coarse])
+
+
+def cosine(left: Any, right: Any) -> Any:
+    return (left * right).sum(-1)
+
+
+# Names ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_local_folder_with_its_own_configuration(make_model_folder: MakeFolder) -> None:
+    folder = make_model_folder(mean=[0.1, 0.2, 0.3], resize_mode="squash")
+    loaded = load_towers(f"local-dir:{folder}", "cpu")
+    assert loaded.image_size == (32, 32)
+    reference, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    reference.eval()
+    pictures = frames()
+    with torch.inference_mode():
+        images = torch.stack([transform(Image.fromarray(picture)) for picture in pictures])
+        expected = reference.encode_image(images, normalize=True).numpy()
+        words = reference.encode_text(open_clip.get_tokenizer(f"local-dir:{folder}")(["a cat"]), normalize=True).numpy()
+    np.testing.assert_allclose(loaded.embed_frames(pictures), expected, atol=1e-5)
+    np.testing.assert_allclose(loaded.embed_sentences(["a cat"]), words, atol=1e-5)
+
+
+@pytest.fixture
+def architecture(tmp_path: Path) -> Iterator[str]:
+    """An architecture of the user's own, registered with open_clip."""
+    (tmp_path / "Tiny-Own.json").write_text(json.dumps(TINY_MODEL))
+    open_clip.add_model_config(tmp_path)
+    yield "Tiny-Own"
+    open_clip.factory._MODEL_CONFIGS.pop("Tiny-Own")
+    open_clip.factory._MODEL_CONFIG_PATHS.remove(tmp_path)
+
+
+def test_an_architecture_with_a_file_of_weights(architecture: str, make_model_folder: MakeFolder) -> None:
+    folder = make_model_folder(mean=[0.48145466, 0.4578275, 0.40821073], std=[0.26862954, 0.26130258, 0.27577711])
+    by_path = load_towers(f"{architecture}/{folder / 'open_clip_model.safetensors'}", "cpu")
+    by_folder = load_towers(f"local-dir:{folder}", "cpu")
+    np.testing.assert_allclose(by_path.embed_frames(frames()), by_folder.embed_frames(frames()), atol=1e-5)
+
+
+def test_random_weights_are_asked_for_by_name_and_say_so(architecture: str, caplog: pytest.LogCaptureFixture) -> None:
+    load_towers(f"{architecture}/untrained", "cpu")
+    assert "random weights" in caplog.text
+
+
+def test_a_cached_model_of_the_hub_loads_offline(
+    make_model_folder: MakeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_model_folder()
+    snapshot = tmp_path / "models--someone--tiny" / "snapshots" / ("0" * 40)
+    snapshot.parent.mkdir(parents=True)
+    snapshot.symlink_to(folder)
+    (tmp_path / "models--someone--tiny" / "refs").mkdir()
+    (tmp_path / "models--someone--tiny" / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path), raising=False)
+    from_hub = load_towers("hf-hub:someone/tiny", "cpu")
+    from_folder = load_towers(f"local-dir:{folder}", "cpu")
+    np.testing.assert_array_equal(from_hub.embed_frames(frames()), from_folder.embed_frames(frames()))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ViT-B-33/openai", r"unknown model 'ViT-B-33/openai'; did you mean 'ViT-B-32'\?"),
+        ("nonsense", "unknown model 'nonsense'; name embedded, architecture/pretrained-tag, hf-hub: or local-dir:"),
+        ("", "unknown model ''; name embedded"),
+        ("RN50/opnai", r"neither a file nor a pretrained tag of RN50; did you mean 'openai'\?"),
+        ("RN50", "names no weights; write 'RN50/TAG'"),
+        ("RN50//nowhere/weights.pt", "'/nowhere/weights.pt' is neither a file nor a pretrained tag"),
+        ("local-dir:/nowhere", "no open_clip_config.json in /nowhere"),
+        ("hf-hub:nobody/nothing", "cannot load model 'hf-hub:nobody/nothing' .*local-dir:FOLDER"),
+        ("RN50/openai", "cannot load model 'RN50/openai' .*architecture/PATH-TO-WEIGHTS"),
+        ("hf-hub:", "cannot load model"),
+    ],
+)  # fmt: skip
+def test_a_model_that_cannot_be_had_is_one_quick_line(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    start = time.monotonic()
+    with pytest.raises(ModelError, match=message) as raised:
+        load_towers(name, "cpu")
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 500
+    assert time.monotonic() - start < 5
+    assert caplog.text == ""
+
+
+def test_weights_that_do_not_fit(make_model_folder: MakeFolder) -> None:
+    folder = make_model_folder()
+    weights = folder / "open_clip_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="that fit together"):
+        load_towers(f"local-dir:{folder}", "cpu")
+    weights.unlink()
+    with pytest.raises(ModelError, match="that fit together"):
+        load_towers(f"local-dir:{folder}", "cpu")
+    (folder / "open_clip_config.json").write_text("{")
+    with pytest.raises(ModelError, match="that fit together"):
+        load_towers(f"local-dir:{folder}", "cpu")
+
+
+def test_an_unreachable_hub_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with hub.impatient_hub():
+        from huggingface_hub import constants
+
+        assert constants.HF_HUB_OFFLINE is True
+    assert constants.HF_HUB_OFFLINE is False
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    with hub.impatient_hub():
+        assert constants.HF_HUB_OFFLINE is False  # only the proxy can tell
+
+
+# Devices and precision -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_cuda_asked_for_and_absent(device: str, tiny_model: str) -> None:
+    with pytest.raises(ModelError, match=rf"device '{device}' asked for, but torch finds 0 CUDA devices.*device='cpu'"):
+        load_towers(tiny_model, device)
+
+
+@pytest.mark.parametrize("device", ["gpu", "", "cpu:1", "xpu", "cuda:x", "meta"])
+def test_unknown_devices(device: str) -> None:
+    with pytest.raises(ModelError, match="device"):
+        choose_device(device)
+
+
+def test_small_towers_compute_in_float32() -> None:
+    assert choose_precision("auto", torch.device("cpu"), 1_000_000) == "fp32"
+    assert choose_precision("auto", torch.device("cpu"), 10**9) in ("fp32", "bf16")
+    assert choose_precision("fp16", torch.device("cpu"), 1) == "fp16"
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_stays_close(tiny_model: str, precision: str) -> None:
+    exact, half = load_towers(tiny_model, "cpu", "fp32"), load_towers(tiny_model, "cpu", precision)
+    assert half.embed_frames(frames()).dtype == np.float32
+    assert cosine(exact.embed_frames(frames()), half.embed_frames(frames())).min() > 0.99
+
+
+# Embeddings ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", [TINY_MODEL, TINY_RESNET], ids=["transformer", "resnet"])
+def test_a_frame_is_embedded_alike_in_every_batch(model: dict[str, Any], make_model_folder: MakeFolder) -> None:
+    loaded = load_towers(f"local-dir:{make_model_folder(model)}", "cpu")
+    pictures = frames(70)
+    together = loaded.embed_frames(pictures)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+    one_by_one = np.concatenate([loaded.embed_frames(picture[None]) for picture in pictures])
+    np.testing.assert_allclose(together, one_by_one, atol=1e-5)
+
+
+def test_channels_last_changes_no_reward(make_model_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"local-dir:{make_model_folder(TINY_RESNET)}"
+    fast = load_towers(name, "cpu")
+    assert fast._layout is torch.channels_last
+    monkeypatch.setattr(towers, "_memory_format", lambda _: torch.contiguous_format)
+    plain = load_towers.__wrapped__(name, "cpu")
+    np.testing.assert_allclose(fast.embed_frames(frames()), plain.embed_frames(frames()), atol=1e-5)
+
+
+def test_equal_arguments_share_one_model_and_copies_carry_no_weights(tiny_model: str) -> None:
+    loaded = load_towers(tiny_model, "cpu")
+    assert load_towers(tiny_model, "cpu") is loaded
+    data = pickle.dumps(loaded)
+    assert len(data) < 1000
+    copy = pickle.loads(data)
+    assert isinstance(copy, Towers)
+    np.testing.assert_array_equal(copy.embed_frames(frames()), loaded.embed_frames(frames()))
+
+
+# Preprocessing -------------------------------------------------------------------------------------------------------
+
+SIZES = [(32, 32), (64, 64), (100, 75), (75, 100), (33, 47), (480, 480), (20, 20), (20, 31), (224, 97)]
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_it_is_open_clips_own_preprocessing(height: int, width: int, mode: str, interpolation: str) -> None:
+    """PIL computes in integers: one level of difference is rounding, two would be another picture."""
+    config = {
+        "size": 32,
+        "mean": (0.0, 0.0, 0.0),
+        "std": (1.0, 1.0, 1.0),
+        "interpolation": interpolation,
+        "resize_mode": mode,
+    }
+    transform = image_transform(
+        32, is_train=False, mean=config["mean"], std=config["std"], interpolation=interpolation, resize_mode=mode
+    )
+    pictures = frames(2, height, width)
+    expected = torch.stack([transform(Image.fromarray(picture)) for picture in pictures])
+    actual = Preprocessing(config, torch.device("cpu"))(torch.from_numpy(pictures))
+    assert actual.shape == expected.shape
+    assert (actual - expected).abs().max() * 255 < 1.01
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (50, 90), (91, 40)])
+def test_inputs_that_are_no_squares(height: int, width: int) -> None:
+    config = {
+        "size": (32, 48),
+        "mean": (0.5, 0.4, 0.3),
+        "std": (0.2, 0.3, 0.4),
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+    }
+    transform = image_transform((32, 48), is_train=False, mean=config["mean"], std=config["std"])
+    picture = frames(1, height, width)
+    expected = transform(Image.fromarray(picture[0]))
+    actual = Preprocessing(config, torch.device("cpu"))(torch.from_numpy(picture))[0]
+    assert (actual - expected).abs().max() * 255 * 0.2 < 1.01
