@@ -8,13 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gym_vlmrm_cli.main import COMMANDS, app
 from typer.testing import CliRunner
 
 from gym_vlmrm import training
 from gym_vlmrm.catalog import builtin_tasks
 from gym_vlmrm.runs import Best, RunFolder
 from gym_vlmrm.training import trainer
-from gym_vlmrm_cli.main import COMMANDS, app
 
 TASK = """
 id: Test/Cart-v0

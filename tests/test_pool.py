@@ -23,7 +23,7 @@ MODES = list(AutoresetMode)
 class Noisy(gym.Env[Any, Any]):
     """Random observations, actions echoed, infos that only some steps have, and accidents on demand."""
 
-    metadata = {"render_modes": ["rgb_array"]}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012
     render_mode = "rgb_array"
     nickname = "noisy"
 
@@ -62,11 +62,7 @@ def same(left: Any, right: Any) -> None:
         assert left.keys() == right.keys()
         for key in left:
             same(left[key], right[key])
-    elif isinstance(left, np.ndarray) and left.dtype == object:
-        assert len(left) == len(right)
-        for a, b in zip(left, right, strict=True):
-            same(a, b)
-    elif isinstance(left, tuple | list):
+    elif (isinstance(left, np.ndarray) and left.dtype == object) or isinstance(left, tuple | list):
         assert len(left) == len(right)
         for a, b in zip(left, right, strict=True):
             same(a, b)

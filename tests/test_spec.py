@@ -50,7 +50,7 @@ def test_good_ids(id_: str) -> None:
     ["", "Mine", "A/B/Mine-v0", "A.b/Mine-v0", "Mine-v", "Mine -v0", "/Mine-v0", "Mine-v0\n", "-v0", "CartPole-v1"],
 )
 def test_bad_ids(id_: str) -> None:
-    with pytest.raises(ValidationError, match="environment ID|env.id"):
+    with pytest.raises(ValidationError, match=r"environment ID|env\.id"):
         TaskSpec.model_validate(changed(id=id_))
 
 

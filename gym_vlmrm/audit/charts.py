@@ -3,6 +3,7 @@
 import io
 import math
 import re
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ _INK = "#010203"
 WIDTH, HEIGHT = 4.6, 2.9
 """Size of a chart [inch]; small, so that its text can be read on a phone."""
 _GOAL = "#3fa66b"
+MAX_NAME = 44
+"""Longer names of models are shown by their end."""
 
 
 def _figure(height: float = HEIGHT) -> tuple[Any, Any]:
@@ -42,7 +45,19 @@ def _label(axes: Any, x: str, y: str, legend: bool) -> None:
     axes.set_xlabel(x, color=_INK, fontsize=9.5)
     axes.set_ylabel(y, color=_INK, fontsize=9.5)
     if legend:
-        axes.legend(fontsize=8.5, labelcolor=_INK, frameon=False, loc="best")
+        handles, names = axes.get_legend_handles_labels()
+        names = [name if len(name) <= MAX_NAME else "…" + name[1 - MAX_NAME :] for name in names]
+        columns = 3 if max(map(len, names)) < 14 else 1
+        axes.legend(
+            handles,
+            names,
+            fontsize=8.5,
+            labelcolor=_INK,
+            frameon=False,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            ncols=columns,
+        )
 
 
 def _svg(figure: Any, title: str) -> str:
@@ -55,17 +70,10 @@ def _svg(figure: Any, title: str) -> str:
     text = text[text.index("<svg") :].replace(_INK, "currentColor")
     text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt" ', "", text, count=1)
     # Ids must differ between charts of one page.
-    tag = f"c{abs(hash_of(text)):x}"
+    tag = f"c{zlib.crc32(text.encode()):x}"
     text = re.sub(r'id="', f'id="{tag}-', text)
     text = re.sub(r'(href="#|url\(#)', lambda match: f"{match[1]}{tag}-", text)
     return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
-
-
-def hash_of(text: str) -> int:
-    """Return a number for a text, the same in every process."""
-    import zlib
-
-    return zlib.crc32(text.encode())
 
 
 def _scaled(values: Sequence[float]) -> Floats:
@@ -80,7 +88,7 @@ def landscape_chart(landscape: Landscape) -> str:
     x = np.array(landscape.x)
     inside = np.array(landscape.success) >= 0.5
     edges = np.concatenate([[x[0]], (x[1:] + x[:-1]) / 2, [x[-1]]])
-    for index in np.flatnonzero(inside):
+    for index in map(int, np.flatnonzero(inside)):
         axes.axvspan(edges[index], edges[index + 1], color=_GOAL, alpha=0.18, linewidth=0)
     for index, line in enumerate(landscape.lines):
         label = f"alpha {line.candidate.alpha:g}" if len(landscape.lines) > 1 else None
@@ -120,7 +128,14 @@ def curve_chart(title: str, curves: Sequence[tuple[str, Sequence[float], Sequenc
     for index, (name, xs, ys) in enumerate(curves):
         shown = [(a, b) for a, b in zip(xs, ys, strict=True) if not math.isnan(b)]
         marker = "o" if len(shown) < 3 else None
-        axes.plot(*zip(*shown, strict=True), color=COLOURS[index % len(COLOURS)], linewidth=1.6, label=name, marker=marker, ms=4)
+        axes.plot(
+            *zip(*shown, strict=True),
+            color=COLOURS[index % len(COLOURS)],
+            linewidth=1.6,
+            label=name,
+            marker=marker,
+            ms=4,
+        )
     axes.ticklabel_format(axis="x", style="sci", scilimits=(0, 4))
     axes.xaxis.get_offset_text().set_color(_INK)
     _label(axes, x, title, len(curves) > 1)

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.audit.plan import FILE, POLICY, ROLLOUT, Plan, plan_states
 from gym_vlmrm.audit.shortfall import quantity_scales, shortfalls
-from gym_vlmrm.audit.stage import Seen, Stage, StagePool, can_pose, join_seen
+from gym_vlmrm.audit.stage import DEFAULT_EPISODE, Seen, Stage, StagePool, can_pose, join_seen
 from gym_vlmrm.envs.canvas import fit_square
 from gym_vlmrm.errors import TaskError, VLMRMError
 from gym_vlmrm.runs import RunFolder
 from gym_vlmrm.spec import TaskSpec
+from gym_vlmrm.worlds import episode_limit
 
 __all__ = ["AuditSet", "audit_set_from_files", "build_audit_set"]
 
@@ -78,24 +79,22 @@ def build_audit_set(
     plan = plan_states(task, pool, np.random.default_rng([seed, 1])) if can_pose(task) else Plan()
     episodes, frames = (ROLLOUTS, ROLLOUT_FRAMES) if len(plan.states) else (BLIND_ROLLOUTS, BLIND_FRAMES)
     total = len(plan.states) + episodes * frames
-    done = (lambda count: None) if on_done is None else (lambda count: on_done(count, total))
+
+    def done(count: int) -> None:
+        if on_done is not None:
+            on_done(min(count, total), total)
+
     parts: list[tuple[Seen, list[str], list[str], list[float]]] = []
     if len(plan.states):
         parts.append((pool.show(np.array(plan.states), on_done=done), plan.sources, plan.names, plan.coordinates))
-    stride = max(1, _episode_steps(task) // frames)
+    stride = max(1, (episode_limit(task) or DEFAULT_EPISODE) // frames)
     before = len(plan.states)
-    rolled = pool.roll([seed + 1000 + i for i in range(episodes)], stride, on_done=lambda n: done(min(before + n, total)))
+    rolled = pool.roll([seed + 1000 + i for i in range(episodes)], stride, on_done=lambda n: done(before + n))
     parts += [_rollout(seen, ROLLOUT, f"random episode {i + 1}") for i, seen in enumerate(rolled)]
     if policy is not None:
         played = _play(task, pool.size, policy, stride, seed)
         parts += [_rollout(seen, POLICY, f"the policy's episode {i + 1}") for i, seen in enumerate(played)]
     return _assemble(task, plan.axis, parts)
-
-
-def _episode_steps(task: TaskSpec) -> int:
-    from gym_vlmrm.worlds import episode_limit
-
-    return episode_limit(task) or 200
 
 
 def _rollout(seen: Seen, source: str, name: str) -> tuple[Seen, list[str], list[str], list[float]]:
@@ -120,9 +119,7 @@ def _play(task: TaskSpec, size: int, policy: str | os.PathLike[str], stride: int
     return seen
 
 
-def _assemble(
-    task: TaskSpec, axis: str, parts: Sequence[tuple[Seen, list[str], list[str], list[float]]]
-) -> AuditSet:
+def _assemble(task: TaskSpec, axis: str, parts: Sequence[tuple[Seen, list[str], list[str], list[float]]]) -> AuditSet:
     parts = [part for part in parts if len(part[0])]
     seen = join_seen([part[0] for part in parts])
     rule = task.success_rule

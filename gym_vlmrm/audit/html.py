@@ -2,6 +2,7 @@
 
 import base64
 import io
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,15 @@ from numpy.typing import NDArray
 from gym_vlmrm.audit.charts import histogram_chart, landscape_chart, size_chart
 from gym_vlmrm.audit.results import AuditReport, Candidate, Interval, ModelReport
 from gym_vlmrm.audit.run import Audit, AuditPictures
+from gym_vlmrm.builtin import builtin_headers
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.runs import write_json
+from gym_vlmrm.spec import TaskSpec
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["data_uri", "frame_uri", "render", "write_audit", "write_text"]
+__all__ = ["data_uri", "default_folder", "frame_uri", "prepare_folder", "render", "write_audit", "write_text"]
 
 NUMBERS: tuple[tuple[str, str, str], ...] = (
     ("auc", "AUC", "chance that a goal frame outscores another; 0.5 is guessing, 1 is best"),
@@ -41,7 +44,11 @@ def _environment() -> "Environment":
 
     folder = Path(__file__).parent / "templates"
     environment = Environment(
-        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters.update(number=number, prompt=prompt, percent=lambda value: f"{value:.0%}")
     return environment
@@ -81,14 +88,37 @@ def frame_uri(frame: NDArray[np.uint8]) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file in one move; raises RunError."""
+    prepare_folder(path.parent)
     temporary = path.with_name(f".{path.name}.new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise RunError(f"cannot write '{path}' ({error.strerror})") from None
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make a folder, and prove that files can be written to it, before minutes of work are lost.
+
+    Raises:
+        RunError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise RunError(f"cannot write to '{folder}' ({error.strerror}); choose another folder with --output") from None
+
+
+def default_folder(task: TaskSpec, root: Path = Path("audits")) -> Path:
+    """Return the first free ``audits/<task>-<n>``."""
+    stem = next((name for name, task_id, _ in builtin_headers() if task_id == task.id), "")
+    stem = stem or task.id.rpartition("/")[2].rpartition("-v")[0].lower()
+    number = 1
+    while (root / f"{stem}-{number}").exists():
+        number += 1
+    return root / f"{stem}-{number}"
 
 
 def write_audit(audit: Audit, folder: Path) -> Path:
@@ -109,7 +139,9 @@ def _section(report: AuditReport, model: ModelReport, pictures: AuditPictures) -
     lines = [land for land in report.landscapes if land.lines and land.lines[0].model == model.model]
     return {
         "model": model,
-        "rows": [_row(f.candidate, f.numbers, f.candidate == model.chosen) for f in report.findings if f.model == model.model],
+        "rows": [
+            _row(f.candidate, f.numbers, f.candidate == model.chosen) for f in report.findings if f.model == model.model
+        ],
         "chosen": next(f.numbers for f in report.findings if f.model == model.model and f.candidate == model.chosen),
         "landscapes": [landscape_chart(land) for land in lines],
         "histogram": histogram_chart(pictures.goal_rewards, pictures.other_rewards),

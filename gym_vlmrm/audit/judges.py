@@ -27,7 +27,7 @@ CONTROLS: tuple[str, ...] = (
     "a photo of a cat", "an empty room", "a red bicycle", "a bowl of fruit on a table", "two people talking",
     "a car in the valley", "a car on the left slope", "a humanoid robot lying on its back", "a humanoid robot doing a handstand",
     "a humanoid robot sitting", "pole lying on the ground", "pole dangling below the cart", "the pole falls to the left",
-    "a yellow flag", "a house by the sea", "a plane in the sky", "a map of the city", "numbers on a page",
+    "a glass of water", "a house by the sea", "a plane in the sky", "a map of the city", "numbers on a page",
     "a robot arm in a factory", "a dog that runs", "a cup of coffee", "a humanoid robot running", "a mountain", "a wooden box",
 )  # fmt: skip
 """Sentences about other things: a goal prompt that separates no better than these says nothing."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from gym_vlmrm.audit import metrics
 from gym_vlmrm.audit.frameset import AuditSet
@@ -24,7 +25,7 @@ def measure(frames: AuditSet, rewards: Floats, *, resamples: int = metrics.RESAM
     labels = frames.labels
     rows, order = metrics.bootstrap_rows(labels, resamples, seed)
     drawn = rewards[rows]  # (resamples, N), goal frames first
-    ranked = metrics.rankdata(drawn, axis=-1)
+    ranked = rankdata(drawn, axis=-1)
     nearness = None if frames.distance is None else -frames.distance
 
     def interval(value: Floats, resampled: Floats) -> Interval:
@@ -37,7 +38,7 @@ def measure(frames: AuditSet, rewards: Floats, *, resamples: int = metrics.RESAM
     flags, drawn_flags = labels.astype(float), order.astype(float)
     near = {}
     if nearness is not None:
-        drawn_nearness = metrics.rankdata(nearness[rows], axis=-1)
+        drawn_nearness = rankdata(nearness[rows], axis=-1)
         near["spearman_distance"] = interval(
             metrics.spearman(rewards, nearness), metrics.pearson(ranked, drawn_nearness)
         )
@@ -52,9 +53,7 @@ def measure(frames: AuditSet, rewards: Floats, *, resamples: int = metrics.RESAM
         auc=simple(metrics.auc),
         epic=simple(metrics.epic_distance),
         pearson=interval(metrics.pearson(rewards, flags), metrics.pearson(drawn, drawn_flags)),
-        spearman=interval(
-            metrics.spearman(rewards, flags), metrics.pearson(ranked, metrics.rankdata(drawn_flags))
-        ),
+        spearman=interval(metrics.spearman(rewards, flags), metrics.pearson(ranked, rankdata(drawn_flags))),
         gap=simple(metrics.gap),
         above_worst_goal=simple(metrics.above_worst_goal),
         auc_near_miss=float(metrics.auc(rewards[keep], labels[keep])) if (misses & ~labels).any() else None,
@@ -74,7 +73,9 @@ def confusions_of(frames: AuditSet, rewards: Floats, most: int = 12) -> list[Con
     names = _kinds(frames)
     for name in np.unique(names[~frames.labels]):
         rows = (names == name) & ~frames.labels
-        kinds.append(Confusion(name=str(name), frames=int(rows.sum()), above_median_goal=float((rewards[rows] > median).mean())))
+        kinds.append(
+            Confusion(name=str(name), frames=int(rows.sum()), above_median_goal=float((rewards[rows] > median).mean()))
+        )
     kinds.sort(key=lambda kind: (-kind.above_median_goal, -kind.frames, kind.name))
     return [kind for kind in kinds if kind.above_median_goal > 0][:most]
 

@@ -13,7 +13,19 @@ from gym_vlmrm.catalog import builtin_tasks
 from gym_vlmrm.errors import TaskError, VLMRMError
 from gym_vlmrm.spec import TaskSpec
 
-__all__ = ["DISTURBED", "FILE", "GRID", "NEAR_MISS", "PATH", "POLICY", "POSE", "RANDOM", "ROLLOUT", "Plan", "plan_states"]
+__all__ = [
+    "DISTURBED",
+    "FILE",
+    "GRID",
+    "NEAR_MISS",
+    "PATH",
+    "POLICY",
+    "POSE",
+    "RANDOM",
+    "ROLLOUT",
+    "Plan",
+    "plan_states",
+]
 
 Floats = NDArray[np.float64]
 GRID, POSE, NEAR_MISS, PATH = "grid", "reference pose", "near miss", "way to the goal"

@@ -20,8 +20,8 @@ from gym_vlmrm.audit.verdict import judge_verdict
 from gym_vlmrm.catalog import load_task
 from gym_vlmrm.errors import TaskError
 from gym_vlmrm.reward import RewardModel
-from gym_vlmrm.training.provenance import library_versions
 from gym_vlmrm.spec import TaskSpec
+from gym_vlmrm.training.provenance import library_versions
 
 __all__ = ["ALPHAS", "Audit", "AuditPictures", "audit"]
 
@@ -98,7 +98,9 @@ def audit(
         alphas = sorted({*ALPHAS, spec.reward.alpha})
     candidates = candidates_of(spec, alphas, prompts)
     if not candidates:
-        raise TaskError(f"task '{spec.id}' has no baseline prompt, so alpha can only be 0; add 'baseline:' to its reward")
+        raise TaskError(
+            f"task '{spec.id}' has no baseline prompt, so alpha can only be 0; add 'baseline:' to its reward"
+        )
     if frames is None and spec.success_rule is None:
         raise TaskError(f"task '{spec.id}' has no 'success:' rule, so nothing labels frames; give --frames DIR instead")
     searched = frames is None and can_pose(spec) and evaluations > 0
@@ -219,4 +221,6 @@ def _rule_text(rule: Any) -> str:
     key, value = next(iter(rule.items()))
     if key == "not":
         return f"not ({_rule_text(value)})"
-    return (" and " if key == "all" else " or ").join(_rule_text(part) if isinstance(part, str) else f"({_rule_text(part)})" for part in value)
+    return (" and " if key == "all" else " or ").join(
+        _rule_text(part) if isinstance(part, str) else f"({_rule_text(part)})" for part in value
+    )

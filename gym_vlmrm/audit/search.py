@@ -36,7 +36,7 @@ def minimise_together(
         seed: equal seeds search alike.
         population: points per search and generation.
     """
-    import cma
+    import cma  # type: ignore[import-untyped]
 
     state = np.random.get_state()  # noqa: NPY002 - cma seeds and draws from NumPy's global generator
     try:
@@ -57,7 +57,13 @@ def _minimise(
     for index, start in enumerate(starts):
         # CMA-ES needs two dimensions; a second one without effect does no harm.
         padded = np.append(start, 0.5) if len(start) == 1 else start
-        options = {"bounds": [0, 1], "popsize": population, "seed": seed + index + 1, "verbose": -9, "tolflatfitness": 10**6}
+        options = {
+            "bounds": [0, 1],
+            "popsize": population,
+            "seed": seed + index + 1,
+            "verbose": -9,
+            "tolflatfitness": 10**6,
+        }
         searches.append(cma.CMAEvolutionStrategy(np.clip(padded, 0.02, 0.98), STEP, options))
     for generation in range(generations):
         asked = [np.array(search.ask()) for search in searches]

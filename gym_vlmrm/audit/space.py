@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 __all__ = ["SPACES", "SearchSpace"]
 
@@ -34,7 +35,8 @@ def _box(low: Floats, high: Floats) -> SearchSpace:
 
 
 def _decode_humanoid(points: Floats) -> Floats:
-    from gym_vlmrm.envs.humanoid.kinematics import LIMITS, NQ, Rotation, set_down, to_quaternion, turn
+    # Here and not above, because importing it imports MuJoCo.
+    from gym_vlmrm.envs.humanoid.kinematics import LIMITS, NQ, set_down, to_quaternion, turn
 
     states = np.zeros((len(points), NQ))
     states[:, 7:] = LIMITS[:, 0] + points[:, :17] * (LIMITS[:, 1] - LIMITS[:, 0])
@@ -49,12 +51,12 @@ def _encode_humanoid(states: Floats) -> Floats:
     joints = (states[:, 7:] - LIMITS[:, 0]) / (LIMITS[:, 1] - LIMITS[:, 0])
     turns = (to_rotation(states[:, 3:7]).as_rotvec() / np.pi + 1) / 2
     lifts = [[lowest_point(state) / MAX_LIFT] for state in states]
-    return np.clip(np.concatenate([joints, turns, lifts], axis=1), 0, 1)
+    return np.asarray(np.clip(np.concatenate([joints, turns, lifts], axis=1), 0, 1))
 
 
 SPACES: dict[str, SearchSpace] = {
     "Humanoid-v5": SearchSpace(21, _decode_humanoid, _encode_humanoid),
-    "CartPole-v1": _box(np.array([-2.9, -np.pi]), np.array([2.9, np.pi])),
+    "CartPole-v1": _box(np.array([-4.5, -np.pi]), np.array([4.5, np.pi])),
     "MountainCarContinuous-v0": _box(np.array([-1.2]), np.array([0.6])),
 }
 """Environment ID to its space: joint angles within their limits, the root's rotation and its height above the floor;

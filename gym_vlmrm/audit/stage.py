@@ -4,7 +4,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import gymnasium as gym
 import numpy as np
@@ -70,7 +70,8 @@ def _place_car(env: Any, state: NDArray[np.float64]) -> None:
     env.state = np.array([state[0], 0.0], np.float32)
 
 
-_PLACERS: dict[str, tuple[Callable[[Any, NDArray[np.float64]], None], Callable[[Any], Any]]] = {
+_Placer: TypeAlias = tuple[Callable[[Any, NDArray[np.float64]], None], Callable[[Any], Any]]
+_PLACERS: dict[str, _Placer] = {
     "Humanoid-v5": (_place_humanoid, lambda env: env.data.qpos.copy()),
     "CartPole-v1": (_place_cartpole, lambda env: [env.state[0], env.state[2]]),
     "MountainCarContinuous-v0": (_place_car, lambda env: [env.state[0]]),
@@ -99,16 +100,16 @@ class Stage:
         self.limit = episode_limit(task) or DEFAULT_EPISODE
         self.world: gym.Env[Any, Any] = make_world(task, render_size=size)
         self.poses = can_pose(task)
-        self.place, self.read = _PLACERS.get(task.env.id, (None, None))
+        self.placer: _Placer | None = _PLACERS.get(task.env.id)
         self.world.reset(seed=0)
 
     def show(self, states: NDArray[np.float64], draw: bool) -> Seen:
         """Put the environment into each of the states (N, D), draw it and judge it."""
         env: Any = self.world.unwrapped
-        assert self.place is not None
+        assert self.placer is not None
         frames, quantities = self._blank(len(states) if draw else 0), []
         for index, state in enumerate(states):
-            self.place(env, state)
+            self.placer[0](env, state)
             quantities.append(dict(env.quantities()))
             if draw:
                 frames[index] = self.world.render()  # type: ignore[assignment]
@@ -127,7 +128,7 @@ class Stage:
                 frames.append(self.world.render())
                 success.append(bool(info["success"]))
                 quantities.append(self._quantities(observation, info))
-                states.append(self.read(self.world.unwrapped) if self.read is not None and self.poses else [])
+                states.append(self.placer[1](self.world.unwrapped) if self.placer is not None and self.poses else [])
             if terminated:
                 observation, _ = self.world.reset()
         shown = np.array(frames, np.uint8).reshape(-1, self.size, self.size, 3)

@@ -16,8 +16,8 @@ AUC_SEPARABLE = 0.80
 """Below this, one goal frame in five loses against a frame of something else: nothing to learn from."""
 AUC_TEACHABLE = 0.92
 """From here on the goal stands out well enough that other things hardly ever pay more."""
-FLAT = 0.001
-"""Mean reward of goal frames above others, at alpha 0, below which it is flat: rounding in half precision moves it as much."""
+FLAT = 0.004
+"""Mean reward of goal frames above others, at alpha 0, below which it is flat: random weights reach 0.004 too."""
 CONTROL_MOST = 0.05
 """At most this share of sentences about other things may separate the goal as well as the prompt does."""
 APPROACH_LEAST = 0.15
@@ -26,6 +26,8 @@ VALLEY_MOST = 0.40
 """Deepest fall of the reward on the way to the goal, as a share of its range, that exploration gets across."""
 EXPLOIT_MARGIN = 0.5
 """How far a wrong state must beat every success, in standard deviations of the reward over goal frames."""
+FAR_OFF = 1.0
+"""Shortfall [standard deviations] from which a state is nothing like the goal."""
 CONFUSED = 0.5
 """A kind of frame is named as confusing when this share of it beats the median goal frame."""
 
@@ -52,7 +54,9 @@ def judge_verdict(
         label, reasons = "doubtful", doubts
     else:
         label, reasons = "teachable", []
-    return Verdict(label=label, reasons=[*reasons, *_good_news(numbers, control, exploit, bool(inseparable), bool(exploited))])
+    return Verdict(
+        label=label, reasons=[*reasons, *_good_news(numbers, control, exploit, bool(inseparable), bool(exploited))]
+    )
 
 
 def _inseparable(numbers: Numbers, control: Control | None) -> list[str]:
@@ -69,8 +73,8 @@ def _inseparable(numbers: Numbers, control: Control | None) -> list[str]:
         )
     if control is not None and control.gap < FLAT:
         reasons.append(
-            f"The model hardly sees a difference: goal frames score {control.gap:.5f} above others at alpha 0, where"
-            f" rounding alone moves a reward by {FLAT}."
+            f"The model hardly sees a difference: goal frames score {control.gap:.4f} above others at alpha 0,"
+            f" and random weights make differences of up to {FLAT} too."
         )
     return reasons
 
@@ -90,9 +94,20 @@ def _exploited(exploit: Exploit | None) -> list[str]:
     ]
 
 
+def _near_exploits(numbers: Numbers, exploit: Exploit) -> list[str]:
+    """Wrong states that pay as much as the goal usually does: no reason to give up, but something to watch for."""
+    wrong = [winner for winner in exploit.winners if winner.distance >= FAR_OFF and winner.reward >= numbers.mean_goal]
+    if not wrong:
+        return []
+    return [
+        f"But wrong states score as high as an average goal frame ({numbers.mean_goal:.3f}), such as one with"
+        f" {wrong[0].reward:.3f} that fails {'; '.join(wrong[0].fails[:3])}: watch success while training."
+    ]
+
+
 def _doubts(numbers: Numbers, confusions: list[Confusion]) -> list[str]:
     reasons = []
-    if numbers.auc.value < AUC_TEACHABLE:
+    if AUC_SEPARABLE <= numbers.auc.value < AUC_TEACHABLE:
         reasons.append(
             f"A goal frame loses against another frame {1 - numbers.auc.value:.0%} of the time (AUC {numbers.auc.value:.2f};"
             f" {AUC_TEACHABLE:.2f} is safe)."
@@ -124,7 +139,12 @@ def _good_news(
     if not inseparable and numbers.valley is not None and numbers.valley <= VALLEY_MOST:
         news.append(f"On the way to the goal the reward never falls by more than {numbers.valley:.0%} of its range.")
     if not inseparable and exploit is not None and not exploited:
-        news.append(f"{exploit.evaluations:,} states searched for the highest reward: nothing wrong beats every success clearly.")
+        news.append(
+            f"{exploit.evaluations:,} states searched for the highest reward: nothing wrong beats every success clearly."
+        )
+        news += _near_exploits(numbers, exploit)
     if not inseparable and control is not None:
-        news.append(f"{control.sentences - control.as_good} of {control.sentences} sentences about other things reward the goal less.")
+        news.append(
+            f"{control.sentences - control.as_good} of {control.sentences} sentences about other things reward the goal less."
+        )
     return news

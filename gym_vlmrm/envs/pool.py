@@ -74,7 +74,7 @@ class EnvPool(VectorEnv[Any, Any, Any]):
     ) -> None:
         # A thread-free start method: fork after an OpenGL or CUDA context exists hangs the child.
         methods = multiprocessing.get_all_start_methods()
-        context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         self.num_envs = num_envs
         shares = [len(share) for share in np.array_split(np.arange(num_envs), workers)]
         edges = np.cumsum([0, *shares])
@@ -87,7 +87,7 @@ class EnvPool(VectorEnv[Any, Any, Any]):
         blueprint.close()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        memory = create_shared_memory(self.single_observation_space, n=num_envs, ctx=context)  # type: ignore[arg-type]
+        memory = create_shared_memory(self.single_observation_space, n=num_envs, ctx=context)
         self._views = read_from_shared_memory(self.single_observation_space, memory, n=num_envs)
         self._connections: list[Connection] = []
         self._processes: list[Any] = []
@@ -254,7 +254,7 @@ def _without_main_module() -> Iterator[None]:
     Workers need nothing from it, and a user's script need not hide behind ``if __name__ == "__main__"``.
     """
     main = sys.modules["__main__"]
-    hidden = {name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)}
+    hidden: dict[str, Any] = {name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)}
     main.__spec__ = None
     try:
         yield
@@ -335,4 +335,5 @@ class _Server:
 
 def _restack(envs: SyncVectorEnv, actions: list[Any]) -> Any:
     space = envs.single_action_space
-    return concatenate(space, actions, create_empty_array(space, n=len(actions)))
+    empty: Any = create_empty_array(space, n=len(actions))
+    return concatenate(space, actions, empty)

@@ -16,4 +16,5 @@ class BrightnessReward:
 
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the rewards, float32 (N,), of uint8 RGB frames (N, H, W, 3)."""
-        return (frames.reshape(len(frames), -1).mean(axis=1) / 255).astype(np.float32)
+        brightness: NDArray[np.float64] = frames.reshape(len(frames), -1).mean(axis=1) / 255
+        return brightness.astype(np.float32)

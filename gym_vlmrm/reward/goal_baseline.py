@@ -45,4 +45,5 @@ def average_embedding(embeddings: NDArray[np.floating[Any]]) -> NDArray[np.float
     """Average (K, D) embeddings of several prompts as unit vectors and normalise the mean; returns (D,)."""
     unit = embeddings / np.linalg.norm(embeddings, axis=-1, keepdims=True)
     mean = unit.mean(axis=0)
-    return mean / np.linalg.norm(mean)
+    normalised: NDArray[np.floating[Any]] = mean / np.linalg.norm(mean)
+    return normalised

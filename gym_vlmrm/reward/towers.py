@@ -95,7 +95,7 @@ def _unit(features: torch.Tensor) -> NDArray[np.float32]:
 
 
 def _memory_format(visual: torch.nn.Module) -> torch.memory_format:
-    """Channels last makes convolutional towers about twice as fast; transformers have one convolution only."""
+    """Channels last makes convolutional towers faster (1.3-1.6x here); transformers have one convolution only."""
     convolutions = sum(isinstance(module, torch.nn.Conv2d) for module in visual.modules())
     return torch.channels_last if convolutions > 1 else torch.contiguous_format
 

@@ -51,6 +51,6 @@ class BuiltVLMReward(VLMReward):
     """The `VLMReward` that an entry point applies: part of what the ID names, so no wrapper of its own in `spec`."""
 
     @property
-    def spec(self) -> EnvSpec | None:
+    def spec(self) -> EnvSpec | None:  # type: ignore[override]
         """The specification of the environment that holds this wrapper; ``gym.make(env.spec)`` builds it again."""
         return self.env.spec

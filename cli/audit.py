@@ -1,0 +1,95 @@
+"""`vlmrm audit`: can this reward teach?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from gym_vlmrm_cli.console import print_json, print_table, say, stderr
+from gym_vlmrm_cli.options import Baseline, Device, Goal, Json, Output, Quiet, Seed, Task, sentences
+from gym_vlmrm_cli.phases import phase_bar
+
+if TYPE_CHECKING:
+    from gym_vlmrm.audit import AuditReport
+    from gym_vlmrm.audit.results import Interval
+
+__all__ = ["Alphas", "Frames", "audit"]
+
+Models = Annotated[list[str] | None, typer.Option("--model", help="Reward model; may be repeated to compare several.")]
+Alphas = Annotated[
+    list[float] | None,
+    typer.Option("--alpha", min=0, max=1, help="Strength of goal-baseline regularisation; may be repeated."),
+]
+Prompts = Annotated[list[str] | None, typer.Option("--prompt", help="Another goal prompt to compare; may be repeated.")]
+Frames = Annotated[
+    Path | None,
+    typer.Option("--frames", metavar="DIR", help="Your own pictures in DIR/goal and DIR/other, for any environment."),
+]
+Policy = Annotated[
+    Path | None, typer.Option("--policy", metavar="RUN", help="A run whose policy's frames join the audit.")
+]
+Evaluations = Annotated[
+    int, typer.Option("--evaluations", min=0, help="States that the exploit search scores per model; 0 skips it.")
+]
+
+
+def audit(
+    task: Task,
+    model: Models = None,
+    alpha: Alphas = None,
+    prompt: Prompts = None,
+    goal: Goal = None,
+    baseline: Baseline = None,
+    frames: Frames = None,
+    policy: Policy = None,
+    evaluations: Evaluations = 5000,
+    device: Device = None,
+    seed: Seed = 0,
+    output: Output = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Ask before any training whether a reward can teach: numbers, pictures, a search for exploits, a verdict.
+
+    Writes report.html and report.json into --output, or into audits/<task>-<n>.
+    """
+    from gym_vlmrm.audit import audit as run_audit
+    from gym_vlmrm.audit.html import default_folder, prepare_folder, write_audit
+    from gym_vlmrm.catalog import load_task, override
+
+    spec = override(load_task(task), goal=sentences(goal), baseline=sentences(baseline))
+    folder = output or default_folder(spec)
+    prepare_folder(folder)
+    with phase_bar(shown=stderr.is_terminal and not quiet) as on_progress:
+        result = run_audit(
+            spec, models=model or (), alphas=alpha or None, prompts=prompt or (), frames=frames, policy=policy,
+            evaluations=evaluations, seed=seed, device=device, on_progress=on_progress,
+        )  # fmt: skip
+    path = write_audit(result, folder)
+    if json:
+        print_json({"output": str(path.parent), **result.report.model_dump(mode="json")})
+    elif not quiet:
+        _print(result.report, path)
+
+
+def _print(report: "AuditReport", path: Path) -> None:
+    columns = ("model", "alpha", "AUC", "EPIC", "nearness", "gap", "above worst goal", "goal prompt")
+    rows = []
+    for finding in report.findings:
+        numbers, candidate = finding.numbers, finding.candidate
+        cells = (numbers.auc, numbers.epic, numbers.spearman_distance, numbers.gap, numbers.above_worst_goal)
+        rows.append((finding.model, f"{candidate.alpha:g}", *map(_cell, cells), "; ".join(candidate.goal)))
+    print_table(
+        columns,
+        rows,
+        title=f"{report.task}, {sum(report.frames.values())} frames, {sum(report.goals.values())} of the goal",
+        whole=7,
+    )
+    for model in report.models:
+        say(f"\n{model.model}: {model.verdict.label.upper()}")
+        for reason in model.verdict.reasons:
+            say(f"  - {reason}")
+    say(f"\nreport: {path}")
+
+
+def _cell(interval: "Interval | None") -> str:
+    return "-" if interval is None else f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"

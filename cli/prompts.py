@@ -1,0 +1,92 @@
+"""`vlmrm prompts`: which words work?"""
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from gym_vlmrm_cli.audit import Alphas, Frames
+from gym_vlmrm_cli.console import note, print_json, print_table, say, stderr
+from gym_vlmrm_cli.options import Device, Json, Model, Quiet, Seed, Task
+from gym_vlmrm_cli.phases import phase_bar
+
+if TYPE_CHECKING:
+    from gym_vlmrm.audit.prompts import PromptRanking
+
+__all__ = ["prompts"]
+
+SHOWN = 15
+Try = Annotated[
+    Path | None,
+    typer.Option(
+        "--try", metavar="FILE",
+        help="Goal prompts, one a line; `baseline: ...` is a baseline prompt, {a|b} a choice. Templates if not given.",
+    ),
+]  # fmt: skip
+
+
+class RankBy(str, Enum):
+    """Numbers to rank by."""
+
+    epic = "epic"
+    auc = "auc"
+    nearness = "nearness"
+    gap = "gap"
+
+
+By = Annotated[RankBy, typer.Option("--by", help="The number to rank by.")]
+
+
+def prompts(
+    task: Task,
+    file: Try = None,
+    model: Model = None,
+    alpha: Alphas = None,
+    by: By = RankBy.auc,
+    frames: Frames = None,
+    device: Device = None,
+    seed: Seed = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Rank goal prompts, baseline prompts and alphas by how well they tell the goal from everything else."""
+    from gym_vlmrm.audit.prompts import rank_prompts, read_prompt_file, suggest_prompts
+    from gym_vlmrm.catalog import load_task
+
+    spec = load_task(task)
+    trial = suggest_prompts(spec) if file is None else read_prompt_file(file)
+    with phase_bar(shown=stderr.is_terminal and not quiet) as on_progress:
+        ranking = rank_prompts(
+            spec, trial, model=model, alphas=alpha or (0.0, 0.5, 1.0), by=by.value, frames=frames, seed=seed,
+            device=device, on_progress=on_progress,
+        )  # fmt: skip
+    unknown = sorted({word for row in ranking.rows for word in row.unknown_words})
+    if unknown:
+        note(f"model '{ranking.model}' never saw {', '.join(map(repr, unknown))} in training; such prompts are guesses")
+    if json:
+        print_json(ranking.model_dump(mode="json"))
+    elif not quiet:
+        _print(ranking)
+
+
+def _print(ranking: "PromptRanking") -> None:
+    columns = ("", "EPIC", "AUC", "nearness", "gap", "alpha", "goal prompt", "baseline prompt")
+    shown = [(place, row) for place, row in enumerate(ranking.rows, 1) if place <= SHOWN or row.own]
+    rows = []
+    for place, row in shown:
+        candidate = row.candidate
+        nearness = "-" if row.nearness is None else f"{row.nearness:.3f}"
+        goal = (
+            "; ".join(candidate.goal)
+            + ("  (the task's own)" if row.own else "")
+            + (" (!)" if row.unknown_words else "")
+        )
+        numbers = (f"{row.epic:.3f}", f"{row.auc:.3f}", nearness, f"{row.gap:.2f}", f"{candidate.alpha:g}")
+        rows.append((f"{place}", *numbers, goal, "; ".join(candidate.baseline) if candidate.alpha else "-"))
+    title = (
+        f"{ranking.task}, model {ranking.model}, {ranking.frames} frames, {ranking.goals} of the goal; by {ranking.by}"
+    )
+    print_table(columns, rows, title=title, whole=6)
+    hidden = len(ranking.rows) - len(shown)
+    if hidden:
+        say(f"{hidden} more candidates with --json")

@@ -1,0 +1,20 @@
+"""`vlmrm report`: a run as one page."""
+
+from gym_vlmrm_cli.console import print_json, say
+from gym_vlmrm_cli.options import Json, Output, Quiet, Run
+
+__all__ = ["report"]
+
+
+def report(run: Run, output: Output = None, json: Json = False, quiet: Quiet = False) -> None:
+    """Write a run's learning curves, success, film, settings and versions as one HTML file.
+
+    Writes report.html and report.json into the run folder, or into --output.
+    """
+    from gym_vlmrm.audit.run_report import report_run
+
+    path = report_run(run, output)
+    if json:
+        print_json({"run": str(run), "report": str(path)})
+    elif not quiet:
+        say(f"report: {path}")

@@ -1,0 +1,80 @@
+"""Prompt help: templates, files, and the ranking."""
+
+from pathlib import Path
+
+import pytest
+from auditing import save_untrained_model
+
+from gym_vlmrm.audit.prompts import expand_template, rank_prompts, read_prompt_file, suggest_prompts
+from gym_vlmrm.catalog import load_task
+from gym_vlmrm.errors import ModelError, VLMRMError
+
+
+@pytest.mark.parametrize(
+    ("template", "sentences"),
+    [
+        ("a robot", ["a robot"]),
+        ("a {big |}robot", ["a big robot", "a robot"]),
+        ("{a|the} {cat|dog}", ["a cat", "a dog", "the cat", "the dog"]),
+    ],
+)
+def test_templates_expand(template: str, sentences: list[str]) -> None:
+    assert expand_template(template) == sentences
+
+
+def test_a_file_holds_goals_and_baselines(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_text(
+        "# tries\na {car|cart} up there\n\ngoal: a car: red\nBaseline: a car  # the scene\na car up there\n"
+    )
+    trial = read_prompt_file(path)
+    assert trial.goals == ["a car up there", "a cart up there", "a car: red"]
+    assert trial.baselines == ["a car"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("# nothing\n", "holds no prompt"), ("{a|b|c|d|e|f|g|h}" * 4, "more than 500")],
+)
+def test_useless_files_are_errors(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text(text)
+    with pytest.raises(VLMRMError, match=message):
+        read_prompt_file(tmp_path / "prompts.txt")
+    with pytest.raises(VLMRMError, match="cannot be read"):
+        read_prompt_file(tmp_path / "none.txt")
+
+
+def test_candidates_are_ranked_with_the_tasks_own_among_them(tmp_path: Path) -> None:
+    task = load_task("mountain-car")
+    (tmp_path / "try.txt").write_text("a car\nbaseline: a mountain\n")
+    trial = read_prompt_file(tmp_path / "try.txt")
+    ranking = rank_prompts(task, trial, model=save_untrained_model(tmp_path / "model"), alphas=(0, 1), workers=1)
+    assert len(ranking.rows) == 6  # two goals: without a baseline once, with two baselines each
+    assert [row.auc for row in ranking.rows] == sorted((row.auc for row in ranking.rows), reverse=True)
+    own = [row for row in ranking.rows if row.own]
+    assert [row.candidate.goal for row in own] == [[task.reward.goal]]
+    assert all(row.numbers is not None and row.numbers.auc.value == pytest.approx(row.auc) for row in ranking.rows)
+
+
+def test_words_that_the_embedded_model_never_saw_are_named() -> None:
+    from gym_vlmrm.audit.prompts import PromptTrial
+
+    task = load_task("mountain-car")
+    ranking = rank_prompts(
+        task, PromptTrial(["a zeppelin at the summit"], []), model="embedded", alphas=(0,), workers=1
+    )
+    words = {row.candidate.goal[0]: row.unknown_words for row in ranking.rows}
+    assert words["a zeppelin at the summit"] == ["zeppelin"]
+    assert words[task.reward.goal] == []  # type: ignore[index]
+    assert ranking.rows[0].auc > 0.97
+
+
+def test_suggestions_contain_the_goal() -> None:
+    task = load_task("kneeling")
+    assert all(task.reward.goal in sentence for sentence in suggest_prompts(task).goals)  # type: ignore[operator]
+
+
+def test_models_without_prompts_are_refused() -> None:
+    task = load_task("cartpole")
+    with pytest.raises(ModelError, match="reads no prompts"):
+        rank_prompts(task, suggest_prompts(task), model="brightness")

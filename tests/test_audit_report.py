@@ -1,0 +1,157 @@
+"""Reports: one file, no network, the same numbers as the JSON, and a real browser that shows them."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from auditing import save_untrained_model
+from PIL import Image
+
+from gym_vlmrm.audit import audit
+from gym_vlmrm.audit.html import NUMBERS, default_folder, number, write_audit
+from gym_vlmrm.audit.run_report import report_run
+from gym_vlmrm.catalog import load_task
+from gym_vlmrm.errors import RunError
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("audit")
+    models = [save_untrained_model(folder / "one"), save_untrained_model(folder / "two", 1), "brightness"]
+    result = audit("cartpole", models=models, alphas=[0, 1], evaluations=200, workers=1)
+    return write_audit(result, folder / "report")
+
+
+class _Page(HTMLParser):
+    """Checks that a page is well formed and collects what it would load and say."""
+
+    VOID = ("meta", "img", "br", "link", "input", "hr", "path", "use", "rect", "circle", "stop")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.addresses: list[str] = []
+        self.ids: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.addresses += [value for key, value in attrs if key in ("src", "href", "xlink:href") and value]
+        self.ids += [value for key, value in attrs if key == "id"]
+
+    def handle_startendtag(self, tag: str, attrs: Any) -> None:
+        self.addresses += [value for key, value in attrs if key in ("src", "href", "xlink:href") and value]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data + " "
+
+
+def test_the_page_stands_alone(audited: Path) -> None:
+    text = audited.read_text()
+    page = _Page(text)
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    assert all(address.startswith(("data:", "#")) for address in page.addresses)
+    assert "<script" not in text
+    assert not re.search(r"(url\(|@import)\s*['\"]?(?!#)http", text)
+    assert audited.stat().st_size < 3_000_000
+
+
+def test_page_and_json_say_the_same(audited: Path) -> None:
+    data = json.loads((audited.parent / "report.json").read_text())
+    said = _Page(audited.read_text()).text
+    for finding in data["findings"]:
+        for field, _, _ in NUMBERS:
+            interval = finding["numbers"][field]
+            for value in interval.values():
+                assert number(value) in said
+    for model in data["models"]:
+        assert model["verdict"]["label"] in said
+        for reason in model["verdict"]["reasons"]:
+            assert reason in said
+        assert len(model["exploit"]["winners"]) == said.count("from ") if len(data["models"]) == 1 else True
+    assert len(data["landscapes"]) == 3
+    assert data["versions"]["gymnasium"] in said
+
+
+def test_prompts_cannot_break_the_page(tmp_path: Path) -> None:
+    model = save_untrained_model(tmp_path / "model")
+    result = audit(
+        "mountain-car", models=[model], alphas=[0], prompts=["<script>alert(1)</script> & co"], evaluations=0, workers=1
+    )
+    text = write_audit(result, tmp_path / "out").read_text()
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+
+
+def _photograph(page: Path, picture: Path, width: int, *, dark: bool) -> np.ndarray:
+    """Let a headless browser show a page without network; returns its pixels."""
+    options = ["--blink-settings=preferredColorScheme=0"] if dark else []
+    command = [
+        str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--proxy-server=0.0.0.0:1", *options,
+        f"--user-data-dir={picture.parent / 'profile'}", f"--screenshot={picture}", f"--window-size={width},1600", page.as_uri(),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, timeout=90, capture_output=True)
+    with Image.open(picture) as shown:
+        return np.asarray(shown.convert("RGB"), float)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (Debian package: chromium)")
+@pytest.mark.parametrize(("width", "dark"), [(1100, False), (500, True)])
+def test_a_browser_shows_the_page(audited: Path, tmp_path: Path, width: int, dark: bool) -> None:
+    pixels = _photograph(audited, tmp_path / "page.png", width, dark=dark)
+    assert pixels.shape == (1600, width, 3)
+    background = pixels[5, 5].mean()
+    assert background < 60 if dark else background > 240
+    contrast = np.abs(pixels - pixels[5, 5]).max(axis=2) > 60
+    assert contrast.mean() > 0.02  # text and charts are there
+    assert not contrast[:, -4:].any()  # and nothing sticks out at the side
+
+
+def test_default_folders_count_up(tmp_path: Path) -> None:
+    task = load_task("VLMRM/CartPole-Balance-v0")
+    assert default_folder(task, tmp_path) == tmp_path / "cartpole-1"
+    (tmp_path / "cartpole-1").mkdir()
+    assert default_folder(task, tmp_path) == tmp_path / "cartpole-2"
+
+
+def test_unwritable_folders_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = audit("mountain-car", models=["brightness"], evaluations=0, workers=1)
+    with pytest.raises(RunError, match="cannot write"):
+        write_audit(result, tmp_path / "file" / "report")
+
+
+def test_a_run_has_a_report(cartpole_run: Path, tmp_path: Path) -> None:
+    path = report_run(cartpole_run, tmp_path)
+    page = _Page(path.read_text())
+    assert page.open == []
+    assert all(address.startswith(("data:", "#")) for address in page.addresses)
+    data = json.loads((tmp_path / "report.json").read_text())
+    assert data["record"]["status"] == "finished"
+    assert data["metrics"]["step"]
+    assert "VLM reward per step" in path.read_text()
+    for name, version in data["record"]["versions"].items():
+        assert name in page.text
+        assert version in page.text
+
+
+def test_no_run_no_report(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no run folder"):
+        report_run(tmp_path)

@@ -1,0 +1,225 @@
+"""What holds for every built-in task; a new file in `tasks/` is tested by being there."""
+
+import pickle
+import re
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.utils.env_checker import check_env
+from numpy.typing import NDArray
+
+import gym_vlmrm  # registers the tasks
+from gym_vlmrm.catalog import builtin_tasks
+from gym_vlmrm.reward.loading import EMBEDDED_FOLDER, unknown_words
+from gym_vlmrm.reward.protocol import RewardModel
+from gym_vlmrm.spec import TaskSpec
+
+TASKS = builtin_tasks()
+every_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
+needs_embedded = pytest.mark.skipif(
+    not (EMBEDDED_FOLDER / "open_clip_config.json").is_file(), reason="no embedded model yet"
+)
+models = pytest.mark.parametrize(
+    "model", ["brightness", pytest.param("embedded", marks=[pytest.mark.slow, needs_embedded])]
+)
+assert gym_vlmrm.__all__
+
+
+def make(task: TaskSpec, **changes: Any) -> gym.Env[Any, Any]:
+    return gym.make(task.id, **{"model": "brightness", "device": "cpu", **changes})
+
+
+def play(env: gym.Env[Any, Any], steps: int = 5) -> Iterator[tuple[Any, ...]]:
+    """Play a fixed sequence of actions from a fixed seed; yields observation, reward, frame and info."""
+    env.action_space.seed(7)
+    yield env.reset(seed=3)
+    for _ in range(steps):
+        observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
+        yield observation, reward, terminated, truncated, info, env.render()
+
+
+def same(left: Any, right: Any) -> None:
+    if isinstance(left, dict):
+        assert left.keys() == right.keys()
+        for key in left:
+            same(left[key], right[key])
+    elif isinstance(left, tuple):
+        for a, b in zip(left, right, strict=True):
+            same(a, b)
+    else:
+        np.testing.assert_array_equal(left, right)
+
+
+def frame(env: gym.Env[Any, Any]) -> NDArray[np.int64]:
+    picture = env.render()
+    assert isinstance(picture, np.ndarray)
+    return picture.astype(np.int64)
+
+
+@every_task
+def test_words(task: TaskSpec) -> None:
+    assert re.fullmatch(r"VLMRM/[A-Z][A-Za-z]+-[A-Z][A-Za-z]+-v\d+", task.id)
+    assert task.source
+    assert task.description.endswith(".")
+    assert task.reward.baseline
+    assert task.success_rule is not None
+    assert {"default", "paper"} <= task.training.keys()
+
+
+@every_task
+@needs_embedded
+def test_the_embedded_model_knows_the_prompts(task: TaskSpec) -> None:
+    prompts = [task.reward.goal, task.reward.baseline]
+    sentences = [text for prompt in prompts for text in ([prompt] if isinstance(prompt, str) else prompt or [])]
+    assert unknown_words("embedded", sentences) == []
+
+
+@every_task
+@models
+def test_gymnasiums_checker(task: TaskSpec, model: str) -> None:
+    env = make(task, model=model)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*is different from the unwrapped version")  # so it must be
+        # Observations without bounds are the base environment's.
+        warnings.filterwarnings("ignore", message=r".*A Box observation space (minimum|maximum) value is.*infinity")
+        check_env(env, skip_render_check=True)
+    env.close()
+
+
+@every_task
+def test_stable_baselines_checker(task: TaskSpec) -> None:
+    from stable_baselines3.common.env_checker import check_env as check
+
+    env = make(task)
+    with warnings.catch_warnings():
+        # The humanoid's actions go from -0.4 to 0.4; that is Gymnasium's choice.
+        warnings.filterwarnings("ignore", message=r".*symmetric and normalized Box action space")
+        check(env, skip_render_check=True)
+    env.close()
+
+
+@every_task
+@models
+def test_equal_seeds_give_equal_trajectories_and_rewards(task: TaskSpec, model: str) -> None:
+    left, right = make(task, model=model), make(task, model=model)
+    for a, b in zip(play(left), play(right), strict=True):
+        same(a, b)
+    for a, b in zip(play(left), play(right), strict=True):  # and again, after an episode
+        same(a, b)
+    left.close()
+    right.close()
+
+
+@every_task
+def test_the_specification_makes_the_environment_again(task: TaskSpec) -> None:
+    env = make(task, alpha=0.5, render_size=40, max_episode_steps=9)
+    assert env.spec is not None
+    text = env.spec.to_json()
+    copies = [gym.make(env.spec), gym.make(EnvSpec.from_json(text)), pickle.loads(pickle.dumps(env))]
+    played = list(play(env, 3))
+    for copy in copies:
+        assert copy.spec is not None
+        assert copy.spec.to_json() == text
+        for a, b in zip(played, play(copy, 3), strict=True):
+            same(a, b)
+        copy.close()
+    env.close()
+
+
+@every_task
+def test_underneath_is_gymnasiums_environment(task: TaskSpec) -> None:
+    env, plain = make(task), gym.make(task.env.id)
+    assert isinstance(env.unwrapped, type(plain.unwrapped))
+    assert isinstance(env.get_wrapper_attr("reward_model"), RewardModel)
+    assert env.action_space == plain.action_space
+    plain.close()
+    env.close()
+
+
+@every_task
+def test_the_time_limit_truncates_and_nothing_terminates(task: TaskSpec) -> None:
+    env = make(task, reward="task", max_episode_steps=60 if task.env.id == "Humanoid-v5" else None)
+    env.action_space.seed(0)
+    env.reset(seed=0)
+    limit = env.spec.max_episode_steps if env.spec else None
+    assert limit is not None
+    for step in range(1, limit + 1):
+        _, _, terminated, truncated, info = env.step(env.action_space.sample())
+        assert not terminated
+        assert truncated == (step == limit)
+        assert type(info["success"]) is bool
+        assert type(info["task_reward"]) is float
+    env.close()
+
+
+@every_task
+def test_the_frame_shows_the_state(task: TaskSpec) -> None:
+    env = make(task, render_size=64)
+    env.reset(seed=0)
+    before = frame(env)
+    assert before.shape == (64, 64, 3)
+    np.testing.assert_array_equal(frame(env), before)  # looking changes nothing
+    env.action_space.seed(0)
+    for _ in range(15):
+        env.step(env.action_space.sample())
+    assert np.abs(frame(env) - before).max() > 20
+    env.reset(seed=0)
+    np.testing.assert_array_equal(frame(env), before)
+    env.close()
+
+
+@every_task
+def test_textured_differs_from_original(task: TaskSpec) -> None:
+    looks = [make(task, scene=scene, render_size=64) for scene in ("textured", "original")]
+    pictures = []
+    for env in looks:
+        env.reset(seed=0)
+        pictures.append(frame(env))
+    assert np.abs(pictures[0] - pictures[1]).mean() > 10
+    observations = [env.step(env.action_space.sample() * 0)[0] for env in looks]
+    np.testing.assert_array_equal(*observations)  # the physics are the same
+    for env in looks:
+        env.close()
+
+
+@every_task
+def test_the_reward_is_the_models_verdict_on_the_frame(task: TaskSpec) -> None:
+    env = make(task)
+    judge = env.get_wrapper_attr("reward_model")
+    for _, reward, *_, picture in list(play(env))[1:]:
+        assert reward == pytest.approx(float(judge(picture[None])[0]), abs=1e-6)
+    env.close()
+
+
+@every_task
+@models
+def test_single_equals_vector(task: TaskSpec, model: str) -> None:
+    settings = {"model": model, "device": "cpu", "max_episode_steps": 4}
+    envs = gym.make_vec(task.id, num_envs=2, workers=2, **settings)
+    alone = [gym.make(task.id, **settings) for _ in range(2)]
+    envs.action_space.seed(5)
+    observations, _ = envs.reset(seed=11)
+    for index, env in enumerate(alone):
+        np.testing.assert_array_equal(observations[index], env.reset(seed=11 + index)[0])
+    for step in range(7):
+        actions = envs.action_space.sample()
+        observations, rewards, _, truncations, infos = envs.step(actions)
+        for index, env in enumerate(alone):
+            if step == 4:  # the step after the end resets
+                observation, _ = env.reset()
+                reward, truncated = 0.0, False
+            else:
+                observation, reward, _, truncated, info = env.step(actions[index])
+                assert infos["task_reward"][index] == info["task_reward"]
+                assert infos["success"][index] == info["success"]
+            np.testing.assert_array_equal(observations[index], observation)
+            assert rewards[index] == pytest.approx(reward, abs=1e-6)
+            assert truncations[index] == truncated
+    envs.close()
+    for env in alone:
+        env.close()
