@@ -1,6 +1,6 @@
 """`vlmrm prompts`: which words work?"""
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,7 +25,7 @@ Try = Annotated[
 ]  # fmt: skip
 
 
-class RankBy(str, Enum):
+class RankBy(StrEnum):
     """Numbers to rank by."""
 
     epic = "epic"

@@ -1,6 +1,6 @@
 """Draw docs/frames.png: one real frame of every built-in task, in a state that its rule of success accepts.
 
-    python docs/make_pictures.py
+python docs/make_pictures.py
 """
 
 from pathlib import Path

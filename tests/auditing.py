@@ -42,14 +42,17 @@ class BackdoorReward:
         self.ideal = OracleReward(task)
 
     def of_states(self, quantities: Any) -> Any:
-        bonus = [3 * max(0.0, state["hands_above_head"] - 0.1) * (state["torso_up"] > 0.7) for state in quantities]
+        bonus = [30 * max(0.0, state["hands_above_head"] - 0.1) * (state["torso_up"] > 0.7) for state in quantities]
         standing = [state["pelvis_height"] > 0.7 for state in quantities]
         return self.ideal.of_states(quantities) + np.array(bonus) * standing
 
 
 def save_untrained_model(folder: Path, seed: int = 0) -> str:
     """Save a small CLIP with random weights and return its name."""
-    import open_clip
+    # First of all: it loads triton apart from Mesa's LLVM, in case a context of OpenGL exists already.
+    import gym_vlmrm.reward.towers  # noqa: F401
+
+    import open_clip  # isort: skip
     import torch
     from safetensors.torch import save_file
 

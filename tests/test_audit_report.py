@@ -104,8 +104,10 @@ def _photograph(page: Path, picture: Path, width: int, *, dark: bool) -> np.ndar
     """Let a headless browser show a page without network; returns its pixels."""
     options = ["--blink-settings=preferredColorScheme=0"] if dark else []
     command = [
-        str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--proxy-server=0.0.0.0:1", *options,
-        f"--user-data-dir={picture.parent / 'profile'}", f"--screenshot={picture}", f"--window-size={width},1600", page.as_uri(),
+        str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+        "--proxy-server=0.0.0.0:1", *options,
+        f"--user-data-dir={picture.parent / 'profile'}", f"--screenshot={picture}", f"--window-size={width},1600",
+        page.as_uri(),
     ]  # fmt: skip
     subprocess.run(command, check=True, timeout=90, capture_output=True)
     with Image.open(picture) as shown:

@@ -133,7 +133,7 @@ class BestFrames:
 def write_contact_sheet(
     path: Path, frames: Sequence[tuple[float, NDArray[np.uint8]]], columns: int = 4, side: int = 160
 ) -> None:
-    """Write frames (reward, (H, W, 3)) as one picture, each with its reward below; the suffix of `path` says which kind."""
+    """Write frames (reward, (H, W, 3)) as one picture, each with its reward below; `path` ends in its kind."""
     from PIL import Image, ImageDraw
 
     band, gap = 16, 4

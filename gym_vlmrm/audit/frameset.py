@@ -131,7 +131,7 @@ def _assemble(task: TaskSpec, axis: str, parts: Sequence[tuple[Seen, list[str], 
         few = "goal" if goals < FEWEST else "other"
         raise TaskError(
             f"task '{task.id}': only {min(goals, others)} of {len(seen)} frames are {few} frames by its success rule;"
-            f" at least {FEWEST} are needed, so give --frames DIR with DIR/goal and DIR/other, or a trained --policy RUN"
+            f" at least {FEWEST} are needed: give --frames DIR with DIR/goal and DIR/other, or a trained --policy RUN"
         )
     coordinate = np.array([value for part in parts for value in part[3]])
     if not axis:

@@ -56,7 +56,7 @@ def _environment() -> "Environment":
 
 def number(value: float | None, digits: int = 3) -> str:
     """Return a number as reports show it."""
-    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def prompt(sentences: list[str]) -> str:

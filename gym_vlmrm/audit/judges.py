@@ -25,10 +25,11 @@ OnDone = Callable[[int], None]
 
 CONTROLS: tuple[str, ...] = (
     "a photo of a cat", "an empty room", "a red bicycle", "a bowl of fruit on a table", "two people talking",
-    "a car in the valley", "a car on the left slope", "a humanoid robot lying on its back", "a humanoid robot doing a handstand",
-    "a humanoid robot sitting", "pole lying on the ground", "pole dangling below the cart", "the pole falls to the left",
-    "a glass of water", "a house by the sea", "a plane in the sky", "a map of the city", "numbers on a page",
-    "a robot arm in a factory", "a dog that runs", "a cup of coffee", "a humanoid robot running", "a mountain", "a wooden box",
+    "a car in the valley", "a car on the left slope", "a humanoid robot lying on its back",
+    "a humanoid robot doing a handstand", "a humanoid robot sitting", "pole lying on the ground",
+    "pole dangling below the cart", "the pole falls to the left", "a glass of water", "a house by the sea",
+    "a plane in the sky", "a map of the city", "numbers on a page", "a robot arm in a factory",
+    "a dog that runs", "a cup of coffee", "a humanoid robot running", "a mountain", "a wooden box",
 )  # fmt: skip
 """Sentences about other things: a goal prompt that separates no better than these says nothing."""
 
@@ -72,6 +73,7 @@ class PromptJudge:
         self._embed = lru_cache(maxsize=4096)(self._embed_prompt)
 
     def look(self, seen: Seen, on_done: OnDone | None = None) -> Floats:
+        """Return the unit embeddings (N, D) of the frames."""
         parts = []
         for start in range(0, len(seen), CHUNK):
             parts.append(self._towers.embed_frames(seen.frames[start : start + CHUNK]))
@@ -80,6 +82,7 @@ class PromptJudge:
         return np.asarray(np.concatenate(parts), np.float64)
 
     def rewards(self, looks: Floats, candidate: Candidate) -> Floats:
+        """Return the rewards (N,) of embeddings (N, D); raises ModelError for an alpha without a baseline."""
         goal = self._embed(tuple(candidate.goal))
         baseline = self._embed(tuple(candidate.baseline)) if candidate.baseline else None
         try:
@@ -102,6 +105,7 @@ class PlainJudge:
         self.name, self.frame_size, self._reward = reward.name, int(reward.frame_size), reward
 
     def look(self, seen: Seen, on_done: OnDone | None = None) -> Floats:
+        """Return the rewards as one column (N, 1)."""
         if hasattr(self._reward, "of_states"):
             rewards = np.asarray(self._reward.of_states(seen.quantities))
         else:
@@ -112,6 +116,7 @@ class PlainJudge:
         return np.asarray(check_rewards(rewards, len(seen), self.name), np.float64)[:, None]
 
     def rewards(self, looks: Floats, candidate: Candidate) -> Floats:
+        """Return the column (N,)."""
         return np.asarray(looks[:, 0])
 
 

@@ -1,4 +1,4 @@
-"""From rewards on an audit set to numbers with intervals, to confusions, and to the test of whether the sentence matters."""
+"""From rewards on an audit set to numbers with intervals, confusions, and whether the sentence matters at all."""
 
 from collections.abc import Callable
 

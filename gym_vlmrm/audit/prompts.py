@@ -31,7 +31,8 @@ MAX_PROMPTS = 500
 DETAILED = 20
 """Candidates, the best ones, that get intervals."""
 TEMPLATES = (
-    "{goal}", "a photo of {goal}", "a picture of {goal}", "a rendering of {goal}", "an image of {goal}", "this is {goal}",
+    "{goal}", "a photo of {goal}", "a picture of {goal}", "a rendering of {goal}", "an image of {goal}",
+    "this is {goal}",
     "{goal} in a simulation", "a video game scene of {goal}",
 )  # fmt: skip
 """What `suggest_prompts` puts the task's own goal prompt into."""
@@ -138,7 +139,7 @@ def rank_prompts(
         trial: sentences to try.
         model: name of the model, or a reward model with text and image towers; the task's own if not given.
         alphas: strengths of regularisation to try with every baseline.
-        by: number to rank by: ``auc``, ``epic`` (the least first), ``nearness`` or ``gap``; EPIC decides between equals.
+        by: number to rank by: ``auc``, ``epic`` (the least first), ``nearness`` or ``gap``; EPIC breaks ties.
         frames: folder with pictures in ``goal/`` and ``other/``, instead of states of the environment.
         seed: of the audit set and the intervals.
         device: where the model runs.

@@ -5,8 +5,8 @@ from typing import Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict
 
 __all__ = [
-    "AuditReport", "Candidate", "Confusion", "Control", "Exploit", "Finding", "Interval", "Landscape", "Line", "ModelReport", "Numbers",
-    "Verdict", "VerdictLabel", "Winner",
+    "AuditReport", "Candidate", "Confusion", "Control", "Exploit", "Finding", "Interval", "Landscape", "Line",
+    "ModelReport", "Numbers", "Verdict", "VerdictLabel", "Winner",
 ]  # fmt: skip
 
 VerdictLabel: TypeAlias = Literal["teachable", "doubtful", "not separable", "exploitable"]

@@ -1,4 +1,4 @@
-"""Where states are shown: environments in worker processes that take a state, draw it, and say whether it is success."""
+"""Where states are shown: environments in worker processes that take a state, draw it and judge it."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence

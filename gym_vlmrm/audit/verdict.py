@@ -9,7 +9,8 @@
 from gym_vlmrm.audit.results import Confusion, Control, Exploit, Numbers, Verdict, VerdictLabel
 
 __all__ = [
-    "APPROACH_LEAST", "AUC_SEPARABLE", "AUC_TEACHABLE", "CONTROL_MOST", "EXPLOIT_MARGIN", "FLAT", "VALLEY_MOST", "judge_verdict",
+    "APPROACH_LEAST", "AUC_SEPARABLE", "AUC_TEACHABLE", "CONTROL_MOST", "EXPLOIT_MARGIN", "FLAT", "VALLEY_MOST",
+    "judge_verdict",
 ]  # fmt: skip
 
 AUC_SEPARABLE = 0.80
@@ -61,9 +62,10 @@ def judge_verdict(
 
 def _inseparable(numbers: Numbers, control: Control | None) -> list[str]:
     reasons = []
-    if numbers.auc.value < AUC_SEPARABLE:
+    auc = numbers.auc.value
+    if auc < AUC_SEPARABLE:
         reasons.append(
-            f"A goal frame outscores another frame only {numbers.auc.value:.0%} of the time (AUC {numbers.auc.value:.2f};"
+            f"A goal frame outscores another frame only {auc:.0%} of the time (AUC {auc:.2f};"
             f" 50% is guessing, {AUC_SEPARABLE:.0%} is needed)."
         )
     if control is not None and control.as_good > CONTROL_MOST * control.sentences:
@@ -90,7 +92,8 @@ def _exploited(exploit: Exploit | None) -> list[str]:
         return []
     return [
         f"The search found a state that is no success and scores {winner.reward:.3f}, more than the best success"
-        f" ({exploit.best_success:.3f}) by {exploit.margin:.1f} times the reward's noise: an agent will find it too.{why}"
+        f" ({exploit.best_success:.3f}) by {exploit.margin:.1f} times the reward's noise:"
+        f" an agent will find it too.{why}"
     ]
 
 
@@ -107,14 +110,16 @@ def _near_exploits(numbers: Numbers, exploit: Exploit) -> list[str]:
 
 def _doubts(numbers: Numbers, confusions: list[Confusion]) -> list[str]:
     reasons = []
-    if AUC_SEPARABLE <= numbers.auc.value < AUC_TEACHABLE:
+    auc = numbers.auc.value
+    if AUC_SEPARABLE <= auc < AUC_TEACHABLE:
         reasons.append(
-            f"A goal frame loses against another frame {1 - numbers.auc.value:.0%} of the time (AUC {numbers.auc.value:.2f};"
+            f"A goal frame loses against another frame {1 - auc:.0%} of the time (AUC {auc:.2f};"
             f" {AUC_TEACHABLE:.2f} is safe)."
         )
     if numbers.valley is not None and numbers.valley > VALLEY_MOST:
         reasons.append(
-            f"On the way to the goal the reward first falls by {numbers.valley:.0%} of its range: an agent may stop before it."
+            f"On the way to the goal the reward first falls by {numbers.valley:.0%} of its range:"
+            " an agent may stop before it."
         )
     if numbers.spearman_approach is not None and numbers.spearman_approach.value < APPROACH_LEAST:
         reasons.append(
@@ -140,11 +145,13 @@ def _good_news(
         news.append(f"On the way to the goal the reward never falls by more than {numbers.valley:.0%} of its range.")
     if not inseparable and exploit is not None and not exploited:
         news.append(
-            f"{exploit.evaluations:,} states searched for the highest reward: nothing wrong beats every success clearly."
+            f"{exploit.evaluations:,} states searched for the highest reward:"
+            " nothing wrong beats every success clearly."
         )
         news += _near_exploits(numbers, exploit)
     if not inseparable and control is not None:
         news.append(
-            f"{control.sentences - control.as_good} of {control.sentences} sentences about other things reward the goal less."
+            f"{control.sentences - control.as_good} of {control.sentences} sentences about other things"
+            " reward the goal less."
         )
     return news

@@ -49,7 +49,10 @@ def measure(
         print(json.dumps({"tasks": tasks, "paths": paths, "composition": pairs}))
         return
     _print("Reward against success", tasks)
-    _print("Spearman of reward with progress from standing to the goal", [{"task": k, "spearman": v} for k, v in paths.items()])
+    _print(
+        "Spearman of reward with progress from standing to the goal",
+        [{"task": k, "spearman": v} for k, v in paths.items()],
+    )
     median = sorted(pairs.values())[len(pairs) // 2]
     rows = [{"pair": k, "auc": v} for k, v in pairs.items()]
     _print("Held-out pairs of leg and arm pose", [*rows, {"pair": "median", "auc": median}])

@@ -39,8 +39,15 @@ _ANGLES = {
 }
 """Pole angles [deg], positive to the right."""
 _SIDES = ("leaning_slightly", "tilted", "horizontal")
-_CARTS = {"far_left": (-2.9, -1.9), "left": (-1.8, -0.7), "center": (-0.4, 0.4), "right": (0.7, 1.8), "far_right": (1.9, 2.9)}
+_CARTS = {
+    "far_left": (-2.9, -1.9),
+    "left": (-1.8, -0.7),
+    "center": (-0.4, 0.4),
+    "right": (0.7, 1.8),
+    "far_right": (1.9, 2.9),
+}
 """Cart positions [m]."""
+_IN_VIEW = (-2.0, 2.0)
 _CARS = {
     "left_top": (-1.2, -1.05),
     "left_slope": (-0.95, -0.75),
@@ -84,9 +91,15 @@ class Concepts:
                 for block in ("legs", "arms")
             },
             "angle": self._angles(space),
-            "cart": {f"cart_{name}": _mean(space, "cart", np.linspace(*ends, SAMPLES)[:, None]) for name, ends in _CARTS.items()},
+            "cart": {
+                f"cart_{name}": _mean(space, "cart", np.linspace(*ends, SAMPLES)[:, None])
+                for name, ends in _CARTS.items()
+            },
             "car": {name: _mean(space, "car", np.linspace(*ends, SAMPLES)[:, None]) for name, ends in _CARS.items()},
         }
+
+        self.cart_in_view: Floats = _mean(space, "cart", np.linspace(*_IN_VIEW, SAMPLES)[:, None])
+        """Where the cart is when a sentence about the pole says nothing of it: wholly in the picture."""
 
     @staticmethod
     def _humanoid(space: Space, rng: np.random.Generator, block: str) -> dict[str, Floats]:

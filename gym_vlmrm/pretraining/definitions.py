@@ -26,7 +26,9 @@ class Definition:
 
 _UPRIGHT = ("torso_up > 0.88", "pelvis_height > 0.78")
 DEFINITIONS: dict[str, Definition] = {
-    "standing": Definition("legs", (*_UPRIGHT, "torso_up > 0.92", "higher_knee_height < 0.72", "higher_foot_height < 0.18")),
+    "standing": Definition(
+        "legs", (*_UPRIGHT, "torso_up > 0.92", "higher_knee_height < 0.72", "higher_foot_height < 0.18")
+    ),
     "kneeling": Definition(
         "legs",
         (
@@ -40,8 +42,14 @@ DEFINITIONS: dict[str, Definition] = {
     ),
     "lotus": Definition(
         "legs",
-        ("pelvis_height < 0.34", "torso_up > 0.78", "least_knee_bend > 98", "knees_distance > 0.58", "feet_distance < 0.48",
-         "higher_foot_height < 0.18"),
+        (
+            "pelvis_height < 0.34",
+            "torso_up > 0.78",
+            "least_knee_bend > 98",
+            "knees_distance > 0.58",
+            "feet_distance < 0.48",
+            "higher_foot_height < 0.18",
+        ),
     ),
     "splits": Definition(
         "legs",
@@ -81,12 +89,12 @@ def graded_scores(definition: Definition, bodies: Floats) -> Floats:
 
     The distance sums what each comparison lacks, in units of 0.3 m, 50 degrees, or 0.4 of uprightness.
     """
-    comparisons = [parse_rule(text) for text in definition.comparisons]
+    comparisons = [rule for rule in map(parse_rule, definition.comparisons) if isinstance(rule, Comparison)]
     lacks = np.array([_lack(comparisons, body) for body in bodies])
     return np.asarray(0.6 * np.exp(-lacks / NEAR) + 0.4 * np.exp(-lacks / FAR))
 
 
-def _lack(comparisons: list[Comparison], body: Floats) -> float:  # type: ignore[type-arg]
+def _lack(comparisons: list[Comparison], body: Floats) -> float:
     data = forward(body)
     mujoco.mj_collision(data.model, data)
     measured = quantities(data.model, data)

@@ -21,8 +21,8 @@ def humanoid_descriptors(qpos: Floats) -> tuple[Floats, Floats]:
         qpos: (N, 24) configurations.
 
     Returns:
-        Legs and trunk (N, LEGS_SIZE): heights [m], axes of pelvis and torso against the world's up, knees, feet and torso in
-        the pelvis's frame [m], each weighted. Arms (N, ARMS_SIZE): elbows and hands in the torso's frame [m].
+        Legs and trunk (N, LEGS_SIZE): heights [m], axes of pelvis and torso against the world's up, knees, feet and
+        torso in the pelvis's frame [m], each weighted. Arms (N, ARMS_SIZE): elbows and hands in the torso's frame [m].
     """
     rows = [_describe(row) for row in qpos]
     return np.stack([legs for legs, _ in rows]), np.stack([arms for _, arms in rows])

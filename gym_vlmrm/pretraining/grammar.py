@@ -51,15 +51,24 @@ class Grammar:
     def concept(self, domain: str, block: str, name: str) -> list[str]:
         """Return bare sentences about one concept, a phrase each."""
         if domain == "humanoid":
-            return [f"a humanoid robot {'with ' if block == 'arms' else ''}{text}" for text in self.humanoid[block][name][self.split]]
+            return [
+                f"a humanoid robot {'with ' if block == 'arms' else ''}{text}"
+                for text in self.humanoid[block][name][self.split]
+            ]
         table = self.cartpole if domain == "cartpole" else self.car
         return list(table["positions" if block in ("cart", "car") else "angles"][name][self.split])
 
     def phrases(self) -> list[str]:
         """Return every phrase that training may use: the words of these are the words that the model knows."""
-        return [*_leaves({key: value for key, value in self.humanoid.items() if key != "negations"}),
-                *(entry["phrase"] for entry in self.humanoid["negations"]),
-                *_leaves(self.cartpole), *_leaves(self.car), *_JOINTS, *_TWO_JOINTS, "while"]
+        return [
+            *_leaves({key: value for key, value in self.humanoid.items() if key != "negations"}),
+            *(entry["phrase"] for entry in self.humanoid["negations"]),
+            *_leaves(self.cartpole),
+            *_leaves(self.car),
+            *_JOINTS,
+            *_TWO_JOINTS,
+            "while",
+        ]
 
     def _pick(self, rng: np.random.Generator, phrases: dict[str, list[str]]) -> str:
         # Held-out phrases are judged in otherwise familiar sentences as well as in unfamiliar ones.
@@ -102,10 +111,8 @@ class Grammar:
         arms = self._pick(rng, table[names["arms"]])
         if not legs:
             return arms if participle else f"with {arms}"
-        if participle:
-            joint = (", ", " and ", " while ")[rng.integers(3)]
-        else:
-            joint = _JOINTS[rng.integers(len(_JOINTS))]
+        joints = (", ", " and ", " while ") if participle else _JOINTS
+        joint = joints[rng.integers(len(joints))]
         if rng.random() < 0.15:
             return f"{'' if participle else 'with '}{arms}{_TWO_JOINTS[rng.integers(3)]}{legs}"
         return legs + joint + arms

@@ -47,20 +47,20 @@ def train_image_tower(
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.from_numpy(np.concatenate(frames))  # (N, S, S, 3)
     goals, prototypes = torch.from_numpy(targets), torch.from_numpy(concepts)
-    tower = tower.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    tower = tower.to(memory_format=torch.channels_last).train()
     steps = epochs * (len(pixels) // BATCH)
     optimizer = torch.optim.AdamW(tower.parameters(), lr=PEAK_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=steps, pct_start=0.1)
     step, smoothed = 0, 0.0
     for _ in range(epochs):
         order = torch.randperm(len(pixels), generator=generator)
-        for rows in order[: len(order) // BATCH * BATCH].split(BATCH):
+        for rows in torch.split(order[: len(order) // BATCH * BATCH], BATCH):
             images = _augment(pixels[rows], generator)
             with torch.autocast("cpu", torch.bfloat16):
                 features = tower(images)
             loss = _loss(functional.normalize(features.float(), dim=-1), goals[rows], prototypes)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
             optimizer.step()
             schedule.step()
@@ -82,7 +82,7 @@ def _augment(frames: Tensor, generator: torch.Generator) -> Tensor:
     size, count = frames.shape[1], len(frames)
     padded = functional.pad(frames.permute(0, 3, 1, 2).float(), (SHIFT,) * 4, mode="replicate")
     groups = []
-    for group in padded.split(_GROUP):
+    for group in torch.split(padded, _GROUP):
         top, left = torch.randint(0, 2 * SHIFT + 1, (2,), generator=generator).tolist()
         groups.append(group[..., top : top + size, left : left + size])
     gain = 1 + 0.15 * torch.randn((count, 1, 1, 1), generator=generator)

@@ -89,7 +89,13 @@ def measure_model(towers: Towers, *, count: int = 4000, seed: int = 77_000) -> l
         moved = [auc(row[rollout], labels[rollout]) for row in scores]
         figures.append(
             TaskFigures(
-                key, int(labels.sum()), posed[0], moved[0], min(posed[1:]), min(moved[1:]), epic_distance(scores[0], labels)
+                key,
+                int(labels.sum()),
+                posed[0],
+                moved[0],
+                min(posed[1:]),
+                min(moved[1:]),
+                epic_distance(scores[0], labels),
             )
         )
     return figures
@@ -133,7 +139,9 @@ def composition(towers: Towers, *, per_pair: int = 12, seed: int = 78_000) -> di
     arms = np.array([pair[1] for pair in involved for _ in range(per_pair)])
     grammar, figures = Grammar(), {}
     for pair in held_out:
-        sentence = f"a humanoid robot {grammar.humanoid['legs'][pair[0]]['train'][0]} with {grammar.humanoid['arms'][pair[1]]['train'][0]}"
+        parts = zip(("legs", "arms"), pair, strict=True)
+        legs_phrase, arms_phrase = (grammar.humanoid[part][name]["train"][0] for part, name in parts)
+        sentence = f"a humanoid robot {legs_phrase} with {arms_phrase}"
         goal = towers.embed_sentences([sentence])[0]
         right = (legs == pair[0]) & (arms == pair[1])
         half = (legs == pair[0]) ^ (arms == pair[1])
@@ -155,7 +163,9 @@ def path_correlations(towers: Towers, *, steps: int = 41) -> dict[str, float]:
     x = np.linspace(-0.5, 0.6, steps)[:, None]
     frames = render_now("mountain-car", x, 0, jitter=False)
     task = tasks["mountain-car"]
-    result["mountain-car"] = float(spearmanr(_scores(towers, task, towers.embed_frames(frames), task.reward.goal), x[:, 0]).statistic)
+    result["mountain-car"] = float(
+        spearmanr(_scores(towers, task, towers.embed_frames(frames), task.reward.goal), x[:, 0]).statistic
+    )
     return result
 
 

@@ -38,7 +38,7 @@ def build_clip(vocabulary: int) -> CLIP:
 
 
 def save_folder(model: CLIP, vocabulary: int, folder: Path) -> None:
-    """Write config and float16 weights, so that ``local-dir:folder`` loads them; the vocabulary files are there already."""
+    """Write config and float16 weights beside the vocabulary files, so that ``local-dir:folder`` loads them."""
     config = {
         "model_cfg": model_config(vocabulary),
         "preprocess_cfg": {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"},

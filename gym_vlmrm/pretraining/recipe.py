@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
+from safetensors.torch import load_file, save_file
 
 from gym_vlmrm.pretraining.concepts import Concepts
 from gym_vlmrm.pretraining.dataset import describe, load_domain
@@ -22,7 +22,7 @@ from gym_vlmrm.pretraining.model import CONTEXT_LENGTH, build_clip, save_folder
 from gym_vlmrm.pretraining.space import BLOCKS, DOMAINS, Space
 from gym_vlmrm.pretraining.states import cartpole_states, humanoid_states, mountain_car_states
 from gym_vlmrm.pretraining.text_tower import train_text_tower
-from gym_vlmrm.pretraining.vocabulary import write_vocabulary
+from gym_vlmrm.pretraining.vocabulary import MAX_VOCABULARY, write_vocabulary
 from gym_vlmrm.reward.towers import MERGES_FILE
 
 COUNTS = {"humanoid": 80_000, "cartpole": 8_000, "mountain-car": 5_000}
@@ -41,9 +41,9 @@ class Settings:
     """Humanoid states that span the embedding space; a third as many of the other domains."""
     bodies: int = 6000
     """Humanoid states on which definitions are fitted."""
-    image_epochs: int = 6
+    image_epochs: int = 3
     sentences: int = 200_000
-    text_epochs: int = 6
+    text_epochs: int = 4
 
 
 def build_space(settings: Settings) -> tuple[Space, Concepts]:
@@ -62,6 +62,8 @@ def build_space(settings: Settings) -> tuple[Space, Concepts]:
 def sentence_target(space: Space, concepts: Concepts, sentence: Sentence) -> Floats:
     """Return the unit target (SIZE,) of a sentence; what it denies points the other way."""
     parts = {block: concepts.directions[block][name] for block, name in sentence.names.items()}
+    if "angle" in parts and "cart" not in parts:
+        parts["cart"] = concepts.cart_in_view
     for excluded in sentence.excluded:
         block, name = excluded.split(".")
         direction = concepts.directions[block][name]
@@ -96,11 +98,9 @@ def train_model(data: Path, folder: Path, settings: Settings, say: Callable[[str
     if not (work / "concepts.npy").exists():
         _write_targets(data, work, settings)
         say("embedding space built, targets written")
-    torch.manual_seed(settings.seed)
-    torch.save(build_clip(vocabulary).state_dict(), work / "start.pt")
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
         text = processes.submit(_train_text, work, folder, vocabulary, settings)
-        image = processes.submit(_train_image, data, work, vocabulary, settings)
+        image = processes.submit(_train_image, data, work, settings)
         state = text.result() | image.result()
     model = build_clip(vocabulary)
     model.load_state_dict(state)
@@ -122,40 +122,45 @@ def _write_targets(data: Path, work: Path, settings: Settings) -> None:
 
 
 def _train_text(work: Path, folder: Path, vocabulary: int, settings: Settings) -> dict[str, torch.Tensor]:
-    torch.set_num_threads(1)
-    model = _start(work, vocabulary)
-    tokenizer = SimpleTokenizer(str(folder / MERGES_FILE), context_length=CONTEXT_LENGTH)
-    train_text_tower(
-        model,
-        tokenizer,
-        json.loads((work / "sentences.json").read_text()),
-        np.load(work / "sentences.npy"),
-        epochs=settings.text_epochs,
-        seed=settings.seed,
-        report=_Progress("text tower"),
-    )
-    return {name: value for name, value in model.state_dict().items() if not name.startswith("visual.")}
+    """Train the text tower, or return the one that an interrupted run has finished."""
+    finished = work / "text_tower.safetensors"
+    if not finished.exists():
+        torch.set_num_threads(1)
+        torch.manual_seed(settings.seed)
+        model = build_clip(vocabulary)
+        train_text_tower(
+            model,
+            SimpleTokenizer(str(folder / MERGES_FILE), context_length=CONTEXT_LENGTH),
+            json.loads((work / "sentences.json").read_text()),
+            np.load(work / "sentences.npy"),
+            epochs=settings.text_epochs,
+            seed=settings.seed,
+            report=_Progress("text tower"),
+        )
+        state = {name: value for name, value in model.state_dict().items() if not name.startswith("visual.")}
+        save_file(state, finished)
+    return load_file(finished)
 
 
-def _train_image(data: Path, work: Path, vocabulary: int, settings: Settings) -> dict[str, torch.Tensor]:
-    torch.set_num_threads(1)
-    model = _start(work, vocabulary)
-    train_image_tower(
-        model.visual,
-        [shard for domain in DOMAINS for shard in load_domain(data, domain).frames],
-        np.load(work / "frames.npy"),
-        np.load(work / "concepts.npy"),
-        epochs=settings.image_epochs,
-        seed=settings.seed,
-        report=_Progress("image tower"),
-    )
-    return {name: value for name, value in model.state_dict().items() if name.startswith("visual.")}
-
-
-def _start(work: Path, vocabulary: int) -> CLIP:
-    model = build_clip(vocabulary)
-    model.load_state_dict(torch.load(work / "start.pt", weights_only=True))
-    return model
+def _train_image(data: Path, work: Path, settings: Settings) -> dict[str, torch.Tensor]:
+    """Train the image tower, or return the one that an interrupted run has finished."""
+    finished = work / "image_tower.safetensors"
+    if not finished.exists():
+        torch.set_num_threads(1)
+        torch.manual_seed(settings.seed)
+        model = build_clip(MAX_VOCABULARY)
+        train_image_tower(
+            model.visual,
+            [shard for domain in DOMAINS for shard in load_domain(data, domain).frames],
+            np.load(work / "frames.npy"),
+            np.load(work / "concepts.npy"),
+            epochs=settings.image_epochs,
+            seed=settings.seed,
+            report=_Progress("image tower"),
+        )
+        state = {f"visual.{name}": value.contiguous() for name, value in model.visual.state_dict().items()}
+        save_file(state, finished)
+    return load_file(finished)
 
 
 def _draw_sentences(settings: Settings) -> list[Sentence]:

@@ -77,7 +77,8 @@ class Space:
 
     def sentence(self, domain: str, parts: Mapping[str, Floats]) -> Floats:
         """Return the target (SIZE,) of a sentence from the (not normalised) mean features of the parts it speaks of."""
-        return self._join(domain, {name: _unit(mean[None]) for name, mean in parts.items()})[0]
+        joined: Floats = self._join(domain, {name: _unit(mean[None]) for name, mean in parts.items()})[0]
+        return joined
 
     def _join(self, domain: str, features: Mapping[str, Floats]) -> Floats:
         rows = len(next(iter(features.values()))) if features else 1

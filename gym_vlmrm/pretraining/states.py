@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import mujoco
 import numpy as np
+from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from gym_vlmrm.envs.humanoid.env import HumanoidScene
@@ -12,7 +13,14 @@ from gym_vlmrm.envs.humanoid.kinematics import set_down
 from gym_vlmrm.envs.humanoid.near_misses import NEAR_MISSES, near_miss_pose
 from gym_vlmrm.envs.humanoid.poses import ARM_POSES, LEG_POSES, can_combine, pose_path, random_pose, reference_pose
 
-__all__ = ["HELD_OUT_PAIRS", "HumanoidStates", "cartpole_states", "combinations", "humanoid_states", "mountain_car_states"]
+__all__ = [
+    "HELD_OUT_PAIRS",
+    "HumanoidStates",
+    "cartpole_states",
+    "combinations",
+    "humanoid_states",
+    "mountain_car_states",
+]
 
 Floats = NDArray[np.float64]
 HELD_OUT_PAIRS = frozenset(
@@ -35,7 +43,7 @@ HELD_OUT_PAIRS = frozenset(
 SHARES = {"pose": 0.40, "near_miss": 0.09, "path": 0.11, "random": 0.12, "physics": 0.28}
 ROLLOUT_STEPS, ROLLOUT_STRIDE = 60, 4
 GAIN, DAMPING = 1.2, 0.12
-"""Proportional [1/rad] and derivative [s/rad] gain of the controller that holds poses, in units of the motors' range."""
+"""Proportional [1/rad] and derivative [s/rad] gain of the controller that holds poses; it acts in units of control."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +85,8 @@ def humanoid_states(count: int, seed: int, *, held_out: bool = False) -> Humanoi
         for _ in range(round(count * SHARES["near_miss"])):
             rows.append((near_miss_pose(rng.choice(list(NEAR_MISSES)), rng, variation=1.2), "near_miss", "", ""))
         for _ in range(round(count * SHARES["path"])):
-            ends = [_pose(_draw_pair(pairs, rng), rng)[0] for _ in range(2)]
-            rows.append((pose_path(*ends, 21)[rng.integers(1, 20)], "path", "", ""))
+            start, end = (_pose(_draw_pair(pairs, rng), rng)[0] for _ in range(2))
+            rows.append((pose_path(start, end, 21)[rng.integers(1, 20)], "path", "", ""))
         for _ in range(round(count * SHARES["random"])):
             rows.append((_disturbed(rng, pairs), "random", "", ""))
         rollouts = _physics(rng, pairs)
@@ -138,10 +146,11 @@ def _physics(rng: np.random.Generator, pairs: list[tuple[str, str]]) -> Iterator
         goal = _pose(_draw_pair(pairs, rng), rng)[0] if rng.random() < 0.6 else start
         strength = rng.choice([0.0, 0.5, 1.0])
         shake = rng.choice([0.0, 0.1, 0.4])
-        env.set_state(start, rng.normal(0, 0.1, env.model.nv))
+        env.set_state(start, rng.normal(0, 0.1, env.model.nv))  # type: ignore[no-untyped-call]
         phase = rng.integers(ROLLOUT_STRIDE)
         for step in range(ROLLOUT_STEPS):
-            env.step(strength * _hold(env, goal) + shake * rng.uniform(-1, 1, env.model.nu))
+            action = strength * _hold(env, goal) + shake * rng.uniform(-1, 1, env.model.nu)
+            env.step(action)  # type: ignore[no-untyped-call]
             if step % ROLLOUT_STRIDE == phase:
                 yield _centred(env.data.qpos)
 
@@ -150,7 +159,8 @@ def _hold(env: HumanoidScene, goal: Floats) -> Floats:
     joints = env.model.actuator_trnid[:, 0]
     positions, speeds = env.model.jnt_qposadr[joints], env.model.jnt_dofadr[joints]
     control = GAIN * (goal[positions] - env.data.qpos[positions]) - DAMPING * env.data.qvel[speeds]
-    return np.clip(control, env.action_space.low, env.action_space.high)
+    assert isinstance(env.action_space, Box)
+    return np.asarray(np.clip(control, env.action_space.low, env.action_space.high))
 
 
 def _centred(qpos: Floats) -> Floats:

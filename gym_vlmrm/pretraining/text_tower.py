@@ -15,7 +15,7 @@ __all__ = ["train_text_tower"]
 BATCH = 256
 PEAK_RATE = 2e-3
 WEIGHT_DECAY = 0.05
-WORD_DROPOUT = 0.08
+WORD_DROPOUT = 0.12
 """Chance that a token is left out, so that no single word carries a sentence."""
 
 
@@ -50,12 +50,12 @@ def train_text_tower(
     step, smoothed = 0, 0.0
     for _ in range(epochs):
         order = torch.randperm(len(tokens), generator=generator)
-        for rows in order[: len(order) // BATCH * BATCH].split(BATCH):
+        for rows in torch.split(order[: len(order) // BATCH * BATCH], BATCH):
             batch = _drop_tokens(tokens[rows], tokenizer, generator)
             embeddings = functional.normalize(model.encode_text(batch), dim=-1)
             loss = (1 - (embeddings * goals[rows]).sum(-1)).mean()
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             schedule.step()

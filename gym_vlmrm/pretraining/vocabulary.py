@@ -1,4 +1,4 @@
-"""The embedded model's own words: a byte-pair vocabulary in open_clip's format, and the list of words it was trained on."""
+"""The embedded model's own words: a byte-pair vocabulary in open_clip's format, and the list of known words."""
 
 import gzip
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 from gym_vlmrm.reward.loading import WORDS_FILE
 from gym_vlmrm.reward.towers import MERGES_FILE
 
-__all__ = ["write_vocabulary"]
+__all__ = ["MAX_VOCABULARY", "write_vocabulary"]
 
 MAX_VOCABULARY = 4096
 
@@ -19,7 +19,7 @@ def write_vocabulary(folder: Path, sentences: Iterable[str]) -> int:
 
     words = sorted({word for sentence in sentences for word in re.findall(r"[\w']+", sentence.lower())})
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.BpeTrainer(
         vocab_size=MAX_VOCABULARY, min_frequency=1, end_of_word_suffix="</w>", show_progress=False
     )

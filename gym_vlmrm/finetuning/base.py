@@ -1,0 +1,114 @@
+"""The model that a fine-tuning starts from, and the folder that it becomes."""
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Before open_clip, whose import may crash where OpenGL runs already.
+from gym_vlmrm.reward.towers import MERGES_FILE, load_towers  # isort: skip
+import open_clip
+import torch
+from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+from safetensors.torch import save_file
+from torch import nn
+
+from gym_vlmrm.errors import ModelError
+from gym_vlmrm.pretraining.model import CONTEXT_LENGTH, MEAN, STD, build_clip, model_config
+from gym_vlmrm.pretraining.vocabulary import write_vocabulary
+from gym_vlmrm.reward.devices import choose_device
+from gym_vlmrm.reward.loading import EMBEDDED_FOLDER, WORDS_FILE
+
+__all__ = ["Base", "build_scratch", "load_base", "write_model"]
+
+
+@dataclass(frozen=True)
+class Base:
+    """An open_clip model in float32 with all that its folder needs."""
+
+    model: Any
+    tokenizer: Any
+    device: torch.device
+    model_cfg: dict[str, Any]
+    preprocess_cfg: dict[str, Any]
+    folder: Path | None
+    """Where a local model lies."""
+
+
+def load_base(name: str, device: str) -> Base:
+    """Load an open_clip model to train it, by any name that `gym_vlmrm.reward.towers.load_towers` takes, or ``embedded``.
+
+    Raises:
+        ModelError: unknown name, unreachable weights, or no such device.
+    """
+    location = f"local-dir:{EMBEDDED_FOLDER}" if name == "embedded" else name
+    # Around the cache, as this copy of the model will change.
+    towers = load_towers.__wrapped__(location, device, "fp32")
+    model, tokenizer = towers._model, towers._tokenizer
+    if not isinstance(tokenizer, SimpleTokenizer | HFTokenizer):
+        raise ModelError(f"model '{name}' has a {type(tokenizer).__name__}, which cannot be saved; name a hf-hub: model")
+    local = Path(location.removeprefix("local-dir:")) if location.startswith("local-dir:") else None
+    by_schema = location.startswith(("local-dir:", "hf-hub:"))
+    config = open_clip.get_model_config(location if by_schema else location.partition("/")[0])
+    preprocess = {key: value for key, value in model.visual.preprocess_cfg.items() if key != "mode"}
+    return Base(model, tokenizer, towers._device, config, preprocess, local)
+
+
+def build_scratch(folder: Path, texts: Sequence[str], device: str, seed: int, *, learn_words: bool) -> Base:
+    """Build a small model with random weights, of the embedded model's architecture.
+
+    Args:
+        folder: where its vocabulary lies.
+        texts: captions to learn the vocabulary from.
+        device: see `choose_device`.
+        seed: draws the weights.
+        learn_words: learn and write the vocabulary; otherwise it is there already.
+
+    Raises:
+        ModelError: the package ``tokenizers`` is missing, or no such device.
+    """
+    chosen = choose_device(device)
+    if learn_words:
+        try:
+            write_vocabulary(folder, texts)
+        except ImportError:
+            raise ModelError(
+                "a model from scratch needs the package tokenizers; pip install 'gym-vlmrm[pretraining]'"
+            ) from None
+    tokenizer = SimpleTokenizer(str(folder / MERGES_FILE), context_length=CONTEXT_LENGTH)
+    config = model_config(tokenizer.vocab_size)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build_clip(tokenizer.vocab_size)
+    size = config["vision_cfg"]["image_size"]
+    preprocess = {
+        "size": [size, size], "mean": list(MEAN), "std": list(STD),
+        "interpolation": "bicubic", "resize_mode": "shortest",
+    }  # fmt: skip
+    return Base(model.requires_grad_(False).to(chosen), tokenizer, chosen, config, preprocess, None)
+
+
+def write_model(base: Base, folder: Path, texts: Sequence[str]) -> None:
+    """Write config, weights and whatever the tokenizer needs, so that ``local-dir:folder`` loads the model.
+
+    Where the words are known that a model was trained on, those of `texts` are added to them.
+    """
+    if isinstance(base.tokenizer, HFTokenizer):
+        base.tokenizer.save_pretrained(str(folder))
+    if base.folder is not None:
+        if (base.folder / MERGES_FILE).is_file():
+            shutil.copyfile(base.folder / MERGES_FILE, folder / MERGES_FILE)
+        if (base.folder / WORDS_FILE).is_file():
+            known = set((base.folder / WORDS_FILE).read_text(encoding="utf-8").split())
+            known |= {word for text in texts for word in re.findall(r"[\w']+", text.lower())}
+            (folder / WORDS_FILE).write_text("\n".join(sorted(known)) + "\n", encoding="utf-8")
+    save_file(_weights(base.model), folder / "open_clip_model.safetensors")
+    config = {"model_cfg": base.model_cfg, "preprocess_cfg": base.preprocess_cfg}
+    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}

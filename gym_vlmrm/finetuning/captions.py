@@ -1,0 +1,130 @@
+"""Captioned frames from a folder: pictures beside a table of file names and captions."""
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gym_vlmrm.errors import VLMRMError
+
+__all__ = ["CAPTION_FILES", "CaptionError", "Captioned", "read_captions", "read_picture"]
+
+CAPTION_FILES = ("captions.csv", "captions.jsonl")
+COLUMNS = ("file", "caption")
+Row: TypeAlias = tuple[str, str, str]
+"""Place in the table, file, caption."""
+
+
+class CaptionError(VLMRMError):
+    """Captions or their pictures are missing, unreadable or of no use for training."""
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """Frames and the sentences that are true of each."""
+
+    pictures: list[Path] | NDArray[np.uint8]
+    """Picture files, or frames (N, H, W, 3)."""
+    captions: list[list[str]]
+    """One or more different sentences for each of the N pictures."""
+
+
+def read_captions(path: Path) -> Captioned:
+    """Read a caption table and check that its pictures exist.
+
+    Args:
+        path: a folder with ``captions.csv`` or ``captions.jsonl``, or such a file; columns ``file`` (relative to the table)
+            and ``caption``; a file may have several rows.
+
+    Raises:
+        CaptionError: no table, a wrong column, an empty caption, or a picture that does not exist; names the line.
+    """
+    table = _table(path)
+    by_file: dict[Path, dict[str, None]] = {}
+    for place, file, caption in _csv_rows(table) if table.suffix == ".csv" else _json_rows(table):
+        picture, text = table.parent / file, " ".join(caption.split())
+        if not file or not picture.is_file():
+            raise CaptionError(f"{place}: no picture '{file}' in {table.parent}; files are named relative to it")
+        if not text:
+            raise CaptionError(f"{place}: the caption of '{file}' is empty; write what the picture shows")
+        by_file.setdefault(picture, {})[text] = None
+    if not by_file:
+        raise CaptionError(f"{table} holds no captions; write one row (file, caption) for each picture")
+    return Captioned(list(by_file), [list(texts) for texts in by_file.values()])
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """Return a picture as RGB (H, W, 3).
+
+    Raises:
+        CaptionError: not a picture that can be decoded; names it.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = "not a picture" if isinstance(error, Image.UnidentifiedImageError) else error
+        raise CaptionError(f"cannot read picture {path} ({reason}); use PNG or JPEG") from None
+
+
+def _table(path: Path) -> Path:
+    if path.is_file():
+        if path.suffix not in (".csv", ".jsonl"):
+            raise CaptionError(f"{path} is no caption table; name a folder, or a .csv or .jsonl file")
+        return path
+    found = [path / name for name in CAPTION_FILES if (path / name).is_file()]
+    if len(found) != 1:
+        what = "holds both" if found else "holds neither"
+        raise CaptionError(f"{path} {what} captions.csv {'and' if found else 'nor'} captions.jsonl; it needs one of them")
+    return found[0]
+
+
+def _csv_rows(table: Path) -> Iterator[Row]:
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines)
+            _check_columns(f"{table}:1", reader.fieldnames or [])
+            for row in reader:
+                place = f"{table}:{reader.line_num}"
+                if None in row:
+                    raise CaptionError(f"{place}: more than two columns; put captions with commas in double quotes")
+                yield place, (row["file"] or "").strip(), row["caption"] or ""
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CaptionError(f"cannot read {table} ({error}); it must be a UTF-8 table") from None
+
+
+def _json_rows(table: Path) -> Iterator[Row]:
+    try:
+        lines = table.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise CaptionError(f"cannot read {table} ({error}); it must be UTF-8") from None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        place = f"{table}:{number}"
+        try:
+            row: Any = json.loads(line)
+        except ValueError as error:
+            raise CaptionError(f"{place}: not JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise CaptionError(f'{place}: not an object; write {{"file": ..., "caption": ...}}')
+        _check_columns(place, list(row))
+        if not all(isinstance(row[column], str) for column in COLUMNS):
+            raise CaptionError(f"{place}: file and caption must both be strings")
+        yield place, row["file"].strip(), row["caption"]
+
+
+def _check_columns(place: str, names: Any) -> None:
+    for name in names:
+        if name not in COLUMNS:
+            raise CaptionError(f"{place}: unknown column '{name}'; the columns are file and caption")
+    for column in COLUMNS:
+        if column not in names:
+            raise CaptionError(f"{place}: no column '{column}'; the columns are file and caption")

@@ -1,0 +1,95 @@
+"""Frames and captions as a training takes them: pictures of the model's size, graded targets, a held-out share."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from gym_vlmrm.finetuning.captions import Captioned, CaptionError, read_picture
+from gym_vlmrm.reward.preprocessing import Preprocessing
+
+__all__ = ["Frames", "prepare", "split"]
+
+Floats = NDArray[np.float32]
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """N pictures at a model's input size, and which of K captions are true of each."""
+
+    pixels: NDArray[np.uint8]
+    """(N, H, W, 3)."""
+    texts: list[str]
+    """K different captions."""
+    members: list[Indices]
+    """Captions of each picture."""
+    kinship: csr_matrix
+    """(K, K): how much more often caption k is true where caption j is than anywhere, from 0 (no more) to 1 (always)."""
+
+    def targets(self, rows: Indices, columns: Indices) -> Floats:
+        """Return how true captions are of pictures (rows, columns): 1 for a picture's own, else by kinship to its own."""
+        kin = self.kinship[:, columns].toarray()
+        return np.stack([kin[self.members[row]].max(axis=0) for row in rows]).astype(np.float32)
+
+    def fingerprint(self) -> str:
+        """Return a hash of everything here."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.pixels).data)
+        digest.update(repr((self.pixels.shape, self.texts, [row.tolist() for row in self.members])).encode())
+        return digest.hexdigest()
+
+
+def prepare(data: Captioned, preprocess: Mapping[str, Any]) -> Frames:
+    """Bring pictures to a model's input size and number their captions.
+
+    Args:
+        data: captioned pictures.
+        preprocess: the model's ``preprocess_cfg``.
+
+    Raises:
+        CaptionError: too few pictures or captions to learn a difference from, or an unreadable picture.
+    """
+    count = len(data.captions)
+    if count < 2:
+        raise CaptionError(f"{count} picture is too few to learn from; give at least two, better some hundreds")
+    texts = list(dict.fromkeys(text for captions in data.captions for text in captions))
+    if len(texts) < 2:
+        raise CaptionError(f"every picture has the caption '{texts[0]}'; nothing can be told apart")
+    numbers = {text: number for number, text in enumerate(texts)}
+    members = [np.array([numbers[text] for text in captions]) for captions in data.captions]
+    # Whole levels from 0 to 255 come back from a transform that normalises nothing.
+    fit = Preprocessing({**preprocess, "mean": [0.0] * 3, "std": [1.0] * 3}, torch.device("cpu"))
+    pixels = np.empty((count, *fit.image_size, 3), np.uint8)
+    for row, picture in enumerate(data.pictures):
+        frame = picture if isinstance(picture, np.ndarray) else read_picture(picture)
+        levels = fit(torch.from_numpy(np.array(frame))[None])[0].mul(255).round()
+        pixels[row] = levels.permute(1, 2, 0).to(torch.uint8).numpy()
+    return Frames(pixels, texts, members, _kinship(members, len(texts)))
+
+
+def _kinship(members: list[Indices], count: int) -> csr_matrix:
+    """Return the certainty with which one caption implies another, above chance.
+
+    Two phrases for one thing that share pictures are not each other's opposites, even where a picture bears only one.
+    """
+    rows = np.repeat(np.arange(len(members)), [len(row) for row in members])
+    holds = csr_matrix((np.ones(len(rows), np.float32), (rows, np.concatenate(members))), (len(members), count))
+    together = (holds.T @ holds).tocoo()
+    frequency = np.asarray(holds.sum(axis=0)).ravel()
+    share = frequency / len(members)
+    conditional = together.data / frequency[together.row]
+    certain = (conditional - share[together.col]) / np.maximum(1 - share[together.col], 1e-6)
+    certain = np.where(together.row == together.col, 1.0, np.clip(certain, 0.0, 1.0))
+    return csr_matrix((certain.astype(np.float32), (together.row, together.col)), (count, count))
+
+
+def split(count: int, held_out: float, seed: int) -> tuple[Indices, Indices]:
+    """Divide picture numbers into those that train and those that judge; at least one each, none held out for 0."""
+    order = np.random.default_rng([seed, 1]).permutation(count)
+    judges = 0 if held_out == 0 else min(max(round(held_out * count), 1), count - 1)
+    return np.sort(order[judges:]), np.sort(order[:judges])

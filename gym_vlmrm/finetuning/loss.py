@@ -1,0 +1,58 @@
+"""A sigmoid loss over every pair of picture and caption, as SigLIP's, with graded targets."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["SigmoidHead", "separation"]
+
+LARGEST_SCALE = math.log(100)
+USUAL_SCALE = math.log(10)
+
+
+class SigmoidHead(nn.Module):
+    """Turns cosines into logits by a scale and a bias that are learned beside the towers."""
+
+    def __init__(self, log_scale: float = USUAL_SCALE, bias: float = 0.0) -> None:
+        """Start at the scale (a natural logarithm) and bias that the model brings."""
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(float(log_scale)))
+        self.bias = nn.Parameter(torch.tensor(float(bias)))
+        self.largest = max(LARGEST_SCALE, float(log_scale))
+
+    def logits(self, images: Tensor, texts: Tensor) -> Tensor:
+        """Return logits (B, T) of unit embeddings (B, D) and (T, D)."""
+        return self.log_scale.clamp(max=self.largest).exp() * images @ texts.T + self.bias
+
+    def forward(self, images: Tensor, texts: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of unit embeddings (B, D), (T, D) against targets (B, T) in [0, 1].
+
+        Each pair counts on its own, so a caption may be true of many pictures; pairs that are true and pairs that are not
+        weigh the same together, however rare either is.
+        """
+        losses = functional.binary_cross_entropy_with_logits(self.logits(images, texts), targets, reduction="none")
+        true, false = targets, 1 - targets
+        parts = [(losses * share).sum() / share.sum() for share in (true, false) if share.sum() > 0]
+        return torch.stack(parts).mean()
+
+    @torch.no_grad()
+    def calibrate(self, images: Tensor, texts: Tensor, targets: Tensor) -> None:
+        """Set the bias so that true pairs lie above zero on average and others below."""
+        cosines = images @ texts.T
+        sides = [(cosines * share).sum() / share.sum() for share in (targets, 1 - targets) if share.sum() > 0]
+        self.bias.copy_(-self.log_scale.exp() * torch.stack(sides).mean())
+
+
+def separation(cosines: Tensor, targets: Tensor) -> float | None:
+    """Return the probability that a true pair's cosine exceeds an untrue one's (AUC); None without either."""
+    from scipy.stats import rankdata
+
+    true, false = targets >= 1, targets <= 0
+    trues, falses = int(true.sum()), int(false.sum())
+    if not trues or not falses:
+        return None
+    flags = torch.cat([torch.ones(trues), torch.zeros(falses)]).bool().numpy()
+    ranks = rankdata(torch.cat([cosines[true], cosines[false]]).float().cpu().numpy())
+    return float((ranks[flags].sum() - trues * (trues + 1) / 2) / (trues * falses))
