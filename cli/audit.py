@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from gym_vlmrm_cli.console import print_json, print_table, say, stderr
-from gym_vlmrm_cli.options import Baseline, Device, Goal, Json, Output, Quiet, Seed, Task, sentences
-from gym_vlmrm_cli.phases import phase_bar
+
+from .console import print_json, print_table, say, stderr
+from .options import Baseline, Device, Goal, Json, Output, Quiet, Seed, Task, sentences
+from .phases import phase_bar
 
 if TYPE_CHECKING:
     from gym_vlmrm.audit import AuditReport

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from gym_vlmrm_cli.console import complain, note, print_json, say
-from gym_vlmrm_cli.options import Json, Quiet, Task
+from .console import complain, note, print_json, say
+from .options import Json, Quiet, Task
 
 if TYPE_CHECKING:
     from gym_vlmrm.training.checking import TaskReport

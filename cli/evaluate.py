@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from gym_vlmrm_cli.console import print_json, print_table, say, stderr
-from gym_vlmrm_cli.options import Checkpoint, Device, Episodes, Json, Quiet, Run, Seed
-from gym_vlmrm_cli.progress import episode_bar
+from .console import print_json, print_table, say, stderr
+from .options import Checkpoint, Device, Episodes, Json, Quiet, Run, Seed
+from .progress import episode_bar
 
 if TYPE_CHECKING:
     from gym_vlmrm.evaluation import Evaluation, Scores

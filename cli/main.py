@@ -5,15 +5,22 @@ from typing import Annotated, Any
 
 import typer
 
-from gym_vlmrm_cli.check import check
-from gym_vlmrm_cli.console import one_line_errors
-from gym_vlmrm_cli.evaluate import evaluate
-from gym_vlmrm_cli.tasks import tasks
-from gym_vlmrm_cli.train import train
+from .check import check
+from .console import one_line_errors
+from .evaluate import evaluate
+from .finetune import finetune
+from .tasks import tasks
+from .train import train
 
 __all__ = ["COMMANDS", "app", "main"]
 
-COMMANDS: dict[str, Callable[..., Any]] = {"tasks": tasks, "check": check, "train": train, "eval": evaluate}
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "tasks": tasks,
+    "check": check,
+    "train": train,
+    "eval": evaluate,
+    "finetune": finetune,
+}
 """Name to function, in the order of the help page."""
 
 app = typer.Typer(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from gym_vlmrm_cli.console import stderr
+from .console import stderr
 
 __all__ = ["phase_bar"]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from gym_vlmrm_cli.console import stderr
+from .console import stderr
 
 if TYPE_CHECKING:
     from collections.abc import Callable

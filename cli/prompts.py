@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from gym_vlmrm_cli.audit import Alphas, Frames
-from gym_vlmrm_cli.console import note, print_json, print_table, say, stderr
-from gym_vlmrm_cli.options import Device, Json, Model, Quiet, Seed, Task
-from gym_vlmrm_cli.phases import phase_bar
+
+from .audit import Alphas, Frames
+from .console import note, print_json, print_table, say, stderr
+from .options import Device, Json, Model, Quiet, Seed, Task
+from .phases import phase_bar
 
 if TYPE_CHECKING:
     from gym_vlmrm.audit.prompts import PromptRanking

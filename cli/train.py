@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gym_vlmrm_cli.console import INTERRUPTED, note, print_json, say, stderr
-from gym_vlmrm_cli.options import (
+from .console import INTERRUPTED, note, print_json, say, stderr
+from .options import (
     Algorithm,
     Alpha,
     Baseline,
@@ -23,7 +23,7 @@ from gym_vlmrm_cli.options import (
     Steps,
     sentences,
 )  # fmt: skip
-from gym_vlmrm_cli.progress import training_bar
+from .progress import training_bar
 
 if TYPE_CHECKING:
     from gym_vlmrm.training import TrainingResult

@@ -40,7 +40,7 @@ LAYERS: list[list[str]] = [
     [""],  # the package itself
     ["pretraining", "runs", "video"],
     ["training"],
-    ["evaluation", "audit"],
+    ["evaluation", "audit", "finetuning"],
     ["gym_vlmrm_cli"],
 ]
 """Top to bottom: a module imports from its own entry or from lines above."""

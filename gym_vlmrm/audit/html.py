@@ -29,7 +29,7 @@ NUMBERS: tuple[tuple[str, str, str], ...] = (
     ("pearson", "Pearson", "correlation with the label"),
     ("spearman", "Spearman", "rank correlation with the label"),
     ("spearman_distance", "nearness", "rank correlation with nearness to the goal, all frames"),
-    ("spearman_approach", "approach", "the same over frames that are not the goal: is there a slope?"),
+    ("spearman_approach", "approach", "the same over frames that are not the goal: whether there is a slope"),
     ("gap", "gap", "mean reward of the goal above others, in units of noise"),
     ("above_worst_goal", "above worst", "share of other frames that beat the worst goal frame"),
 )

@@ -1,8 +1,10 @@
 """Where states are shown: environments in worker processes that take a state, draw it and judge it."""
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.envs import make_world
 from gym_vlmrm.envs.pool import _without_main_module, usable_cores
-from gym_vlmrm.errors import TaskError
+from gym_vlmrm.errors import RenderingError, TaskError
 from gym_vlmrm.rules import quantity_names
 from gym_vlmrm.spec import TaskSpec
 from gym_vlmrm.worlds import episode_limit
@@ -150,22 +152,31 @@ class Stage:
         return np.zeros((count, self.size, self.size, 3), np.uint8)
 
 
-_stage: Stage | None = None
+_stage: Stage | Exception | None = None
 
 
 def _open(task: TaskSpec, size: int) -> None:
     global _stage
-    _stage = Stage(task, size)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops its workers
+    try:
+        _stage = Stage(task, size)
+    except Exception as error:
+        _stage = error  # the first job raises it where the parent hears of it
+
+
+def _opened() -> Stage:
+    if isinstance(_stage, Exception):
+        raise _stage
+    assert _stage is not None
+    return _stage
 
 
 def _show(states: NDArray[np.float64], draw: bool) -> Seen:
-    assert _stage is not None
-    return _stage.show(states, draw)
+    return _opened().show(states, draw)
 
 
 def _roll(seed: int, stride: int) -> Seen:
-    assert _stage is not None
-    return _stage.roll(seed, stride)
+    return _opened().roll(seed, stride)
 
 
 class StagePool:
@@ -230,7 +241,10 @@ class StagePool:
                 futures = [self._executor.submit(remote, *job) for job in jobs]
         finished = 0
         for index, job in enumerate(jobs):
-            seen = local(self._stage, *job) if self._executor is None else futures[index].result()
+            try:
+                seen = local(self._stage, *job) if self._executor is None else futures[index].result()
+            except BrokenProcessPool:
+                raise RenderingError("a process that draws frames has died; is there enough memory?") from None
             finished += len(seen)
             if on_done is not None:
                 on_done(finished)

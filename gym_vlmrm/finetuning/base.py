@@ -18,11 +18,21 @@ from torch import nn
 
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.pretraining.model import CONTEXT_LENGTH, MEAN, STD, build_clip, model_config
+from gym_vlmrm.pretraining.rendering import FRAME_SIZE
 from gym_vlmrm.pretraining.vocabulary import write_vocabulary
 from gym_vlmrm.reward.devices import choose_device
 from gym_vlmrm.reward.loading import EMBEDDED_FOLDER, WORDS_FILE
 
-__all__ = ["Base", "build_scratch", "load_base", "write_model"]
+__all__ = ["SCRATCH_PREPROCESSING", "Base", "build_scratch", "load_base", "write_model"]
+
+SCRATCH_PREPROCESSING: dict[str, Any] = {
+    "size": [FRAME_SIZE, FRAME_SIZE],
+    "mean": list(MEAN),
+    "std": list(STD),
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+}
+"""What a model from scratch does to frames before it sees them."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,7 @@ class Base:
 
 
 def load_base(name: str, device: str) -> Base:
-    """Load an open_clip model to train it, by any name that `gym_vlmrm.reward.towers.load_towers` takes, or ``embedded``.
+    """Load an open_clip model to train it, by any name that `load_towers` takes, or ``embedded``.
 
     Raises:
         ModelError: unknown name, unreachable weights, or no such device.
@@ -49,7 +59,9 @@ def load_base(name: str, device: str) -> Base:
     towers = load_towers.__wrapped__(location, device, "fp32")
     model, tokenizer = towers._model, towers._tokenizer
     if not isinstance(tokenizer, SimpleTokenizer | HFTokenizer):
-        raise ModelError(f"model '{name}' has a {type(tokenizer).__name__}, which cannot be saved; name a hf-hub: model")
+        raise ModelError(
+            f"model '{name}' has a {type(tokenizer).__name__}, which cannot be saved; name a hf-hub: model"
+        )
     local = Path(location.removeprefix("local-dir:")) if location.startswith("local-dir:") else None
     by_schema = location.startswith(("local-dir:", "hf-hub:"))
     config = open_clip.get_model_config(location if by_schema else location.partition("/")[0])
@@ -83,12 +95,7 @@ def build_scratch(folder: Path, texts: Sequence[str], device: str, seed: int, *,
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_clip(tokenizer.vocab_size)
-    size = config["vision_cfg"]["image_size"]
-    preprocess = {
-        "size": [size, size], "mean": list(MEAN), "std": list(STD),
-        "interpolation": "bicubic", "resize_mode": "shortest",
-    }  # fmt: skip
-    return Base(model.requires_grad_(False).to(chosen), tokenizer, chosen, config, preprocess, None)
+    return Base(model.requires_grad_(False).to(chosen), tokenizer, chosen, config, SCRATCH_PREPROCESSING, None)
 
 
 def write_model(base: Base, folder: Path, texts: Sequence[str]) -> None:

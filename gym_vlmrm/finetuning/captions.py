@@ -32,14 +32,16 @@ class Captioned:
     """Picture files, or frames (N, H, W, 3)."""
     captions: list[list[str]]
     """One or more different sentences for each of the N pictures."""
+    complete: bool = False
+    """Every sentence that is true of a picture is among its own, so all others are false of it."""
 
 
 def read_captions(path: Path) -> Captioned:
     """Read a caption table and check that its pictures exist.
 
     Args:
-        path: a folder with ``captions.csv`` or ``captions.jsonl``, or such a file; columns ``file`` (relative to the table)
-            and ``caption``; a file may have several rows.
+        path: a folder with ``captions.csv`` or ``captions.jsonl``, or such a file; columns ``file`` (relative to the
+            table) and ``caption``; a file may have several rows.
 
     Raises:
         CaptionError: no table, a wrong column, an empty caption, or a picture that does not exist; names the line.
@@ -64,13 +66,13 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     Raises:
         CaptionError: not a picture that can be decoded; names it.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path) as picture:
             return np.asarray(picture.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = "not a picture" if isinstance(error, Image.UnidentifiedImageError) else error
+        reason = "not a picture" if isinstance(error, UnidentifiedImageError) else error
         raise CaptionError(f"cannot read picture {path} ({reason}); use PNG or JPEG") from None
 
 
@@ -82,7 +84,9 @@ def _table(path: Path) -> Path:
     found = [path / name for name in CAPTION_FILES if (path / name).is_file()]
     if len(found) != 1:
         what = "holds both" if found else "holds neither"
-        raise CaptionError(f"{path} {what} captions.csv {'and' if found else 'nor'} captions.jsonl; it needs one of them")
+        raise CaptionError(
+            f"{path} {what} captions.csv {'and' if found else 'nor'} captions.jsonl; it needs one of them"
+        )
     return found[0]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, identity
 
 from gym_vlmrm.finetuning.captions import Captioned, CaptionError, read_picture
 from gym_vlmrm.reward.preprocessing import Preprocessing
@@ -30,10 +30,10 @@ class Frames:
     members: list[Indices]
     """Captions of each picture."""
     kinship: csr_matrix
-    """(K, K): how much more often caption k is true where caption j is than anywhere, from 0 (no more) to 1 (always)."""
+    """(K, K): (j, k): how much oftener k is true where j is than anywhere, from 0 (no oftener) to 1 (always)."""
 
     def targets(self, rows: Indices, columns: Indices) -> Floats:
-        """Return how true captions are of pictures (rows, columns): 1 for a picture's own, else by kinship to its own."""
+        """Return how true captions are of pictures (rows, columns): 1 for their own, else by kinship to those."""
         kin = self.kinship[:, columns].toarray()
         return np.stack([kin[self.members[row]].max(axis=0) for row in rows]).astype(np.float32)
 
@@ -69,7 +69,8 @@ def prepare(data: Captioned, preprocess: Mapping[str, Any]) -> Frames:
         frame = picture if isinstance(picture, np.ndarray) else read_picture(picture)
         levels = fit(torch.from_numpy(np.array(frame))[None])[0].mul(255).round()
         pixels[row] = levels.permute(1, 2, 0).to(torch.uint8).numpy()
-    return Frames(pixels, texts, members, _kinship(members, len(texts)))
+    kinship = csr_matrix(identity(len(texts), np.float32)) if data.complete else _kinship(members, len(texts))
+    return Frames(pixels, texts, members, kinship)
 
 
 def _kinship(members: list[Indices], count: int) -> csr_matrix:

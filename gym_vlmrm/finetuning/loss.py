@@ -29,13 +29,12 @@ class SigmoidHead(nn.Module):
     def forward(self, images: Tensor, texts: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of unit embeddings (B, D), (T, D) against targets (B, T) in [0, 1].
 
-        Each pair counts on its own, so a caption may be true of many pictures; pairs that are true and pairs that are not
-        weigh the same together, however rare either is.
+        Each pair counts on its own, so a caption may be true of many pictures; pairs that are true and pairs
+        that are not weigh the same together, however rare either is.
         """
-        losses = functional.binary_cross_entropy_with_logits(self.logits(images, texts), targets, reduction="none")
-        true, false = targets, 1 - targets
-        parts = [(losses * share).sum() / share.sum() for share in (true, false) if share.sum() > 0]
-        return torch.stack(parts).mean()
+        logits = self.logits(images, texts)
+        sides = ((functional.softplus(-logits), targets), (functional.softplus(logits), 1 - targets))
+        return torch.stack([(loss * share).sum() / share.sum() for loss, share in sides if share.sum() > 0]).mean()
 
     @torch.no_grad()
     def calibrate(self, images: Tensor, texts: Tensor, targets: Tensor) -> None:

@@ -1,6 +1,6 @@
 """Captioned frames of the built-in scenes, drawn when asked for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +50,7 @@ def _draw(scene: str, count: int, seed: int) -> Captioned:
         if key not in joined:
             joined[key] = _join(dict(reversed(phrases)), rng)
         captions.append(list(dict.fromkeys([*(text for _, texts in phrases for text in texts), *joined[key]])))
-    return Captioned(render_now(scene, states, seed), captions)
+    return Captioned(render_now(scene, states, seed), captions, complete=True)
 
 
 def _join(phrases: dict[str, list[str]], rng: np.random.Generator) -> list[str]:
@@ -79,7 +79,12 @@ def _humanoid(count: int, seed: int) -> tuple[Floats, Named]:
             for name, definition in DEFINITIONS.items():
                 if scores[name][row] > 1 - 1e-9 and not names[definition.block]:
                     names[definition.block] = name
-            named = [(block, name) for block, known in names.items() for name in _with_generic(known) if name in phrases[block]]
+            named = [
+                (block, name)
+                for block, known in names.items()
+                for name in _with_generic(known)
+                if name in phrases[block]
+            ]
             if named:
                 kept.append(qpos)
                 concepts.append(named)
@@ -116,7 +121,7 @@ def _mountain_car(count: int, seed: int) -> tuple[Floats, Named]:
     return np.stack([state for state, _ in kept]), [names for _, names in kept]
 
 
-def _within(spans: Mapping[str, list[tuple[float, float]]], block: str, value: float) -> list[tuple[str, str]]:
+def _within(spans: Mapping[str, Sequence[tuple[float, float]]], block: str, value: float) -> list[tuple[str, str]]:
     return [(block, name) for name, ranges in spans.items() if any(low <= value <= high for low, high in ranges)]
 
 

@@ -1,0 +1,144 @@
+"""A fine-tuning on disk: what it was asked, how far it is, and the exact state to go on from. No pickles."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from gym_vlmrm.errors import RunError
+from gym_vlmrm.finetuning.settings import Settings
+
+__all__ = [
+    "RECORD_FILE", "Measurement", "Record", "State", "drop_state", "read_record", "read_state", "write_record",
+    "write_state",
+]  # fmt: skip
+
+RECORD_FILE = "finetuning.json"
+STATE_FOLDER = "state"
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Held-out figures at one step."""
+
+    step: int
+    loss: float
+    """Held-out loss."""
+    auc: float | None
+    """Probability that a frame is nearer to a caption of its own than to another's."""
+
+
+@dataclass
+class Record:
+    """What stays on disk beside the model."""
+
+    settings: Settings
+    data: dict[str, Any]
+    """Numbers of frames and captions, and a hash of both."""
+    versions: dict[str, str]
+    steps: int
+    """Steps that were to be made."""
+    learning_rate: float
+    status: str = "running"
+    step: int = 0
+    seconds: float = 0.0
+    best_step: int = 0
+    measurements: list[Measurement] = field(default_factory=list)
+
+
+@dataclass
+class State:
+    """Everything that the next step depends on, besides the record."""
+
+    weights: Tensors
+    best: Tensors
+    optimizer: dict[str, Any]
+    """As ``Optimizer.state_dict()`` has it."""
+    smoothed: float
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write a record in one go."""
+    _replace(folder / RECORD_FILE, json.dumps(asdict(record), indent=2) + "\n")
+
+
+def read_record(folder: Path) -> Record:
+    """Read a record.
+
+    Raises:
+        RunError: the folder holds none, or one that cannot be read.
+    """
+    path = folder / RECORD_FILE
+    if not path.is_file():
+        raise RunError(
+            f"no {RECORD_FILE} in {folder}; --resume takes the output folder of an interrupted `vlmrm finetune`"
+        )
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        settings = Settings(**raw.pop("settings"))
+        measurements = [Measurement(**row) for row in raw.pop("measurements")]
+        return Record(settings=settings, measurements=measurements, **raw)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise RunError(f"{path} is no record of a fine-tuning ({type(error).__name__}: {error})") from None
+
+
+def write_state(folder: Path, state: State, record: Record) -> None:
+    """Write the state and then the record; an interruption leaves the pair before or the pair after."""
+    tensors = {f"weights.{name}": value for name, value in state.weights.items()}
+    tensors |= {f"best.{name}": value for name, value in state.best.items()}
+    for index, slots in state.optimizer["state"].items():
+        tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
+    home = folder / STATE_FOLDER
+    home.mkdir(exist_ok=True)
+    path = home / f"{record.step}.safetensors"
+    copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    save_file(copies, path.with_suffix(".part"), metadata={"smoothed": repr(state.smoothed)})
+    path.with_suffix(".part").replace(path)
+    write_record(folder, record)
+    for other in home.iterdir():
+        if other != path:
+            other.unlink()
+
+
+def read_state(folder: Path, step: int, optimizer: torch.optim.Optimizer) -> State:
+    """Read the state of a step; `optimizer` gives the groups of weights.
+
+    Raises:
+        RunError: there is no such state, or it is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / STATE_FOLDER / f"{step}.safetensors"
+    try:
+        tensors = load_file(path)
+        with safe_open(path, framework="pt") as opened:
+            smoothed = float(opened.metadata()["smoothed"])
+    except (OSError, SafetensorError, LookupError, TypeError) as error:
+        raise RunError(f"cannot read the state at step {step} in {path.parent} ({error}); start anew") from None
+    parts: dict[str, Tensors] = {"weights": {}, "best": {}}
+    slots: dict[int, Tensors] = {}
+    for key, value in tensors.items():
+        kind, _, name = key.partition(".")
+        if kind == "optimizer":
+            index, _, slot = name.partition(".")
+            slots.setdefault(int(index), {})[slot] = value
+        else:
+            parts[kind][name] = value
+    groups = optimizer.state_dict()["param_groups"]
+    return State(parts["weights"], parts["best"], {"state": slots, "param_groups": groups}, smoothed)
+
+
+def drop_state(folder: Path) -> None:
+    """Delete the state of a finished fine-tuning."""
+    shutil.rmtree(folder / STATE_FOLDER, ignore_errors=True)
+
+
+def _replace(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)

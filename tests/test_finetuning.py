@@ -1,0 +1,432 @@
+"""`vlmrm finetune`: captions, targets, what changes and what does not, going on, and the folder that comes out."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gym_vlmrm.reward import towers  # isort: skip  (loads triton before open_clip, as users' programs do)
+import torch
+from conftest import TINY_RESNET
+from gym_vlmrm_cli.main import app
+from PIL import Image
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from gym_vlmrm import load_reward_model
+from gym_vlmrm.errors import ModelError, RunError
+from gym_vlmrm.finetuning import Settings, finetune, resume
+from gym_vlmrm.finetuning import trainer as trainer_module
+from gym_vlmrm.finetuning.adapters import choose_weights, merge_adapters
+from gym_vlmrm.finetuning.base import load_base
+from gym_vlmrm.finetuning.captions import Captioned, CaptionError, read_captions
+from gym_vlmrm.finetuning.data import prepare, split
+from gym_vlmrm.finetuning.loss import SigmoidHead, separation
+from gym_vlmrm.finetuning.settings import Progress
+from gym_vlmrm.reward.loading import UnknownWordsWarning, unknown_words
+from gym_vlmrm.reward.towers import load_towers
+
+assert towers
+WEIGHTS = "open_clip_model.safetensors"
+PREPROCESS = {"size": 8, "mean": [0.5] * 3, "std": [0.5] * 3}
+
+
+def picture(red: bool, seed: int) -> Any:
+    """A noisy picture (32, 32, 3) in which one colour dominates."""
+    frame = np.random.default_rng(seed).integers(0, 120, (32, 32, 3)).astype(np.uint8)
+    frame[..., 0 if red else 2] = frame[..., 0 if red else 2] // 2 + 150
+    return frame
+
+
+def colours(folder: Path, count: int = 64) -> Path:
+    """Pictures of two colours, and a table of their captions."""
+    folder.mkdir()
+    rows = [("file", "caption")]
+    for i in range(count):
+        Image.fromarray(picture(i % 2 == 0, i)).save(folder / f"{i}.png")
+        rows.append((f"{i}.png", f"a {'red' if i % 2 == 0 else 'blue'} picture"))
+    with (folder / "captions.csv").open("w", newline="") as table:
+        csv.writer(table).writerows(rows)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return colours(tmp_path_factory.mktemp("finetuning") / "data")
+
+
+@pytest.fixture
+def settings(data: Path, tiny_model: str) -> Settings:
+    return Settings(str(data), tiny_model, steps=40, batch_size=16, device="cpu", held_out=0.2)
+
+
+def auc(model: str, goal: str = "a red picture", baseline: str | None = None) -> float:
+    """Of the reward for the goal, on new pictures."""
+    task = "cartpole"
+    reward = load_reward_model(
+        task, model=model, goal=goal, baseline=baseline or "a blue picture", alpha=0, device="cpu"
+    )
+    reds, blues = (reward(np.stack([picture(red, 1000 + i) for i in range(20)])) for red in (True, False))
+    return float((reds[:, None] > blues[None]).mean())
+
+
+# The whole way --------------------------------------------------------------------------------------------------------
+
+
+def test_all_weights_learn_two_colours(settings: Settings, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    result = finetune(settings, tmp_path / "out", seen.append)
+    assert auc(f"local-dir:{tmp_path / 'out'}") == 1
+    assert auc(f"local-dir:{tmp_path / 'out'}", "a blue picture", "a red picture") == 0
+    assert result.before is not None
+    assert result.after is not None
+    assert result.after.loss < result.before.loss / 2
+    assert result.after.auc == 1
+    assert [progress.step for progress in seen] == list(range(1, result.step + 1))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "README.md", "finetuning.json", "open_clip_config.json", WEIGHTS,
+    ]  # fmt: skip
+
+
+def test_the_card_says_how_the_model_was_made(settings: Settings, tmp_path: Path) -> None:
+    result = finetune(replace(settings, steps=2, seed=7), tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert result.before is not None
+    for said in ("64 frames (13 of them", settings.model, "| Seed | 7 |", f"{result.before.loss:.4f}", "torch 2."):
+        assert said in card
+
+
+def test_equal_seeds_give_equal_weights_and_others_do_not(settings: Settings, tmp_path: Path) -> None:
+    few = replace(settings, steps=3)
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        finetune(replace(few, seed=seed), tmp_path / name)
+    first, second, third = (load_file(tmp_path / name / WEIGHTS) for name in "abc")
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    assert not all(torch.equal(value, third[name]) for name, value in first.items())
+
+
+def base_weights(model: str) -> dict[str, torch.Tensor]:
+    return load_file(Path(model.removeprefix("local-dir:")) / WEIGHTS)
+
+
+def changed(model: str, folder: Path) -> set[str]:
+    before, after = base_weights(model), load_file(folder / WEIGHTS)
+    assert before.keys() == after.keys()
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+def test_projection_leaves_every_other_weight_alone(settings: Settings, tmp_path: Path) -> None:
+    finetune(replace(settings, train="projection", learning_rate=0.02, steps=60), tmp_path / "out")
+    assert changed(settings.model, tmp_path / "out") <= {"visual.proj", "text_projection", "logit_scale"}
+    assert {"visual.proj", "text_projection"} <= changed(settings.model, tmp_path / "out")
+    assert auc(f"local-dir:{tmp_path / 'out'}") > 0.9
+
+
+def test_projection_of_a_convolutional_tower(settings: Settings, make_model_folder: Callable[..., Path]) -> None:
+    base = load_base(f"local-dir:{make_model_folder(TINY_RESNET)}", "cpu")
+    ends = {"visual.attnpool.c_proj.weight", "visual.attnpool.c_proj.bias", "text_projection"}
+    assert set(choose_weights(base.model, "projection", 0)) == ends
+
+
+def test_adapters_are_merged_into_weights_of_the_usual_names(settings: Settings, tmp_path: Path) -> None:
+    finetune(replace(settings, train="adapters"), tmp_path / "out")
+    names = changed(settings.model, tmp_path / "out")
+    assert "visual.transformer.resblocks.0.attn.in_proj_weight" in names
+    assert "visual.transformer.resblocks.0.mlp.c_fc.weight" in names
+    assert not {name for name in names if "proj" in name and not name.startswith(("visual.tr", "transformer"))}
+    assert auc(f"local-dir:{tmp_path / 'out'}") == 1
+
+
+def test_adapters_change_nothing_at_first_and_merge_exactly(tiny_model: str) -> None:
+    model, images = load_base(tiny_model, "cpu").model, torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        before = model.encode_image(images)
+        chosen = choose_weights(model, "adapters", 0)
+        torch.testing.assert_close(model.encode_image(images), before)
+        for value in chosen.values():
+            value.add_(0.05)
+        moved = model.encode_image(images)
+        merge_adapters(model)
+        torch.testing.assert_close(model.encode_image(images), moved)
+    assert not torch.allclose(before, moved)
+    assert model.state_dict().keys() == base_weights(tiny_model).keys()
+
+
+def test_the_cached_model_of_the_package_stays_as_it_was(settings: Settings, tmp_path: Path) -> None:
+    frames = picture(True, 0)[None]
+    before = load_towers(settings.model, "cpu").embed_frames(frames)
+    finetune(replace(settings, steps=2), tmp_path / "out")
+    np.testing.assert_array_equal(load_towers(settings.model, "cpu").embed_frames(frames), before)
+
+
+# From scratch ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_from_scratch_learns_and_knows_its_words(settings: Settings, tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    result = finetune(replace(settings, model="scratch", steps=24), tmp_path / "out")
+    name = f"local-dir:{tmp_path / 'out'}"
+    assert result.after is not None
+    assert auc(name) == 1
+    assert unknown_words(name, ["a red handstand"]) == ["handstand"]
+    with pytest.warns(UnknownWordsWarning, match="never saw 'handstand'"):
+        load_reward_model("cartpole", model=name, goal="a handstand", baseline="a blue picture", device="cpu")
+
+
+def test_scratch_without_tokenizers_names_the_extra(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(ModelError, match=r"pip install 'gym-vlmrm\[pretraining\]'"):
+        finetune(replace(settings, model="scratch"), tmp_path / "out")
+
+
+def test_the_embedded_model_goes_on_learning_and_keeps_its_words(settings: Settings, tmp_path: Path) -> None:
+    finetune(replace(settings, model="embedded", steps=2), tmp_path / "out")
+    assert unknown_words(f"local-dir:{tmp_path / 'out'}", ["a humanoid robot kneeling beside a picture"]) == []
+    assert auc(f"local-dir:{tmp_path / 'out'}") >= 0
+
+
+# Stopping and going on ------------------------------------------------------------------------------------------------
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> Callable[[Progress], None]:
+    """Return a watcher that presses Ctrl-C."""
+    import signal
+
+    def watch(progress: Progress) -> None:
+        if progress.step == step:
+            signal.raise_signal(signal.SIGINT)
+
+    return watch
+
+
+@pytest.mark.parametrize(("model", "part"), [("tiny", "all"), ("tiny", "adapters"), ("scratch", "all")])
+def test_going_on_equals_never_having_stopped(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, part: Any
+) -> None:
+    few = replace(settings, train=part, steps=8, model=settings.model if model == "tiny" else model)
+    monkeypatch.setattr(trainer_module, "MEASUREMENTS", 4)
+    finetune(few, tmp_path / "whole")
+    stopped = finetune(few, tmp_path / "broken", stop_after(monkeypatch, 3))
+    assert stopped.interrupted
+    assert stopped.step == 3
+    assert not (tmp_path / "broken" / WEIGHTS).exists()
+    result = resume(tmp_path / "broken")
+    assert (result.step, result.interrupted) == (8, False)
+    whole, broken = (load_file(tmp_path / name / WEIGHTS) for name in ("whole", "broken"))
+    assert all(torch.equal(value, broken[name]) for name, value in whole.items())
+    records = [json.loads((tmp_path / name / "finetuning.json").read_text()) for name in ("whole", "broken")]
+    assert records[0]["measurements"] == records[1]["measurements"]
+
+
+def test_training_stops_early_and_keeps_the_best_weights(settings: Settings, tmp_path: Path) -> None:
+    result = finetune(replace(settings, learning_rate=0.9, steps=100, patience=2), tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "finetuning.json").read_text())
+    losses = {row["step"]: row["loss"] for row in record["measurements"]}
+    assert result.stopped_early
+    assert result.after is not None
+    assert result.after.loss == min(losses.values())
+    assert sum(step > result.after.step for step in losses) >= 2
+
+
+def test_what_cannot_be_resumed(settings: Settings, tmp_path: Path, data: Path, monkeypatch: Any) -> None:
+    with pytest.raises(RunError, match=r"no finetuning\.json"):
+        resume(tmp_path)
+    finetune(replace(settings, steps=1), tmp_path / "done")
+    with pytest.raises(RunError, match="is finished"):
+        resume(tmp_path / "done")
+    other = colours(tmp_path / "other", 8)
+    stop = stop_after(monkeypatch, 1)
+    finetune(replace(settings, captions=str(other)), tmp_path / "changed", stop)
+    Image.fromarray(picture(True, 77)).save(other / "3.png")
+    with pytest.raises(RunError, match="are not those that"):
+        resume(tmp_path / "changed")
+    with pytest.raises(RunError, match="exists already"):
+        finetune(settings, tmp_path / "done")
+
+
+# Targets and loss -----------------------------------------------------------------------------------------------------
+
+
+def prepared(*captions: list[str], complete: bool = False) -> Any:
+    return prepare(Captioned(np.zeros((len(captions), 8, 8, 3), np.uint8), list(captions), complete), PREPROCESS)
+
+
+def test_equal_captions_are_true_of_every_picture_that_has_them() -> None:
+    frames = prepared(["red"], ["blue"], ["red"], ["green"])
+    targets = frames.targets(np.arange(4), np.arange(3))
+    np.testing.assert_array_equal(targets, [[1, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 1]])
+
+
+def test_captions_that_share_pictures_are_not_opposites() -> None:
+    frames = prepared(["red", "crimson"], ["red"], ["crimson", "red"], ["blue"], ["blue"], ["blue", "a picture"])
+    column = frames.texts.index("crimson")
+    targets = frames.targets(np.arange(6), np.array([column]))[:, 0]
+    assert targets[0] == targets[2] == 1
+    assert 0 < targets[1] < 1
+    assert not targets[3:].any()
+    sure = prepared(["red", "crimson"], ["red"], ["blue"], complete=True)
+    assert sure.targets(np.array([1]), np.array([sure.texts.index("crimson")])) == 0
+
+
+def test_the_loss_is_least_where_the_targets_are_met() -> None:
+    head = SigmoidHead(np.log(10))
+    images = torch.nn.functional.normalize(torch.tensor([[1.0, 0.2], [1.0, -0.2], [-1.0, 0.0]]), dim=-1)
+    texts = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    right = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    assert (
+        head(images, texts, right)
+        < 0.01
+        < head(images, texts, torch.full((3, 2), 0.5))
+        < head(images, texts, 1 - right)
+    )
+    assert torch.isfinite(head(images, texts, torch.ones(3, 2)))
+    assert separation(images @ texts.T, right) == 1
+    assert separation(images @ texts.T, torch.ones(3, 2)) is None
+
+
+def test_the_split_is_by_picture_and_seed() -> None:
+    training, judges = split(20, 0.1, 0)
+    assert sorted([*training, *judges]) == list(range(20))
+    assert len(judges) == 2
+    assert not np.array_equal(split(20, 0.1, 1)[1], judges)
+    assert len(split(20, 0, 0)[1]) == 0
+    assert [len(part) for part in split(2, 0.9, 0)] == [1, 1]
+
+
+# Captions -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_table_in_json_lines_with_several_captions_per_picture(tmp_path: Path) -> None:
+    Image.fromarray(picture(True, 0)).save(tmp_path / "a.png")
+    rows = [{"file": "a.png", "caption": text} for text in ("red", "a  red one\n", "red")]
+    (tmp_path / "captions.jsonl").write_text("\n".join(json.dumps(row) for row in rows) + "\n\n")
+    found = read_captions(tmp_path)
+    assert found.pictures == [tmp_path / "a.png"]
+    assert found.captions == [["red", "a red one"]]
+
+
+@pytest.mark.parametrize(
+    ("table", "text", "said"),
+    [
+        ("captions.csv", "file,text\na.png,red\n", r"captions.csv:1: unknown column 'text'; the columns are file and"),
+        ("captions.csv", "caption\nred\n", "no column 'file'"),
+        ("captions.csv", "", "no column 'file'"),
+        ("captions.csv", "file,caption\n", "holds no captions"),
+        ("captions.csv", "file,caption\na.png,\n", "captions.csv:2: the caption of 'a.png' is empty"),
+        ("captions.csv", "file,caption\na.png,a red, wide one\n", "captions.csv:2: more than two columns"),
+        ("captions.csv", "file,caption\nb.png,red\n", "captions.csv:2: no picture 'b.png'"),
+        ("captions.jsonl", '{"file": "a.png", "caption": "red"}\nred\n', "captions.jsonl:2: not JSON"),
+        ("captions.jsonl", '["a.png", "red"]', "captions.jsonl:1: not an object"),
+        ("captions.jsonl", '{"file": "a.png", "caption": 3}', "must both be strings"),
+        ("captions.txt", "file,caption\n", "holds neither captions.csv nor captions.jsonl"),
+    ],
+)
+def test_a_wrong_table_is_told_by_its_line(tmp_path: Path, table: str, text: str, said: str) -> None:
+    Image.fromarray(picture(True, 0)).save(tmp_path / "a.png")
+    (tmp_path / table).write_text(text)
+    with pytest.raises(CaptionError, match=said) as error:
+        read_captions(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_data_of_which_nothing_can_be_learned(settings: Settings, tmp_path: Path) -> None:
+    broken = colours(tmp_path / "broken", 4)
+    (broken / "2.png").write_bytes(b"no picture")
+    with pytest.raises(CaptionError, match=r"cannot read picture .*2\.png"):
+        finetune(replace(settings, captions=str(broken)), tmp_path / "out")
+    for captions, said in (([["red"]], "too few"), ([["red"]] * 3, "nothing can be told apart")):
+        with pytest.raises(CaptionError, match=said):
+            prepared(*captions)
+    with pytest.raises(CaptionError, match="did you mean 'cartpole'"):
+        finetune(replace(settings, captions="cart-pole"), tmp_path / "out")
+    with pytest.raises(ModelError, match="unknown model"):
+        finetune(replace(settings, model="ViT-B-23/openai"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_built_in_scene_captions_itself(settings: Settings, tmp_path: Path) -> None:
+    few = replace(settings, captions="mountain-car", frames=24, steps=2)
+    result = finetune(few, tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "finetuning.json").read_text())
+    assert result.after is not None
+    assert record["data"]["frames"] == 24
+    assert record["data"]["captions"] > 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scene", ["humanoid", "cartpole"])
+def test_every_built_in_scene_has_captions(scene: str) -> None:
+    from gym_vlmrm.finetuning.scenes import gather
+
+    found = gather(scene, 12, 0)
+    assert len(found.pictures) == len(found.captions) == 12
+    assert all(len(captions) >= 5 for captions in found.captions)
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+
+def vlmrm(*arguments: object) -> Any:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_the_command_from_end_to_end(data: Path, tiny_model: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options = ("--model", tiny_model, "--output", out, "--device", "cpu", "--batch-size", 16, "--steps", 40)
+    result = vlmrm("finetune", data, *options, "--json")
+    assert result.exit_code == 0, result.output
+    printed = json.loads(result.stdout)
+    assert printed["status"] == "finished"
+    assert printed["after"]["loss"] < printed["before"]["loss"]
+    assert auc(printed["model"]) == 1
+    again = vlmrm("finetune", data, *options)
+    assert again.exit_code == 1
+    assert "exists already" in again.stderr
+    assert len(again.stderr.splitlines()) == 1
+
+
+def test_the_command_says_its_result_or_nothing(data: Path, tiny_model: str, tmp_path: Path) -> None:
+    options = ("--model", tiny_model, "--device", "cpu", "--epochs", 1)
+    spoken = vlmrm("finetune", data, *options, "--output", tmp_path / "spoken")
+    assert "held out: loss" in spoken.stdout
+    silent = vlmrm("finetune", data, *options, "--output", tmp_path / "silent", "--quiet")
+    assert (silent.exit_code, silent.stdout) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("data",), "--model"),
+        (("data", "--model", "scratch"), "--output"),
+        (("data", "--model", "scratch", "--output", "out", "--train", "projection"), "nothing to keep"),
+        (("data", "--model", "m", "--output", "out", "--steps", 1, "--epochs", 1), "not both"),
+        (("data", "--model", "m", "--output", "out", "--learning-rate", 0), "between 0 and 1"),
+        (("data", "--model", "m", "--output", "out", "--train", "most"), "most"),
+        (("data", "--resume", "out"), "leave CAPTIONS out"),
+        (("--resume", "out", "--steps", 3), "leave --steps out"),
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments: tuple[object, ...], said: str) -> None:
+    result = vlmrm("finetune", *arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_errors_of_data_and_model_exit_with_1(data: Path, tmp_path: Path) -> None:
+    for arguments, said in (
+        ((tmp_path / "none", "--model", "scratch"), "no folder"),
+        ((data, "--model", "ViT-B-23/openai"), "unknown model"),
+        ((data, "--model", f"local-dir:{tmp_path}"), "no open_clip_config.json"),
+    ):
+        result = vlmrm("finetune", *arguments, "--output", tmp_path / "out")
+        assert result.exit_code == 1, result.output
+        assert said in result.stderr
+        assert len(result.stderr.splitlines()) == 1
