@@ -8,7 +8,7 @@ WORKERS ?= 2
 export OMP_NUM_THREADS := 1
 export LP_NUM_THREADS := 1
 
-.PHONY: test lint types fast demo gl clean
+.PHONY: test lint types fast demo embedded-model gl clean
 
 test: lint types gl
 	$(BIN)/python -m pytest -n $(WORKERS)
@@ -27,6 +27,10 @@ demo: gl
 	rm -rf runs/demo
 	$(BIN)/vlmrm train cartpole --output runs/demo
 	$(BIN)/vlmrm eval runs/demo
+
+# Two hours on two idle cores; an interrupted run goes on where it stopped.
+embedded-model: gl
+	$(BIN)/python -m gym_vlmrm.pretraining make
 
 gl: .venv/.ready
 	.ci/install-gl $(BIN)/python

@@ -44,6 +44,8 @@ def _print_table(run: str, result: "Evaluation") -> None:
     title = f"{result.task}, step {result.checkpoint:,}, {result.policy.episodes} episodes each, model {result.model}"
     rows = [(label, read(result.policy), read(result.random)) for label, read in _ROWS if read(result.policy) != "-"]
     print_table(("", "trained", "random"), rows, title=title)
+    if result.reward_check is not None:
+        say(("warning: " if result.reward_check.flag else "") + result.reward_check.message)
     say(f"video: {', '.join(f'{run}/{name}' for name in result.video)}")
 
 

@@ -3,20 +3,21 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .console import INTERRUPTED, note, print_json, say, stderr
 from .options import Device, Json, Output, Quiet, Seed
-from .progress import _number, _time
+from .progress import duration, number
 
 if TYPE_CHECKING:
     from gym_vlmrm.finetuning import FinetuningResult
     from gym_vlmrm.finetuning.settings import Progress
 
-__all__ = ["finetune"]
+__all__ = ["Part", "finetune"]
 
 KEPT_ON_RESUME = ("resume", "json", "quiet")
 """Options that go with ``--resume``."""
@@ -33,8 +34,18 @@ Model = Annotated[
     str | None,
     typer.Option("--model", help="Base model: any that `vlmrm train --model` takes, or `scratch` for a small new one."),
 ]
-Part = Annotated[
-    Literal["projection", "adapters", "all"],
+
+
+class Part(StrEnum):
+    """Values of ``--train``."""
+
+    PROJECTION = "projection"
+    ADAPTERS = "adapters"
+    ALL = "all"
+
+
+Train = Annotated[
+    Part,
     typer.Option("--train", help="What to change; `projection` and `adapters` are light on memory."),
 ]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Batches to learn from.")]
@@ -62,7 +73,7 @@ def finetune(
     captions: Captions = None,
     model: Model = None,
     output: Output = None,
-    train: Part = "all",
+    train: Train = Part.ALL,
     steps: Steps = None,
     epochs: Epochs = None,
     batch_size: BatchSize = 64,
@@ -91,7 +102,7 @@ def finetune(
             result = finetuning.resume(resume, on_progress)
         else:
             settings = finetuning.Settings(
-                captions=_lasting(str(captions)), model=_lasting_model(str(model)), train=train, steps=steps,
+                captions=_lasting(str(captions)), model=_lasting_model(str(model)), train=train.value, steps=steps,
                 epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed, device=device or "auto",
                 held_out=held_out, patience=patience, frames=frames,
             )  # fmt: skip
@@ -158,8 +169,8 @@ def _bar(shown: bool) -> "Iterator[Callable[[Progress], None] | None]":
 
         def show(progress: "Progress") -> None:
             bar.update(
-                line, completed=progress.step, total=progress.steps, loss=_number(progress.loss, ".4f"),
-                held_out=_number(progress.held_out, ".4f"), left=_time(progress.seconds_left),
+                line, completed=progress.step, total=progress.steps, loss=number(progress.loss, ".4f"),
+                held_out=number(progress.held_out, ".4f"), left=duration(progress.seconds_left),
             )  # fmt: skip
 
         yield show

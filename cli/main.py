@@ -5,10 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
+from .audit import audit
 from .check import check
 from .console import one_line_errors
 from .evaluate import evaluate
 from .finetune import finetune
+from .prompts import prompts
+from .report import report
 from .tasks import tasks
 from .train import train
 
@@ -19,6 +22,9 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "check": check,
     "train": train,
     "eval": evaluate,
+    "audit": audit,
+    "prompts": prompts,
+    "report": report,
     "finetune": finetune,
 }
 """Name to function, in the order of the help page."""

@@ -11,14 +11,16 @@ if TYPE_CHECKING:
 
     from gym_vlmrm.training.callbacks import Progress
 
-__all__ = ["episode_bar", "training_bar"]
+__all__ = ["duration", "episode_bar", "number", "training_bar"]
 
 
-def _number(value: float | None, form: str) -> str:
+def number(value: float | None, form: str) -> str:
+    """Format a number, or a dash where there is none."""
     return "-" if value is None else format(value, form)
 
 
-def _time(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
+    """Format seconds as a clock shows them."""
     if seconds is None:
         return "-:--"
     minutes, rest = divmod(int(seconds), 60)
@@ -48,10 +50,10 @@ def training_bar(shown: bool) -> Iterator["Callable[[Progress], None] | None"]:
                 line,
                 completed=min(progress.step, progress.steps),
                 total=progress.steps,
-                reward=_number(progress.metrics.get("rollout/vlm_reward"), ".3f"),
-                success=_number(progress.metrics.get("rollout/success"), ".0%"),
+                reward=number(progress.metrics.get("rollout/vlm_reward"), ".3f"),
+                success=number(progress.metrics.get("rollout/success"), ".0%"),
                 speed=f"{progress.steps_per_second:.0f}",
-                left=_time(progress.seconds_left),
+                left=duration(progress.seconds_left),
             )
 
         yield show

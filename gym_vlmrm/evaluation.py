@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from pydantic import BaseModel, ConfigDict
 
+from gym_vlmrm.audit.episodes import BestFrames, RewardCheck, check_rewards_of_episodes, write_contact_sheet
 from gym_vlmrm.catalog import override
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.reward import RewardModel, load_reward_model
@@ -75,6 +76,8 @@ class Evaluation(_Result):
     policy: Scores
     random: Scores
     """The same for actions drawn uniformly."""
+    reward_check: RewardCheck | None = None
+    """VLM reward against success, episode by episode; flagged when the reward rose and success did not."""
     video: list[str] = []
     """Files of the run folder."""
 
@@ -126,7 +129,9 @@ def evaluate(
     video: bool = True,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Play a run's policy greedily and a random one, and write ``eval/evaluation.json`` and ``video.gif`` there.
+    """Play a run's policy greedily and a random one, and write what came of it into the run folder.
+
+    Files are ``eval/evaluation.json``, ``eval/best_frames.png`` (the frames that earned most) and ``video.gif``.
 
     Args:
         run: the run folder.
@@ -155,9 +160,10 @@ def evaluate(
     try:
         _check_fit(agent, pool, chosen.path)
         count = _Counter(on_progress, 2 * episodes)
-        trained = _scores(pool, agent, reward_model, episodes, first_seed, task.reward.every, count)
+        keeper = BestFrames(reward_model)
+        trained = _episodes(pool, agent, keeper, episodes, first_seed, task.reward.every, count)
         random_agent = RandomAgent(pool.single_action_space, num_envs, first_seed)
-        random = _scores(pool, random_agent, reward_model, episodes, first_seed, task.reward.every, count)
+        random = _episodes(pool, random_agent, reward_model, episodes, first_seed, task.reward.every, count)
     finally:
         pool.close()
     files = _film(folder, task, agent, min(episodes, FILMED_EPISODES), first_seed, workers) if video else []
@@ -167,11 +173,13 @@ def evaluate(
         model=task.reward.model,
         checkpoint=chosen.step,
         seed=seed,
-        policy=trained,
-        random=random,
+        policy=summarize(trained),
+        random=summarize(random),
+        reward_check=check_rewards_of_episodes(trained, random),
         video=files,
     )
     _make_folder(folder.path / "eval")
+    write_contact_sheet(folder.path / "eval" / "best_frames.png", keeper.best())
     write_json(folder.path / "eval" / "evaluation.json", result.model_dump(mode="json"))
     return result
 
@@ -197,7 +205,7 @@ def _pool(task: TaskSpec, num_envs: int, size: int, workers: int | None) -> gym.
     return make_worlds(task, num_envs, render_size=size, workers=workers, autoreset_mode=AutoresetMode.SAME_STEP)
 
 
-def _scores(
+def _episodes(
     pool: gym.vector.VectorEnv[Any, Any, Any],
     agent: Agent,
     reward_model: RewardModel,
@@ -205,10 +213,10 @@ def _scores(
     seed: int,
     every: int,
     count: _Counter,
-) -> Scores:
+) -> list[Episode]:
     played = play(pool, agent, reward_model, episodes, seed=seed, every=every, on_step=count)
     count.before += episodes
-    return summarize(played)
+    return played
 
 
 def _film(folder: RunFolder, task: TaskSpec, agent: Agent, episodes: int, seed: int, workers: int | None) -> list[str]:

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 
 from gym_vlmrm.reward import towers  # isort: skip  (loads triton before open_clip, as users' programs do)
+import open_clip
 import torch
 from conftest import TINY_RESNET
 from gym_vlmrm_cli.main import app
+from open_clip.model import CLIP, CustomTextCLIP
+from open_clip.tokenizer import HFTokenizer
 from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
@@ -24,7 +27,7 @@ from gym_vlmrm.errors import ModelError, RunError
 from gym_vlmrm.finetuning import Settings, finetune, resume
 from gym_vlmrm.finetuning import trainer as trainer_module
 from gym_vlmrm.finetuning.adapters import choose_weights, merge_adapters
-from gym_vlmrm.finetuning.base import load_base
+from gym_vlmrm.finetuning.base import load_base, write_model
 from gym_vlmrm.finetuning.captions import Captioned, CaptionError, read_captions
 from gym_vlmrm.finetuning.data import prepare, split
 from gym_vlmrm.finetuning.loss import SigmoidHead, separation
@@ -191,6 +194,32 @@ def test_the_embedded_model_goes_on_learning_and_keeps_its_words(settings: Setti
     finetune(replace(settings, model="embedded", steps=2), tmp_path / "out")
     assert unknown_words(f"local-dir:{tmp_path / 'out'}", ["a humanoid robot kneeling beside a picture"]) == []
     assert auc(f"local-dir:{tmp_path / 'out'}") >= 0
+
+
+def test_a_tokenizer_from_hugging_face_is_saved_beside_the_weights(tiny_model: str, tmp_path: Path) -> None:
+    class Words(HFTokenizer):  # type: ignore[misc]
+        def __init__(self) -> None:
+            """Load nothing."""
+
+        def save_pretrained(self, dest: str) -> None:
+            (Path(dest) / "tokenizer.json").write_text("{}")
+
+    write_model(replace(load_base(tiny_model, "cpu"), tokenizer=Words()), tmp_path, ["a red picture"])
+    assert (tmp_path / "tokenizer.json").is_file()
+
+
+@pytest.mark.parametrize(
+    "name", ["ViT-B-32", "RN50", "ViT-B-16-SigLIP2", "PE-Core-B-16", "MobileCLIP2-S0", "EVA02-B-16"]
+)
+def test_both_towers_of_published_architectures_have_a_last_layer(name: str) -> None:
+    config = open_clip.get_model_config(name)
+    kind = CustomTextCLIP if config.pop("custom_text", False) else CLIP
+    with torch.device("meta"):
+        model = kind(**config).requires_grad_(False)
+    chosen = choose_weights(model, "projection", 0)
+    assert any(name.startswith("visual.") for name in chosen)
+    assert any("text_projection" in name for name in chosen)
+    assert sum(value.numel() for value in chosen.values()) < 0.15 * sum(value.numel() for value in model.parameters())
 
 
 # Stopping and going on ------------------------------------------------------------------------------------------------
@@ -399,6 +428,25 @@ def test_the_command_says_its_result_or_nothing(data: Path, tiny_model: str, tmp
     assert "held out: loss" in spoken.stdout
     silent = vlmrm("finetune", data, *options, "--output", tmp_path / "silent", "--quiet")
     assert (silent.exit_code, silent.stdout) == (0, "")
+
+
+def test_an_interrupted_command_says_how_to_go_on(
+    data: Path, tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = trainer_module._Session.begin
+
+    def begin_and_stop(session: Any) -> None:
+        begin(session)
+        session.stop = True
+
+    monkeypatch.setattr(trainer_module._Session, "begin", begin_and_stop)
+    result = vlmrm("finetune", data, "--model", tiny_model, "--output", tmp_path / "out", "--steps", 2, "--json")
+    assert result.exit_code == 130
+    assert json.loads(result.stdout)["status"] == "interrupted"
+    assert f"vlmrm finetune --resume {tmp_path / 'out'}" in result.stderr
+    result = vlmrm("finetune", "--resume", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["step"] == 2
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ class PromptJudge:
 
     def __init__(self, name: str, reward: Any) -> None:
         self.name, self.frame_size, self._towers = name, int(reward.frame_size), reward.towers
-        self.parameters: int | None = _count_parameters(reward.towers)
+        self.parameters: int | None = getattr(reward.towers, "parameters", None)
         self._embed = lru_cache(maxsize=4096)(self._embed_prompt)
 
     def look(self, seen: Seen, on_done: OnDone | None = None) -> Floats:
@@ -142,9 +142,3 @@ def candidates_of(task: TaskSpec, alphas: Sequence[float], prompts: Sequence[str
     goals = [own, *([prompt] for prompt in prompts if [prompt] != own)]
     usable = [alpha for alpha in dict.fromkeys(alphas) if alpha == 0 or baselines]
     return [Candidate(goal=goal, baseline=baselines, alpha=alpha) for goal in goals for alpha in usable]
-
-
-def _count_parameters(towers: Any) -> int | None:
-    model = getattr(towers, "_model", None)
-    visual = getattr(model, "visual", None)
-    return None if visual is None else sum(weights.numel() for weights in visual.parameters())

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.envs import make_world
-from gym_vlmrm.envs.pool import _without_main_module, usable_cores
+from gym_vlmrm.envs.pool import usable_cores, without_main_module
 from gym_vlmrm.errors import RenderingError, TaskError
 from gym_vlmrm.rules import quantity_names
 from gym_vlmrm.spec import TaskSpec
@@ -200,7 +200,7 @@ class StagePool:
         methods = multiprocessing.get_all_start_methods()
         context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         self._executor = ProcessPoolExecutor(workers, context, _open, (task, size))
-        with _without_main_module():
+        with without_main_module():
             for _ in range(workers):  # each submission starts one process while none is idle
                 self._executor.submit(_show, np.zeros((0, 0)), False)
 
@@ -237,7 +237,7 @@ class StagePool:
     ) -> Iterator[Seen]:
         futures: list[Future[Seen]] = []
         if self._executor is not None:
-            with _without_main_module():
+            with without_main_module():
                 futures = [self._executor.submit(remote, *job) for job in jobs]
         finished = 0
         for index, job in enumerate(jobs):

@@ -32,7 +32,7 @@ from gymnasium.vector.utils import (
     write_to_shared_memory,
 )
 
-__all__ = ["EnvPool", "make_pool", "usable_cores"]
+__all__ = ["EnvPool", "make_pool", "usable_cores", "without_main_module"]
 
 
 def usable_cores() -> int:
@@ -91,7 +91,7 @@ class EnvPool(VectorEnv[Any, Any, Any]):
         self._views = read_from_shared_memory(self.single_observation_space, memory, n=num_envs)
         self._connections: list[Connection] = []
         self._processes: list[Any] = []
-        with _without_main_module():
+        with without_main_module():
             for share in self._slices:
                 ours, theirs = context.Pipe()
                 arguments = (theirs, CloudpickleWrapper(make_env), memory, share, autoreset_mode)
@@ -248,7 +248,7 @@ def _blank(like: Any, size: int) -> Any:
 
 
 @contextlib.contextmanager
-def _without_main_module() -> Iterator[None]:
+def without_main_module() -> Iterator[None]:
     """Keep new processes from importing `__main__` again.
 
     Workers need nothing from it, and a user's script need not hide behind ``if __name__ == "__main__"``.

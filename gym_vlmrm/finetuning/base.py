@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 # Before open_clip, whose import may crash where OpenGL runs already.
-from gym_vlmrm.reward.towers import MERGES_FILE, load_towers  # isort: skip
+from gym_vlmrm.reward.towers import MERGES_FILE, open_model  # isort: skip
 import open_clip
 import torch
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
@@ -55,9 +55,8 @@ def load_base(name: str, device: str) -> Base:
         ModelError: unknown name, unreachable weights, or no such device.
     """
     location = f"local-dir:{EMBEDDED_FOLDER}" if name == "embedded" else name
-    # Around the cache, as this copy of the model will change.
-    towers = load_towers.__wrapped__(location, device, "fp32")
-    model, tokenizer = towers._model, towers._tokenizer
+    chosen = choose_device(device)
+    model, tokenizer = open_model(location, chosen)
     if not isinstance(tokenizer, SimpleTokenizer | HFTokenizer):
         raise ModelError(
             f"model '{name}' has a {type(tokenizer).__name__}, which cannot be saved; name a hf-hub: model"
@@ -66,7 +65,7 @@ def load_base(name: str, device: str) -> Base:
     by_schema = location.startswith(("local-dir:", "hf-hub:"))
     config = open_clip.get_model_config(location if by_schema else location.partition("/")[0])
     preprocess = {key: value for key, value in model.visual.preprocess_cfg.items() if key != "mode"}
-    return Base(model, tokenizer, towers._device, config, preprocess, local)
+    return Base(model, tokenizer, chosen, config, preprocess, local)
 
 
 def build_scratch(folder: Path, texts: Sequence[str], device: str, seed: int, *, learn_words: bool) -> Base:

@@ -65,7 +65,7 @@ def write_card(folder: Path, record: Record) -> None:
         rate=record.learning_rate,
         seed=settings.seed,
         seconds=record.seconds,
-        device=settings.device,
+        device=data["device"],
         measurements=_figures(record),
         versions=", ".join(f"{name} {version}" for name, version in record.versions.items()),
     )

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.errors import did_you_mean
 from gym_vlmrm.finetuning.captions import Captioned, CaptionError, read_captions
-from gym_vlmrm.pretraining.concepts import _ANGLES, _CARS, _CARTS, GENERIC
+from gym_vlmrm.pretraining.concepts import ANGLES, CARS, CARTS, GENERIC
 from gym_vlmrm.pretraining.definitions import DEFINITIONS, graded_scores
 from gym_vlmrm.pretraining.grammar import Grammar
 from gym_vlmrm.pretraining.rendering import render_now
@@ -100,11 +100,11 @@ def _with_generic(name: str) -> list[str]:
 def _cartpole(count: int, seed: int) -> tuple[Floats, Named]:
     # Angles from -180 to 180, and once more a turn lower.
     turned = {
-        name: [(low - turn, high - turn) for low, high in spans for turn in (0, 360)] for name, spans in _ANGLES.items()
+        name: [(low - turn, high - turn) for low, high in spans for turn in (0, 360)] for name, spans in ANGLES.items()
     }
     for side in ("leaning_slightly", "tilted", "horizontal"):
         turned[side] = [*turned[f"{side}_left"], *turned[f"{side}_right"]]
-    carts = {f"cart_{name}": [span] for name, span in _CARTS.items()}
+    carts = {f"cart_{name}": [span] for name, span in CARTS.items()}
     states, concepts = [], []
     for state in cartpole_states(4 * count, seed):
         named = [*_within(turned, "angle", np.degrees(state[1])), *_within(carts, "cart", state[0])]
@@ -115,7 +115,7 @@ def _cartpole(count: int, seed: int) -> tuple[Floats, Named]:
 
 
 def _mountain_car(count: int, seed: int) -> tuple[Floats, Named]:
-    cars = {name: [span] for name, span in _CARS.items()}
+    cars = {name: [span] for name, span in CARS.items()}
     named = [(state, _within(cars, "car", state[0])) for state in mountain_car_states(4 * count, seed)]
     kept = [(state, names) for state, names in named if names][:count]
     return np.stack([state for state, _ in kept]), [names for _, names in kept]

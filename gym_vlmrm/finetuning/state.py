@@ -39,7 +39,7 @@ class Record:
 
     settings: Settings
     data: dict[str, Any]
-    """Numbers of frames and captions, and a hash of both."""
+    """Numbers of frames and captions, a hash of both, and the device."""
     versions: dict[str, str]
     steps: int
     """Steps that were to be made."""

@@ -90,7 +90,7 @@ def finetune(settings: Settings, output: Path, on_progress: OnProgress | None = 
     steps = settings.steps or (settings.epochs or DEFAULT_EPOCHS) * learner.per_epoch
     if settings.steps is None and settings.epochs is None:
         steps = max(steps, LEAST_STEPS)
-    record = Record(settings, _describe(data, frames, judges), library_versions(), steps, rate)
+    record = Record(settings, _describe(data, frames, judges, base), library_versions(), steps, rate)
     session = _Session(learner, judges, record, output, on_progress)
     session.begin()
     return session.run()
@@ -153,13 +153,14 @@ def _learner(base: Base, frames: Frames, training: Indices, settings: Settings, 
         return Learner(base, frames, training, settings, rate)
 
 
-def _describe(data: Captioned, frames: Frames, judges: Indices) -> dict[str, object]:
+def _describe(data: Captioned, frames: Frames, judges: Indices, base: Base) -> dict[str, object]:
     return {
         "frames": len(frames.members),
         "held_out": len(judges),
         "captions": len(frames.texts),
         "pairs": sum(len(captions) for captions in data.captions),
         "sha256": frames.fingerprint(),
+        "device": str(base.device),
     }
 
 

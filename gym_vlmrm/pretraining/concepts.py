@@ -15,7 +15,7 @@ from gym_vlmrm.pretraining.definitions import DEFINITIONS, graded_scores
 from gym_vlmrm.pretraining.descriptors import humanoid_descriptors
 from gym_vlmrm.pretraining.space import Space
 
-__all__ = ["GENERIC", "Concepts", "cartpole_descriptors", "mountain_car_descriptors"]
+__all__ = ["ANGLES", "CARS", "CARTS", "GENERIC", "Concepts", "cartpole_descriptors", "mountain_car_descriptors"]
 
 Floats = NDArray[np.float64]
 GENERIC: dict[str, tuple[str, ...]] = {
@@ -26,7 +26,7 @@ GENERIC: dict[str, tuple[str, ...]] = {
     "one_hand_on_hip": ("left_hand_on_hip", "right_hand_on_hip"),
 }
 """Concepts that are the mean of others."""
-_ANGLES = {
+ANGLES = {
     "upright": [(-3, 3)],
     "leaning_slightly_left": [(-25, -10)],
     "leaning_slightly_right": [(10, 25)],
@@ -39,7 +39,7 @@ _ANGLES = {
 }
 """Pole angles [deg], positive to the right."""
 _SIDES = ("leaning_slightly", "tilted", "horizontal")
-_CARTS = {
+CARTS = {
     "far_left": (-2.9, -1.9),
     "left": (-1.8, -0.7),
     "center": (-0.4, 0.4),
@@ -48,7 +48,7 @@ _CARTS = {
 }
 """Cart positions [m]."""
 _IN_VIEW = (-2.0, 2.0)
-_CARS = {
+CARS = {
     "left_top": (-1.2, -1.05),
     "left_slope": (-0.95, -0.75),
     "valley": (-0.6, -0.45),
@@ -93,9 +93,9 @@ class Concepts:
             "angle": self._angles(space),
             "cart": {
                 f"cart_{name}": _mean(space, "cart", np.linspace(*ends, SAMPLES)[:, None])
-                for name, ends in _CARTS.items()
+                for name, ends in CARTS.items()
             },
-            "car": {name: _mean(space, "car", np.linspace(*ends, SAMPLES)[:, None]) for name, ends in _CARS.items()},
+            "car": {name: _mean(space, "car", np.linspace(*ends, SAMPLES)[:, None]) for name, ends in CARS.items()},
         }
 
         self.cart_in_view: Floats = _mean(space, "cart", np.linspace(*_IN_VIEW, SAMPLES)[:, None])
@@ -115,7 +115,7 @@ class Concepts:
     @staticmethod
     def _angles(space: Space) -> dict[str, Floats]:
         means = {}
-        for name, spans in _ANGLES.items():
+        for name, spans in ANGLES.items():
             angles = np.radians(np.concatenate([np.linspace(*span, SAMPLES) for span in spans]))
             means[name] = _mean(space, "angle", np.stack([np.cos(angles), np.sin(angles)], axis=1))
         return means | _generic(means, {side: (f"{side}_left", f"{side}_right") for side in _SIDES})

@@ -40,7 +40,7 @@ from gym_vlmrm.reward.devices import choose_device, choose_precision  # noqa: E4
 from gym_vlmrm.reward.hub import impatient_hub  # noqa: E402
 from gym_vlmrm.reward.preprocessing import Preprocessing  # noqa: E402
 
-__all__ = ["Towers", "load_towers"]
+__all__ = ["MERGES_FILE", "Towers", "load_towers", "open_model"]
 
 UNTRAINED = "untrained"
 """Pretrained tag of this package: random weights, for measuring speed."""
@@ -67,6 +67,8 @@ class Towers:
         self._preprocessing = Preprocessing(model.visual.preprocess_cfg, device)
         self.image_size = self._preprocessing.image_size
         """(height, width) of the image tower's input [px]."""
+        self.parameters: int = sum(weights.numel() for weights in model.visual.parameters())
+        """Size of the image tower."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Weights stay where they are: a copy loads them again, or shares them within one process.
@@ -114,16 +116,24 @@ def load_towers(name: str, device: str = "auto", precision: str = "auto") -> Tow
         ModelError: unknown name, unreachable or unreadable weights, or no such device.
     """
     chosen = choose_device(device)
-    arguments = _creation_arguments(name)
-    try:
-        with contextlib.nullcontext() if name.startswith("local-dir:") else impatient_hub():
-            model = open_clip.create_model(**arguments, device=chosen)
-            tokenizer = _tokenizer(name)
-    except Exception as error:
-        raise ModelError(_cannot_load(name, error)) from None
+    model, tokenizer = open_model(name, chosen)
     parameters = sum(parameter.numel() for parameter in model.visual.parameters())
     dtype = _DTYPES[choose_precision(precision, chosen, parameters)]
     return Towers(model, tokenizer, chosen, dtype, (name, device, precision))
+
+
+def open_model(name: str, device: torch.device) -> tuple[Any, Any]:
+    """Return a fresh open_clip model in float32 and its tokenizer, by any name that `load_towers` takes.
+
+    Raises:
+        ModelError: unknown name, or unreachable or unreadable weights.
+    """
+    arguments = _creation_arguments(name)
+    try:
+        with contextlib.nullcontext() if name.startswith("local-dir:") else impatient_hub():
+            return open_clip.create_model(**arguments, device=device), _tokenizer(name)
+    except Exception as error:
+        raise ModelError(_cannot_load(name, error)) from None
 
 
 def _creation_arguments(name: str) -> dict[str, Any]:
