@@ -137,7 +137,9 @@ def _build(path: Path, text: str) -> Document:
         data = builder.build(root, ()) if root is not None else None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        hint = "; use spaces, not tabs" if re.search(r"\\t|\btab\b", str(error.problem)) else ""
+        written = text.splitlines()[line - 1 : line]  # libyaml does not name the character that it stumbled over
+        tabbed = any("\t" in part[: len(part) - len(part.lstrip())] for part in written)
+        hint = "; use spaces, not tabs" if tabbed or re.search(r"\\t|\btab\b", str(error.problem)) else ""
         raise TaskError(f"{path}:{line}: not valid YAML: {error.problem}{hint}") from None
     except yaml.YAMLError as error:
         raise TaskError(f"{path}: not valid YAML: {shorten(error)}") from None

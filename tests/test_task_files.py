@@ -57,6 +57,7 @@ def test_a_good_file(write: Any) -> None:
         (GOOD + "reward: {goal: x}\n", "mine.yaml:5: reward: duplicate key, first written on line 3"),
         (GOOD + "  goal: again\n", "mine.yaml:5: reward.goal: duplicate key, first written on line 4"),
         (GOOD + "\tgoal: x\n", "use spaces, not tabs"),
+        ("id: A/B-v0\nreward:\n\tgoal: x\n", "use spaces, not tabs"),
         ("id:\n\tx: 1\n", "mine.yaml:2: not valid YAML: found character that cannot start any token"),
         (GOOD + "success: {all: [upright]}\n", "mine.yaml:5: success: 'upright' is no comparison"),
         (GOOD + "  alpha: 0.5\n", "mine.yaml:3: reward: alpha is 0.5 but there is no baseline"),
