@@ -47,7 +47,6 @@ CARTS = {
     "far_right": (1.9, 2.9),
 }
 """Cart positions [m]."""
-_IN_VIEW = (-2.0, 2.0)
 CARS = {
     "left_top": (-1.2, -1.05),
     "left_slope": (-0.95, -0.75),
@@ -97,9 +96,6 @@ class Concepts:
             },
             "car": {name: _mean(space, "car", np.linspace(*ends, SAMPLES)[:, None]) for name, ends in CARS.items()},
         }
-
-        self.cart_in_view: Floats = _mean(space, "cart", np.linspace(*_IN_VIEW, SAMPLES)[:, None])
-        """Where the cart is when a sentence about the pole says nothing of it: wholly in the picture."""
 
     @staticmethod
     def _humanoid(space: Space, rng: np.random.Generator, block: str) -> dict[str, Floats]:

@@ -42,8 +42,8 @@ class Settings:
     bodies: int = 6000
     """Humanoid states on which definitions are fitted."""
     image_epochs: int = 3
-    sentences: int = 200_000
-    text_epochs: int = 4
+    sentences: int = 120_000
+    text_epochs: int = 3
 
 
 def build_space(settings: Settings) -> tuple[Space, Concepts]:
@@ -62,8 +62,6 @@ def build_space(settings: Settings) -> tuple[Space, Concepts]:
 def sentence_target(space: Space, concepts: Concepts, sentence: Sentence) -> Floats:
     """Return the unit target (SIZE,) of a sentence; what it denies points the other way."""
     parts = {block: concepts.directions[block][name] for block, name in sentence.names.items()}
-    if "angle" in parts and "cart" not in parts:
-        parts["cart"] = concepts.cart_in_view
     for excluded in sentence.excluded:
         block, name = excluded.split(".")
         direction = concepts.directions[block][name]

@@ -15,7 +15,7 @@ __all__ = ["train_text_tower"]
 BATCH = 256
 PEAK_RATE = 2e-3
 WEIGHT_DECAY = 0.05
-WORD_DROPOUT = 0.12
+WORD_DROPOUT = 0.08
 """Chance that a token is left out, so that no single word carries a sentence."""
 
 
