@@ -38,9 +38,11 @@ LAYERS: list[list[str]] = [
     ["entry_points", "registry"],
     ["user_tasks"],
     [""],  # the package itself
-    ["pretraining", "runs", "video"],
+    ["metrics", "runs", "video"],
+    ["pretraining"],
     ["training"],
-    ["evaluation", "audit", "finetuning"],
+    ["audit", "finetuning"],
+    ["evaluation"],
     ["gym_vlmrm_cli"],
 ]
 """Top to bottom: a module imports from its own entry or from lines above."""

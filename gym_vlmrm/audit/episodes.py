@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from gym_vlmrm.audit import metrics
+from gym_vlmrm import metrics
 from gym_vlmrm.reward import RewardModel
 
 __all__ = ["BestFrames", "EpisodeRow", "RewardCheck", "check_rewards_of_episodes", "write_contact_sheet"]

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.audit.frameset import AuditSet
-from gym_vlmrm.audit.metrics import spearman
 from gym_vlmrm.audit.results import Candidate, Landscape, Line
+from gym_vlmrm.metrics import spearman
 
 __all__ = ["approach", "climb_and_valley", "landscape"]
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from gym_vlmrm.audit import metrics
+from gym_vlmrm import metrics
 from gym_vlmrm.audit.frameset import AuditSet
 from gym_vlmrm.audit.judges import CONTROLS, Judge
 from gym_vlmrm.audit.landscape import climb_and_valley

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from gym_vlmrm.audit import metrics
+from gym_vlmrm import metrics
 from gym_vlmrm.audit.frameset import AuditSet, audit_set_from_files, build_audit_set
 from gym_vlmrm.audit.judges import Judge, make_judge
 from gym_vlmrm.audit.measuring import measure

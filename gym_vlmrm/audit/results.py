@@ -33,7 +33,7 @@ class Candidate(_Result):
 
 
 class Numbers(_Result):
-    """How a reward does on the audit set; see `gym_vlmrm.audit.metrics`."""
+    """How a reward does on the audit set; see `gym_vlmrm.metrics`."""
 
     auc: Interval
     epic: Interval

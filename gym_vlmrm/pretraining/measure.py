@@ -1,14 +1,14 @@
 """How well a model knows the built-in scenes: the table of its figures on states and sentences held out of training."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata, spearmanr
 
 from gym_vlmrm.catalog import builtin_tasks
 from gym_vlmrm.envs.humanoid.poses import pose_path, reference_pose
+from gym_vlmrm.metrics import auc, epic_distance, spearman
 from gym_vlmrm.pretraining.grammar import Grammar, paraphrases
 from gym_vlmrm.pretraining.rendering import render_now
 from gym_vlmrm.pretraining.states import (
@@ -24,7 +24,7 @@ from gym_vlmrm.reward.towers import Towers
 from gym_vlmrm.spec import TaskSpec
 from gym_vlmrm.worlds import make_limited_world
 
-__all__ = ["TaskFigures", "auc", "composition", "epic_distance", "measure_model", "path_correlations"]
+__all__ = ["TaskFigures", "composition", "measure_model", "path_correlations"]
 
 Floats = NDArray[np.float64]
 DOMAIN_OF = {"Humanoid-v5": "humanoid", "CartPole-v1": "cartpole", "MountainCarContinuous-v0": "mountain-car"}
@@ -54,20 +54,9 @@ class TaskFigures:
     """EPIC distance (arXiv 2310.12921, section 4) of the reward from the success label."""
 
 
-def auc(scores: Floats, positive: NDArray[np.bool_]) -> float:
-    """Area under the ROC curve: the chance that a positive (N,) outscores a negative; NaN without either."""
-    count = int(positive.sum())
-    if count in (0, len(positive)):
-        return float("nan")
-    ranks = rankdata(scores)[positive].sum()
-    return float((ranks - count * (count + 1) / 2) / (count * (len(positive) - count)))
-
-
-def epic_distance(scores: Floats, labels: NDArray[np.bool_]) -> float:
-    """EPIC distance of rewards (N,) from labels (N,): ``(1/sqrt 2) sqrt(1 - Pearson)``."""
-    if labels.all() or not labels.any():
-        return float("nan")
-    return float(np.sqrt(max(0.0, 1 - np.corrcoef(scores, labels)[0, 1]) / 2))
+def _auc(scores: Floats, positive: NDArray[np.bool_]) -> float:
+    """AUC, or NaN where one of the classes is empty."""
+    return float("nan") if positive.all() or not positive.any() else float(auc(scores, positive))
 
 
 def measure_model(towers: Towers, *, count: int = 4000, seed: int = 77_000) -> list[TaskFigures]:
@@ -85,8 +74,8 @@ def measure_model(towers: Towers, *, count: int = 4000, seed: int = 77_000) -> l
         labels = success_labels(task, states[domain])
         rollout = drawn.source == "physics" if domain == "humanoid" else np.zeros(len(labels), bool)
         scores = [_scores(towers, task, embeddings[domain], goal) for goal in (task.reward.goal, *paraphrases()[key])]
-        posed = [auc(row[~rollout], labels[~rollout]) for row in scores]
-        moved = [auc(row[rollout], labels[rollout]) for row in scores]
+        posed = [_auc(row[~rollout], labels[~rollout]) for row in scores]
+        moved = [_auc(row[rollout], labels[rollout]) for row in scores]
         figures.append(
             TaskFigures(
                 key,
@@ -95,7 +84,7 @@ def measure_model(towers: Towers, *, count: int = 4000, seed: int = 77_000) -> l
                 moved[0],
                 min(posed[1:]),
                 min(moved[1:]),
-                epic_distance(scores[0], labels),
+                float(epic_distance(scores[0], labels)),
             )
         )
     return figures
@@ -146,7 +135,7 @@ def composition(towers: Towers, *, per_pair: int = 12, seed: int = 78_000) -> di
         right = (legs == pair[0]) & (arms == pair[1])
         half = (legs == pair[0]) ^ (arms == pair[1])
         chosen = right | half
-        figures[" + ".join(pair)] = auc((embeddings @ goal)[chosen].astype(float), right[chosen])
+        figures[" + ".join(pair)] = _auc((embeddings @ goal)[chosen].astype(float), right[chosen])
     assert set(held_out) <= HELD_OUT_PAIRS
     return figures
 
@@ -159,16 +148,11 @@ def path_correlations(towers: Towers, *, steps: int = 41) -> dict[str, float]:
         path = pose_path(reference_pose("standing"), reference_pose(*pair), steps)
         frames = render_now("humanoid", path, 0, jitter=False)
         scores = _scores(towers, tasks[key], towers.embed_frames(frames), tasks[key].reward.goal)
-        result[key] = float(spearmanr(scores, np.arange(steps)).statistic)
+        result[key] = float(spearman(scores, np.arange(steps, dtype=float)))
     x = np.linspace(-0.5, 0.6, steps)[:, None]
     frames = render_now("mountain-car", x, 0, jitter=False)
     task = tasks["mountain-car"]
     result["mountain-car"] = float(
-        spearmanr(_scores(towers, task, towers.embed_frames(frames), task.reward.goal), x[:, 0]).statistic
+        spearman(_scores(towers, task, towers.embed_frames(frames), task.reward.goal), x[:, 0])
     )
     return result
-
-
-def as_rows(figures: list[TaskFigures]) -> list[dict[str, float | str]]:
-    """Return figures as plain rows for tables and JSON."""
-    return [asdict(row) for row in figures]

@@ -11,6 +11,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvStepRetu
 
 from gym_vlmrm.errors import TrainingError
 from gym_vlmrm.training.late_rewards import LateRewards
+from gym_vlmrm.wrappers.vector import take_frames
 
 __all__ = ["ImmediateRewards", "LateRewardVecEnv", "PoolSteps", "SpacesOnly", "state_space", "to_float32"]
 
@@ -63,20 +64,16 @@ class PoolSteps:
         """Step every environment and return the states to act on next (N, ...); the rest is in the attributes."""
         observations, _, terminated, truncated, infos = self.pool.step(actions)
         self.terminated, self.dones = terminated, terminated | truncated
-        self.frames = observations["frame"]
-        self.terminal_states = {}
-        if self.dones.any():
-            self.frames = self.frames.copy()
-        for index in np.flatnonzero(self.dones):
-            final = infos["final_obs"][index]
-            self.frames[index] = final["frame"]
-            self.terminal_states[int(index)] = np.asarray(final["state"], self.dtype)
+        states, self.frames = take_frames(observations, infos)
+        self.terminal_states = {
+            int(index): np.asarray(infos["final_obs"][index], self.dtype) for index in np.flatnonzero(self.dones)
+        }
         task_rewards = self._of_transition(infos, "task_reward")
         assert task_rewards is not None, "the environment reports no task_reward (see make_world)"
         self.task_rewards = task_rewards.astype(np.float64)
         successes = self._of_transition(infos, "success")
         self.successes = None if successes is None else successes.astype(np.bool_)
-        return np.array(observations["state"], self.dtype)
+        return np.array(states, self.dtype)
 
     def _of_transition(self, infos: dict[str, Any], key: str) -> NDArray[Any] | None:
         """Values (N,) of an info key; for ended episodes they are in ``final_info``, as `infos` is of the next one."""

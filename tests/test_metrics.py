@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from gym_vlmrm.audit import metrics
+from gym_vlmrm import metrics
 from gym_vlmrm.audit.shortfall import quantity_scales, shortfall, unmet
 from gym_vlmrm.rules import parse_rule
 

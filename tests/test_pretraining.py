@@ -1,0 +1,121 @@
+"""The embedded model: what it knows, and that its recipe runs from nothing."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gym_vlmrm.pretraining.concepts import ANGLES, CARS, CARTS, GENERIC
+from gym_vlmrm.pretraining.dataset import load_domain, make_dataset
+from gym_vlmrm.pretraining.grammar import Grammar, paraphrases
+from gym_vlmrm.pretraining.measure import composition, measure_model, path_correlations
+from gym_vlmrm.pretraining.recipe import Settings, train_model
+from gym_vlmrm.pretraining.rendering import render_now
+from gym_vlmrm.pretraining.space import BLOCKS, FeatureMap
+from gym_vlmrm.pretraining.states import HELD_OUT_PAIRS, cartpole_states, humanoid_states
+from gym_vlmrm.reward import load_reward_model
+from gym_vlmrm.reward.loading import EMBEDDED_FOLDER, UnknownWordsWarning, unknown_words
+from gym_vlmrm.reward.towers import Towers, load_towers
+
+
+
+@pytest.fixture(scope="module")
+def towers() -> Towers:
+    return load_towers(f"local-dir:{EMBEDDED_FOLDER}", "cpu", "fp32")
+
+
+def test_features_keep_the_order_of_the_kernel() -> None:
+    rng = np.random.default_rng(0)
+    landmarks = rng.normal(size=(200, 3))
+    features = FeatureMap(landmarks, 64, (1.0, 0.3))
+    near, far = landmarks[:1] + 0.05, landmarks[:1] + 1.5
+    here = features(landmarks[:1])
+    assert (here @ features(near).T).item() > (here @ features(far).T).item()
+    assert np.allclose(np.linalg.norm(features(landmarks), axis=1), 1)
+
+
+def test_equal_seeds_draw_equal_states() -> None:
+    first, second = humanoid_states(20, 3), humanoid_states(20, 3)
+    assert np.array_equal(first.qpos, second.qpos)
+    assert not np.array_equal(first.qpos, humanoid_states(20, 4).qpos)
+    assert set(first.source) <= {"pose", "near_miss", "path", "random", "physics"}
+
+
+def test_held_out_pairs_are_never_drawn_nor_captioned() -> None:
+    states = humanoid_states(150, 5)
+    drawn = set(zip(states.legs, states.arms, strict=True))
+    assert not drawn & HELD_OUT_PAIRS
+    rng, grammar = np.random.default_rng(0), Grammar()
+    for _ in range(3000):
+        names = grammar.draw(rng).names
+        assert (names.get("legs"), names.get("arms")) not in HELD_OUT_PAIRS
+
+
+def test_every_phrase_names_a_concept_that_has_a_meaning() -> None:
+    grammar = Grammar()
+    known = {"angle": {*ANGLES, "leaning_slightly", "tilted", "horizontal"}, "cart": {f"cart_{name}" for name in CARTS}}
+    assert set(grammar.cartpole["angles"]) == known["angle"]
+    assert set(grammar.cartpole["positions"]) == known["cart"]
+    assert set(grammar.car["positions"]) == set(CARS)
+    assert set(GENERIC) <= {*grammar.humanoid["legs"], *grammar.humanoid["arms"]}
+
+
+def test_no_paraphrase_is_trained_on() -> None:
+    trained = set(Grammar().phrases())
+    assert all(len(sentences) == 10 for sentences in paraphrases().values())
+    assert not trained & {sentence for sentences in paraphrases().values() for sentence in sentences}
+
+
+def test_weights_are_small() -> None:
+    assert (EMBEDDED_FOLDER / "open_clip_model.safetensors").stat().st_size < 8_000_000
+
+
+def test_unseen_words_warn_and_are_named() -> None:
+    with pytest.warns(UnknownWordsWarning, match="'kangaroo'"):
+        load_reward_model("standing", goal="a humanoid robot standing like a kangaroo", device="cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_reward_model("standing", device="cpu")
+    assert unknown_words("embedded", ["a humanoid robot doing a handstand"]) == []
+
+
+def test_a_handstand_is_not_standing(towers: Towers) -> None:
+    standing, handstand = towers.embed_sentences(["a humanoid robot standing up", "a humanoid robot doing a handstand"])
+    assert standing @ handstand < 0.6
+
+
+def test_the_pole_s_reward_peaks_upright(towers: Towers) -> None:
+    goal = towers.embed_sentences(["pole vertically upright on top of the cart"])[0]
+    angles = np.radians(np.arange(-90, 91, 5))
+    for cart in (-1.5, 0.0, 1.5):
+        states = np.stack([np.full(len(angles), cart), angles], axis=1)
+        rewards = towers.embed_frames(render_now("cartpole", states, 0, jitter=False)) @ goal
+        assert abs(np.degrees(angles[rewards.argmax()])) <= 5
+
+
+@pytest.mark.slow
+def test_the_model_knows_its_scenes(towers: Towers) -> None:
+    figures = {row.task: row for row in measure_model(towers, count=1200)}
+    assert len(figures) == 10
+    for name, row in figures.items():
+        assert row.auc_posed > 0.93, name
+    assert min(path_correlations(towers).values()) > 0.85
+    assert np.median(list(composition(towers, per_pair=4).values())) > 0.9
+
+
+@pytest.mark.slow
+def test_the_recipe_runs_from_nothing_and_goes_on(tmp_path: Path) -> None:
+    counts = {"humanoid": 300, "cartpole": 120, "mountain-car": 120}
+    make_dataset(tmp_path / "data", counts, 1)
+    before = (tmp_path / "data" / "humanoid_000_frames.npy").stat().st_mtime_ns
+    make_dataset(tmp_path / "data", counts, 1)
+    assert (tmp_path / "data" / "humanoid_000_frames.npy").stat().st_mtime_ns == before
+    with pytest.raises(ValueError, match="another data set"):
+        make_dataset(tmp_path / "data", counts, 2)
+    assert len(load_domain(tmp_path / "data", "cartpole").states) == 120
+    settings = Settings(landmarks=250, bodies=300, image_epochs=1, sentences=512, text_epochs=1)
+    train_model(tmp_path / "data", tmp_path / "model", settings, lambda _: None)
+    model = load_towers(f"local-dir:{tmp_path / 'model'}", "cpu", "fp32")
+    frames = render_now("cartpole", cartpole_states(3, 0), 0)
+    assert model.embed_frames(frames).shape == (3, 3 + sum(block.size for block in BLOCKS.values()))
