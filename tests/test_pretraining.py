@@ -19,7 +19,6 @@ from gym_vlmrm.reward.loading import EMBEDDED_FOLDER, UnknownWordsWarning, unkno
 from gym_vlmrm.reward.towers import Towers, load_towers
 
 
-
 @pytest.fixture(scope="module")
 def towers() -> Towers:
     return load_towers(f"local-dir:{EMBEDDED_FOLDER}", "cpu", "fp32")
