@@ -28,7 +28,7 @@ demo: gl
 	$(BIN)/vlmrm train cartpole --output runs/demo
 	$(BIN)/vlmrm eval runs/demo
 
-# Two hours on two idle cores; an interrupted run goes on where it stopped.
+# About 35 minutes on two cores; an interrupted run goes on where it stopped.
 embedded-model: gl
 	$(BIN)/python -m gym_vlmrm.pretraining make
 
