@@ -9,6 +9,7 @@ from .audit import audit
 from .check import check
 from .console import one_line_errors
 from .evaluate import evaluate
+from .export import export
 from .finetune import finetune
 from .prompts import prompts
 from .report import report
@@ -22,6 +23,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "check": check,
     "train": train,
     "eval": evaluate,
+    "export": export,
     "audit": audit,
     "prompts": prompts,
     "report": report,

@@ -152,6 +152,20 @@ def _load_policy(folder: Path, model: "BaseAlgorithm") -> None:
         raise RunError(f"{folder}: policy does not fit policy.json ({' '.join(str(error).split())})") from None
 
 
+def load_normalizer(folder: Path) -> dict[str, NDArray[Any]] | None:
+    """Return a checkpoint's ``mean``, ``var``, ``clip`` and ``epsilon`` of observations; None where it has none.
+
+    Raises:
+        RunError: the checkpoint is missing or damaged.
+    """
+    if not read_json(folder / "policy.json").get("normalized"):
+        return None
+    statistics = _read_npz(folder / "normalizer.npz")
+    if not {"mean", "var", "clip", "epsilon"} <= set(statistics):
+        raise RunError(f"{folder / 'normalizer.npz'}: lacks the observations' mean and variance")
+    return statistics
+
+
 def load_agent(folder: Path) -> TrainedAgent:
     """Load a checkpoint's policy, ready to act.
 
@@ -168,11 +182,9 @@ def load_agent(folder: Path) -> TrainedAgent:
     except (KeyError, ValueError, TypeError, AssertionError, ValidationError, VLMRMError) as error:
         raise RunError(f"{folder / 'policy.json'}: describes no policy ({' '.join(str(error).split())})") from None
     _load_policy(folder, model)
-    if not description.get("normalized"):
+    statistics = load_normalizer(folder)
+    if statistics is None:
         return TrainedAgent(model)
-    statistics = _read_npz(folder / "normalizer.npz")
-    if not {"mean", "var", "clip", "epsilon"} <= set(statistics):
-        raise RunError(f"{folder / 'normalizer.npz'}: lacks the observations' mean and variance")
 
     def normalize(states: NDArray[Any]) -> NDArray[Any]:
         scaled = (states - statistics["mean"]) / np.sqrt(statistics["var"] + statistics["epsilon"])
