@@ -28,7 +28,7 @@ demo: gl
 	$(BIN)/vlmrm train cartpole --output runs/demo
 	$(BIN)/vlmrm eval runs/demo
 
-# About 35 minutes on two cores; an interrupted run goes on where it stopped.
+# An interrupted run goes on where it stopped. How long it took: docs/embedded-model.md.
 embedded-model: gl
 	$(BIN)/python -m gym_vlmrm.pretraining make
 
