@@ -39,9 +39,10 @@ LAYERS: list[list[str]] = [
     ["user_tasks"],
     [""],  # the package itself
     ["metrics", "runs", "video"],
-    ["pretraining"],
     ["training"],
-    ["audit", "finetuning"],
+    ["audit"],
+    ["pretraining"],
+    ["finetuning"],
     ["evaluation"],
     ["gym_vlmrm_cli"],
 ]

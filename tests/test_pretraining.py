@@ -9,9 +9,11 @@ import pytest
 from gym_vlmrm.pretraining.concepts import ANGLES, CARS, CARTS, GENERIC
 from gym_vlmrm.pretraining.dataset import load_domain, make_dataset
 from gym_vlmrm.pretraining.grammar import Grammar, paraphrases
-from gym_vlmrm.pretraining.measure import composition, measure_model, path_correlations
-from gym_vlmrm.pretraining.recipe import Settings, train_model
+from gym_vlmrm.pretraining.landscapes import path_correlations
+from gym_vlmrm.pretraining.measure import composition, measure_model
+from gym_vlmrm.pretraining.recipe import train_model
 from gym_vlmrm.pretraining.rendering import render_now
+from gym_vlmrm.pretraining.settings import Settings
 from gym_vlmrm.pretraining.space import BLOCKS, FeatureMap
 from gym_vlmrm.pretraining.states import HELD_OUT_PAIRS, cartpole_states, humanoid_states
 from gym_vlmrm.reward import load_reward_model

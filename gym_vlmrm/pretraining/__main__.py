@@ -1,10 +1,12 @@
 """``python -m gym_vlmrm.pretraining``: make the embedded model from nothing, or measure it."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -24,7 +26,8 @@ def make(
 ) -> None:
     """Draw states, render frames, train both towers and write the model's folder."""
     from gym_vlmrm.pretraining.dataset import make_dataset
-    from gym_vlmrm.pretraining.recipe import COUNTS, Settings, train_model
+    from gym_vlmrm.pretraining.recipe import train_model
+    from gym_vlmrm.pretraining.settings import COUNTS, Settings
 
     console = Console(stderr=True)
     console.print("rendering frames ...")
@@ -36,29 +39,39 @@ def make(
 def measure(
     model: Model = EMBEDDED_FOLDER,
     count: Annotated[int, typer.Option(help="Fresh humanoid states; a quarter as many of the other scenes.")] = 4000,
+    generations: Annotated[int, typer.Option(help="Of each pose search; 0 leaves the searches out.")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Print the figures of the model on states, sentences and pairs that training never saw."""
-    from gym_vlmrm.pretraining.measure import composition, measure_model, path_correlations
+    from gym_vlmrm.pretraining.adversaries import search_tasks
+    from gym_vlmrm.pretraining.landscapes import path_correlations, pole_landscape
+    from gym_vlmrm.pretraining.measure import composition, measure_cost, measure_model
     from gym_vlmrm.reward.towers import load_towers
 
     towers = load_towers(f"local-dir:{model}", "cpu", "fp32")
-    tasks = [asdict(row) for row in measure_model(towers, count=count)]
-    paths, pairs = path_correlations(towers), composition(towers)
+    pairs = composition(towers)
+    tables = {
+        "Weights and image tower": [measure_cost(towers, model)],
+        "Reward against success": [asdict(row) for row in measure_model(towers, count=count)],
+        "Spearman of reward with progress from standing to the goal": [
+            {"task": task, "spearman": value} for task, value in path_correlations(towers).items()
+        ],
+        "CartPole: where the reward is highest [deg], Spearman with the angle": pole_landscape(towers),
+        "Held-out pairs of leg and arm pose": [
+            *({"pair": pair, "auc": value} for pair, value in pairs.items()),
+            {"pair": "median", "auc": float(np.median(list(pairs.values())))},
+        ],
+    }
+    if generations:
+        tables["Winners of pose searches for the highest reward"] = search_tasks(f"local-dir:{model}", generations)
     if as_json:
-        print(json.dumps({"tasks": tasks, "paths": paths, "composition": pairs}))
+        print(json.dumps(tables))
         return
-    _print("Reward against success", tasks)
-    _print(
-        "Spearman of reward with progress from standing to the goal",
-        [{"task": k, "spearman": v} for k, v in paths.items()],
-    )
-    median = sorted(pairs.values())[len(pairs) // 2]
-    rows = [{"pair": k, "auc": v} for k, v in pairs.items()]
-    _print("Held-out pairs of leg and arm pose", [*rows, {"pair": "median", "auc": median}])
+    for title, rows in tables.items():
+        _print(title, rows)
 
 
-def _print(title: str, rows: list[dict[str, object]]) -> None:
+def _print(title: str, rows: Sequence[Mapping[str, object]]) -> None:
     table = Table(title=title)
     for name in rows[0]:
         table.add_column(name)

@@ -56,6 +56,7 @@ CARS = {
     "summit": (0.47, 0.6),
 }
 """Car positions [m]."""
+_IN_VIEW, _OUT_OF_VIEW = np.linspace(-2, 2, 96), np.concatenate([np.linspace(-3, -2.5, 48), np.linspace(2.5, 3, 48)])
 SAMPLES = 96
 RIDGE = 3.0
 
@@ -96,6 +97,10 @@ class Concepts:
             },
             "car": {name: _mean(space, "car", np.linspace(*ends, SAMPLES)[:, None]) for name, ends in CARS.items()},
         }
+
+        inside, outside = (_mean(space, "cart", np.array(places)[:, None]) for places in (_IN_VIEW, _OUT_OF_VIEW))
+        self.cart_in_view: Floats = inside - outside
+        """Direction in the block ``cart`` from carts at the edge of the picture to those well inside."""
 
     @staticmethod
     def _humanoid(space: Space, rng: np.random.Generator, block: str) -> dict[str, Floats]:

@@ -12,7 +12,7 @@ from gym_vlmrm.pretraining.descriptors import humanoid_descriptors
 from gym_vlmrm.pretraining.rendering import render_states
 from gym_vlmrm.pretraining.states import cartpole_states, humanoid_states, mountain_car_states
 
-__all__ = ["DomainData", "describe", "load_domain", "make_dataset"]
+__all__ = ["DomainData", "add_states", "describe", "load_domain", "make_dataset"]
 
 _SHARDS_OF = 5000
 
@@ -56,6 +56,14 @@ def _make_shard(folder: Path, domain: str, shard: int, count: int, seed: int) ->
         states = {"cartpole": cartpole_states, "mountain-car": mountain_car_states}[domain](count, shard_seed)
     render_states(domain, states, folder / f"{name}_frames.npy", shard_seed)
     np.save(finished, states)
+
+
+def add_states(folder: Path, states: NDArray[np.float64], seed: int) -> None:
+    """Render humanoid states (N, 24) into a data set of their own, unless that has been done."""
+    finished = folder / "humanoid_000_states.npy"
+    if not finished.exists():
+        render_states("humanoid", states, folder / "humanoid_000_frames.npy", seed)
+        np.save(finished, states)
 
 
 def load_domain(folder: Path, domain: str) -> DomainData:

@@ -1,5 +1,6 @@
 """Sentences about frames: phrases of concepts, joined in the ways that people join them, with their targets."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ Split: TypeAlias = Literal["train", "held_out"]
 PHRASES = Path(__file__).parent / "phrases"
 _JOINTS = (", with ", " with ", " with ", ", ", " and ", ", and with ")
 _TWO_JOINTS = (", ", " and ", ", and ", ", that is ", ": ")
+_CONSONANTS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "tr", "pl", "st")
 _FREE_LEGS = {"all_fours", "plank", "handstand", "bridge"}
 """Leg poses whose arms are taken."""
 
@@ -67,7 +69,7 @@ class Grammar:
             *_leaves(self.car),
             *_JOINTS,
             *_TWO_JOINTS,
-            "while",
+            "while is and",
         ]
 
     def _pick(self, rng: np.random.Generator, phrases: dict[str, list[str]]) -> str:
@@ -76,7 +78,7 @@ class Grammar:
         return options[rng.integers(len(options))]
 
     def _humanoid(self, rng: np.random.Generator) -> Sentence:
-        subject = self._pick(rng, self.humanoid["subjects"]) if rng.random() < 0.6 else "a humanoid robot"
+        subject = self._subject(rng)
         prefix = self._pick(rng, self.humanoid["prefixes"]) if rng.random() < 0.25 else ""
         suffix = self._pick(rng, self.humanoid["suffixes"]) if rng.random() < 0.25 else ""
         kind = rng.random()
@@ -87,8 +89,24 @@ class Grammar:
             return Sentence(f"{subject} {denial['phrase']}", "humanoid", excluded=tuple(denial["excludes"]))
         names = self._names(rng, legs=kind < 0.88, arms=kind > 0.45)
         body = self._body(rng, names)
+        if self.split == "train" and not prefix:
+            body = _predicate(rng, body)
         text = f"{prefix}{subject} {body}{suffix}" if rng.random() < 0.9 else body
         return Sentence(text, "humanoid", names)
+
+    def _subject(self, rng: np.random.Generator) -> str:
+        """Return who the sentence is about; it never matters, so that unseen names of a robot matter little."""
+        kind, parts = rng.random(), self.humanoid["subject_parts"]
+        if kind < 0.4:
+            return "a humanoid robot"
+        if kind < 0.75 or self.split == "held_out":
+            return self._pick(rng, self.humanoid["subjects"])
+        if kind < 0.78:
+            return _one_of(rng, parts["pronouns"])
+        noun = _one_of(rng, parts["nouns"]) if kind < 0.96 else _invented_word(rng)
+        phrase = " ".join(word for word in (_one_of(rng, parts["adjectives"]), noun) if word)
+        determiner = _one_of(rng, parts["determiners"])
+        return f"{'an' if determiner == 'a' and phrase[0] in 'aeiou' else determiner} {phrase}"
 
     def _names(self, rng: np.random.Generator, *, legs: bool, arms: bool) -> dict[str, str]:
         names = {}
@@ -148,6 +166,24 @@ class Grammar:
         name = options[rng.integers(len(options))]
         parts = [self._pick(rng, self.car["positions"][name]) for _ in range(1 + (rng.random() < 0.15))]
         return Sentence(_join(rng, parts), "mountain-car", {"car": name})
+
+
+def _predicate(rng: np.random.Generator, body: str) -> str:
+    """Turn some descriptions into statements: ``kneeling`` into ``is kneeling``, ``that kneels`` into ``kneels``."""
+    first, _, rest = body.partition(" ")
+    if first in ("that", "who") and rng.random() < 0.4:
+        return re.sub(r",? (?:that|who) (?=[a-z]+s )", " and ", rest)
+    if first not in ("that", "who", "whose", "with", "without", "having", "like") and rng.random() < 0.2:
+        return f"is {body}"
+    return body
+
+
+def _one_of(rng: np.random.Generator, options: Sequence[str]) -> str:
+    return options[int(rng.integers(len(options)))]
+
+
+def _invented_word(rng: np.random.Generator) -> str:
+    return "".join(_one_of(rng, _CONSONANTS) + _one_of(rng, "aeiou") for _ in range(rng.integers(2, 4)))
 
 
 def _join(rng: np.random.Generator, parts: Sequence[str]) -> str:

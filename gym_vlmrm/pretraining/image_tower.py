@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from gym_vlmrm.pretraining.model import MEAN, STD
 
-__all__ = ["train_image_tower"]
+__all__ = ["PEAK_RATE", "train_image_tower"]
 
 BATCH = 192
 PEAK_RATE = 3e-3
@@ -31,6 +31,7 @@ def train_image_tower(
     epochs: int,
     seed: int,
     report: Callable[[int, int, float], None],
+    peak_rate: float = PEAK_RATE,
 ) -> None:
     """Train in place.
 
@@ -42,6 +43,7 @@ def train_image_tower(
         epochs: passes over the frames.
         seed: draws order and augmentation.
         report: called with step, number of steps and smoothed loss.
+        peak_rate: highest learning rate.
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -49,8 +51,8 @@ def train_image_tower(
     goals, prototypes = torch.from_numpy(targets), torch.from_numpy(concepts)
     tower = tower.to(memory_format=torch.channels_last).train()
     steps = epochs * (len(pixels) // BATCH)
-    optimizer = torch.optim.AdamW(tower.parameters(), lr=PEAK_RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=steps, pct_start=0.1)
+    optimizer = torch.optim.AdamW(tower.parameters(), lr=peak_rate, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak_rate, total_steps=steps, pct_start=0.1)
     step, smoothed = 0, 0.0
     for _ in range(epochs):
         order = torch.randperm(len(pixels), generator=generator)

@@ -1,14 +1,18 @@
 """How well a model knows the built-in scenes: the table of its figures on states and sentences held out of training."""
 
+import timeit
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gym_vlmrm.catalog import builtin_tasks
-from gym_vlmrm.envs.humanoid.poses import pose_path, reference_pose
-from gym_vlmrm.metrics import auc, epic_distance, spearman
+from gym_vlmrm.envs.humanoid.poses import reference_pose
+from gym_vlmrm.metrics import auc, epic_distance
 from gym_vlmrm.pretraining.grammar import Grammar, paraphrases
 from gym_vlmrm.pretraining.rendering import render_now
 from gym_vlmrm.pretraining.states import (
@@ -24,19 +28,10 @@ from gym_vlmrm.reward.towers import Towers
 from gym_vlmrm.spec import TaskSpec
 from gym_vlmrm.worlds import make_limited_world
 
-__all__ = ["TaskFigures", "composition", "measure_model", "path_correlations"]
+__all__ = ["TaskFigures", "composition", "measure_cost", "measure_model", "rewards_of", "success_labels"]
 
 Floats = NDArray[np.float64]
 DOMAIN_OF = {"Humanoid-v5": "humanoid", "CartPole-v1": "cartpole", "MountainCarContinuous-v0": "mountain-car"}
-GOAL_POSES = {
-    "kneeling": ("kneeling", "down"),
-    "lotus": ("lotus", "down"),
-    "splits": ("splits", "down"),
-    "arms-raised": ("standing", "raised"),
-    "hands-on-hips": ("standing", "hands_on_hips"),
-    "one-leg": ("one_leg_left", "down"),
-    "arms-crossed": ("standing", "crossed"),
-}
 
 
 @dataclass(frozen=True)
@@ -73,7 +68,7 @@ def measure_model(towers: Towers, *, count: int = 4000, seed: int = 77_000) -> l
         domain = DOMAIN_OF[task.env.id]
         labels = success_labels(task, states[domain])
         rollout = drawn.source == "physics" if domain == "humanoid" else np.zeros(len(labels), bool)
-        scores = [_scores(towers, task, embeddings[domain], goal) for goal in (task.reward.goal, *paraphrases()[key])]
+        scores = [rewards_of(towers, embeddings[domain], goal) for goal in (task.reward.goal, *paraphrases()[key])]
         posed = [_auc(row[~rollout], labels[~rollout]) for row in scores]
         moved = [_auc(row[rollout], labels[rollout]) for row in scores]
         figures.append(
@@ -90,7 +85,8 @@ def measure_model(towers: Towers, *, count: int = 4000, seed: int = 77_000) -> l
     return figures
 
 
-def _scores(towers: Towers, task: TaskSpec, embeddings: NDArray[np.float32], goal: str | Sequence[str]) -> Floats:
+def rewards_of(towers: Towers, embeddings: NDArray[np.float32], goal: str | Sequence[str]) -> Floats:
+    """Return the rewards (N,) at alpha 0 of embedded frames (N, D)."""
     prompts = [goal] if isinstance(goal, str) else list(goal)
     judge = ClipReward("measured", towers, prompts)
     return np.asarray(goal_baseline_reward(embeddings, judge.goal), dtype=np.float64)
@@ -117,6 +113,14 @@ def _put(scene: object, state: Floats) -> None:
         scene.state = np.array([state[0], 0.0, state[1], 0.0] if len(state) == 2 else [state[0], 0.0])  # type: ignore[attr-defined]
 
 
+def measure_cost(towers: Towers, folder: Path, *, batch: int = 64, repeats: int = 5) -> dict[str, float]:
+    """Return the size of the weights [MB], and the time per frame [ms] in batches: the best of several."""
+    frames = np.random.default_rng(0).integers(0, 256, (batch, *towers.image_size, 3), np.uint8)
+    times = [timeit.timeit(partial(towers.embed_frames, frames), number=1) for _ in range(repeats)]
+    megabytes = (folder / "open_clip_model.safetensors").stat().st_size / 1e6
+    return {"weights_mb": megabytes, "ms_per_frame": 1000 * min(times) / batch, "threads": torch.get_num_threads()}
+
+
 def composition(towers: Towers, *, per_pair: int = 12, seed: int = 78_000) -> dict[str, float]:
     """AUC of held-out pairs of leg and arm pose, against frames with the right legs or the right arms but not both."""
     rng = np.random.default_rng(seed)
@@ -138,21 +142,3 @@ def composition(towers: Towers, *, per_pair: int = 12, seed: int = 78_000) -> di
         figures[" + ".join(pair)] = _auc((embeddings @ goal)[chosen].astype(float), right[chosen])
     assert set(held_out) <= HELD_OUT_PAIRS
     return figures
-
-
-def path_correlations(towers: Towers, *, steps: int = 41) -> dict[str, float]:
-    """Spearman correlation of reward with progress on the straight path in joint space from standing to each goal."""
-    tasks = builtin_tasks()
-    result = {}
-    for key, pair in GOAL_POSES.items():
-        path = pose_path(reference_pose("standing"), reference_pose(*pair), steps)
-        frames = render_now("humanoid", path, 0, jitter=False)
-        scores = _scores(towers, tasks[key], towers.embed_frames(frames), tasks[key].reward.goal)
-        result[key] = float(spearman(scores, np.arange(steps, dtype=float)))
-    x = np.linspace(-0.5, 0.6, steps)[:, None]
-    frames = render_now("mountain-car", x, 0, jitter=False)
-    task = tasks["mountain-car"]
-    result["mountain-car"] = float(
-        spearman(_scores(towers, task, towers.embed_frames(frames), task.reward.goal), x[:, 0])
-    )
-    return result

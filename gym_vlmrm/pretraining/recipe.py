@@ -1,49 +1,29 @@
 """The whole way from nothing to the embedded model's folder."""
 
 import json
-import time
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from open_clip.tokenizer import SimpleTokenizer
-from safetensors.torch import load_file, save_file
 
+from gym_vlmrm.pretraining.adversaries import adversarial_states
 from gym_vlmrm.pretraining.concepts import Concepts
-from gym_vlmrm.pretraining.dataset import describe, load_domain
+from gym_vlmrm.pretraining.dataset import add_states, describe, load_domain
+from gym_vlmrm.pretraining.fitting import Weights, fit_image, fit_text, refit_image
 from gym_vlmrm.pretraining.grammar import Grammar, Sentence
-from gym_vlmrm.pretraining.image_tower import train_image_tower
-from gym_vlmrm.pretraining.model import CONTEXT_LENGTH, build_clip, save_folder
+from gym_vlmrm.pretraining.model import build_clip, save_folder
+from gym_vlmrm.pretraining.settings import Settings
 from gym_vlmrm.pretraining.space import BLOCKS, DOMAINS, Space
 from gym_vlmrm.pretraining.states import cartpole_states, humanoid_states, mountain_car_states
-from gym_vlmrm.pretraining.text_tower import train_text_tower
-from gym_vlmrm.pretraining.vocabulary import MAX_VOCABULARY, write_vocabulary
-from gym_vlmrm.reward.towers import MERGES_FILE
+from gym_vlmrm.pretraining.vocabulary import write_vocabulary
 
-COUNTS = {"humanoid": 80_000, "cartpole": 8_000, "mountain-car": 5_000}
-"""Frames by domain."""
-__all__ = ["COUNTS", "Settings", "build_space", "sentence_target", "train_model"]
+__all__ = ["build_space", "sentence_target", "train_model"]
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Sizes and seeds of a training run."""
-
-    seed: int = 1
-    landmarks: int = 1500
-    """Humanoid states that span the embedding space; a third as many of the other domains."""
-    bodies: int = 6000
-    """Humanoid states on which definitions are fitted."""
-    image_epochs: int = 3
-    sentences: int = 120_000
-    text_epochs: int = 3
 
 
 def build_space(settings: Settings) -> tuple[Space, Concepts]:
@@ -66,7 +46,9 @@ def sentence_target(space: Space, concepts: Concepts, sentence: Sentence) -> Flo
         block, name = excluded.split(".")
         direction = concepts.directions[block][name]
         parts[block] = parts.get(block, np.zeros_like(direction)) - direction / np.linalg.norm(direction)
-    return space.sentence(sentence.domain, parts)
+    # Who speaks of the pole takes for granted that the cart can be seen.
+    hints = {"cart": concepts.cart_in_view} if "angle" in parts and "cart" not in parts else None
+    return space.sentence(sentence.domain, parts, hints)
 
 
 def concept_targets(space: Space, concepts: Concepts) -> NDArray[np.float32]:
@@ -80,9 +62,11 @@ def concept_targets(space: Space, concepts: Concepts) -> NDArray[np.float32]:
 
 
 def train_model(data: Path, folder: Path, settings: Settings, say: Callable[[str], None]) -> None:
-    """Train both towers on a data set and write the model's folder.
+    """Train both towers on a data set, harden the image tower in rounds, and write the model's folder.
 
-    The towers need nothing of each other once their targets are known, so they train side by side, one core each.
+    The towers need nothing of each other once their targets are known, so they train side by side, one core each. In
+    each round searches and agents chase the reward of the model so far, and what they find is learned too. Whatever an
+    interrupted run has finished is kept.
 
     Args:
         data: folder that `make_dataset` filled.
@@ -91,19 +75,51 @@ def train_model(data: Path, folder: Path, settings: Settings, say: Callable[[str
         say: receives lines of progress.
     """
     work = data / "targets"
-    work.mkdir(exist_ok=True)
-    vocabulary = write_vocabulary(folder, Grammar().phrases())
+    stage = work / "stage_0"
+    stage.mkdir(parents=True, exist_ok=True)
+    vocabulary = write_vocabulary(stage, Grammar().phrases())
     if not (work / "concepts.npy").exists():
         _write_targets(data, work, settings)
         say("embedding space built, targets written")
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
-        text = processes.submit(_train_text, work, folder, vocabulary, settings)
-        image = processes.submit(_train_image, data, work, settings)
-        state = text.result() | image.result()
+        text_job = processes.submit(fit_text, work, stage, vocabulary, settings)
+        image_job = processes.submit(fit_image, data, work, settings)
+        text, image = text_job.result(), image_job.result()
+    _save(text | image, vocabulary, stage)
+    for number in range(1, settings.rounds + 1):
+        _collect(data, work / f"stage_{number - 1}", number, settings, say)
+        image = refit_image(data, work, number, settings)
+        shutil.copytree(stage, work / f"stage_{number}", dirs_exist_ok=True)
+        _save(text | image, vocabulary, work / f"stage_{number}")
+    shutil.copytree(work / f"stage_{settings.rounds}", folder, dirs_exist_ok=True)
+    say(f"wrote {folder}")
+
+
+def _save(state: Weights, vocabulary: int, folder: Path) -> None:
     model = build_clip(vocabulary)
     model.load_state_dict(state)
     save_folder(model, vocabulary, folder)
-    say(f"wrote {folder}")
+
+
+def _collect(data: Path, model: Path, number: int, settings: Settings, say: Callable[[str], None]) -> None:
+    """Render what fools the model of the round before, and write its targets."""
+    folder = data / f"round_{number}"
+    if (folder / "targets.npy").exists():
+        return
+    say(f"round {number}: searches and agents chase the reward ...")
+    states = adversarial_states(
+        f"local-dir:{model}",
+        folder,
+        seed=settings.seed + 100 * (number - 1),
+        generations=settings.generations,
+        sample=settings.searched,
+        steps=settings.agent_steps,
+        episodes=settings.agent_episodes,
+    )
+    say(f"round {number}: rendering {len(states)} of their states ...")
+    add_states(folder, states, settings.seed + 100 * number)
+    targets = build_space(settings)[0].frames("humanoid", describe("humanoid", load_domain(folder, "humanoid").states))
+    np.save(folder / "targets.npy", targets.astype(np.float32))
 
 
 def _write_targets(data: Path, work: Path, settings: Settings) -> None:
@@ -119,63 +135,6 @@ def _write_targets(data: Path, work: Path, settings: Settings) -> None:
     np.save(work / "concepts.npy", concept_targets(space, concepts))
 
 
-def _train_text(work: Path, folder: Path, vocabulary: int, settings: Settings) -> dict[str, torch.Tensor]:
-    """Train the text tower, or return the one that an interrupted run has finished."""
-    finished = work / "text_tower.safetensors"
-    if not finished.exists():
-        torch.set_num_threads(1)
-        torch.manual_seed(settings.seed)
-        model = build_clip(vocabulary)
-        train_text_tower(
-            model,
-            SimpleTokenizer(str(folder / MERGES_FILE), context_length=CONTEXT_LENGTH),
-            json.loads((work / "sentences.json").read_text()),
-            np.load(work / "sentences.npy"),
-            epochs=settings.text_epochs,
-            seed=settings.seed,
-            report=_Progress("text tower"),
-        )
-        state = {name: value for name, value in model.state_dict().items() if not name.startswith("visual.")}
-        save_file(state, finished)
-    return load_file(finished)
-
-
-def _train_image(data: Path, work: Path, settings: Settings) -> dict[str, torch.Tensor]:
-    """Train the image tower, or return the one that an interrupted run has finished."""
-    finished = work / "image_tower.safetensors"
-    if not finished.exists():
-        torch.set_num_threads(1)
-        torch.manual_seed(settings.seed)
-        model = build_clip(MAX_VOCABULARY)
-        train_image_tower(
-            model.visual,
-            [shard for domain in DOMAINS for shard in load_domain(data, domain).frames],
-            np.load(work / "frames.npy"),
-            np.load(work / "concepts.npy"),
-            epochs=settings.image_epochs,
-            seed=settings.seed,
-            report=_Progress("image tower"),
-        )
-        state = {f"visual.{name}": value.contiguous() for name, value in model.visual.state_dict().items()}
-        save_file(state, finished)
-    return load_file(finished)
-
-
 def _draw_sentences(settings: Settings) -> list[Sentence]:
     rng, grammar = np.random.default_rng(settings.seed), Grammar()
     return [grammar.draw(rng) for _ in range(settings.sentences)]
-
-
-class _Progress:
-    """Prints how far a training loop is, every half minute."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.start = self.last = time.monotonic()
-
-    def __call__(self, step: int, steps: int, loss: float) -> None:
-        now = time.monotonic()
-        if now - self.last > 30 or step == steps:
-            self.last = now
-            left = (now - self.start) / step * (steps - step)
-            print(f"{self.name}: step {step}/{steps}, loss {loss:.4f}, {left:.0f} s left", flush=True)

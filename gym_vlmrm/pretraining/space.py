@@ -38,6 +38,8 @@ BLOCKS: dict[str, Block] = {
     "car": Block("mountain-car", 33, 0.85, (0.8,)),
 }
 DOMAINS = ("humanoid", "cartpole", "mountain-car")
+HINT_WEIGHT = 0.7
+"""Length of a hint against that of a part that a sentence names."""
 SIZE = len(DOMAINS) + sum(block.size for block in BLOCKS.values())
 assert SIZE == 384
 
@@ -75,9 +77,17 @@ class Space:
         """Return the targets of frames from their descriptors by block."""
         return self._join(domain, {name: self.maps[name](rows) for name, rows in descriptors.items()})
 
-    def sentence(self, domain: str, parts: Mapping[str, Floats]) -> Floats:
-        """Return the target (SIZE,) of a sentence from the (not normalised) mean features of the parts it speaks of."""
-        joined: Floats = self._join(domain, {name: _unit(mean[None]) for name, mean in parts.items()})[0]
+    def sentence(self, domain: str, parts: Mapping[str, Floats], hints: Mapping[str, Floats] | None = None) -> Floats:
+        """Return the target (SIZE,) of a sentence.
+
+        Args:
+            domain: what the sentence is about.
+            parts: (not normalised) mean features of the blocks that it speaks of.
+            hints: the same for blocks of which it says nothing but takes something for granted; they weigh less.
+        """
+        given = {name: _unit(mean[None]) for name, mean in parts.items()}
+        given |= {name: HINT_WEIGHT * _unit(mean[None]) for name, mean in (hints or {}).items()}
+        joined: Floats = self._join(domain, given)[0]
         return joined
 
     def _join(self, domain: str, features: Mapping[str, Floats]) -> Floats:

@@ -1,0 +1,167 @@
+"""States that may fool a model: what searches over poses and agents in training find when they chase its reward."""
+
+import logging
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box
+from numpy.typing import NDArray
+
+from gym_vlmrm.audit.search import POPULATION, minimise_together
+from gym_vlmrm.audit.space import SPACES
+from gym_vlmrm.audit.stage import Stage
+from gym_vlmrm.catalog import builtin_tasks, override
+from gym_vlmrm.envs.pool import usable_cores
+from gym_vlmrm.pretraining.rendering import FRAME_SIZE
+from gym_vlmrm.reward import load_reward_model
+from gym_vlmrm.runs import RunFolder
+from gym_vlmrm.spec import TaskSpec
+from gym_vlmrm.training import choose_recipe, train
+from gym_vlmrm.training.agents import Agent
+from gym_vlmrm.training.checkpoints import load_agent
+
+__all__ = ["OTHER_GOALS", "adversarial_states", "chased_tasks", "search_poses", "search_tasks"]
+
+Floats = NDArray[np.float64]
+OTHER_GOALS = (
+    "a humanoid robot squatting",
+    "a humanoid robot lying on its back",
+    "a humanoid robot on all fours",
+    "a humanoid robot standing in a T-pose",
+)
+"""Goals beside those of the built-in tasks, as users may write them."""
+RESTARTS = 10
+STRIDE, NOISES = 2, (0.0, 0.2, 0.5)
+"""Every which step of an agent's episode is kept, and how noisy its actions are [deviation, of their range]."""
+
+
+def chased_tasks(model: str) -> list[TaskSpec]:
+    """Return the humanoid tasks, and one for each of `OTHER_GOALS`, all judged by `model`."""
+    tasks = [task for task in builtin_tasks().values() if task.env.id == "Humanoid-v5"]
+    others = [override(tasks[0], goal=goal) for goal in OTHER_GOALS]
+    return [override(task, model=model, device="cpu") for task in (*tasks, *others)]
+
+
+def adversarial_states(
+    model: str, folder: Path, *, seed: int, generations: int, sample: int, steps: int, episodes: int
+) -> Floats:
+    """Return states (N, 24) that searches for each task's highest reward visit, and states that its agents do.
+
+    Args:
+        model: name of the model, as `load_reward_model` takes it.
+        folder: for the agents' runs; finished ones of an interrupted call are kept.
+        seed: of searches and agents.
+        generations: of each search.
+        sample: states drawn at random from those that the searches for one task scored.
+        steps: environment steps of each agent's training.
+        episodes: played by the agent of every checkpoint.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tasks = chased_tasks(model)
+    seeds = [seed + index for index in range(len(tasks))]
+    with ProcessPoolExecutor(usable_cores(), mp_context=get_context("spawn")) as processes:
+        agents = [
+            processes.submit(_agent_states, task, folder / f"agent_{index:02d}", seeds[index], steps, episodes)
+            for index, task in enumerate(tasks)
+        ]
+        searches = [
+            processes.submit(
+                _searched_states, task, folder / f"search_{index:02d}.npy", seeds[index], generations, sample
+            )
+            for index, task in enumerate(tasks)
+        ]
+        return np.concatenate([job.result() for job in (*agents, *searches)])
+
+
+def search_tasks(
+    model: str, generations: int, *, restarts: int = RESTARTS, seed: int = 79_000
+) -> list[dict[str, object]]:
+    """Return, for every humanoid task, how many winners of the searches for the highest reward are successes."""
+    tasks = {key: task for key, task in builtin_tasks().items() if task.env.id == "Humanoid-v5"}
+    judged = [override(task, model=model, device="cpu") for task in tasks.values()]
+    with ProcessPoolExecutor(usable_cores(), mp_context=get_context("spawn")) as processes:
+        jobs = [processes.submit(search_poses, task, seed, generations, restarts) for task in judged]
+        successes = [int(job.result()[2].sum()) for job in jobs]
+    return [{"task": key, "successes": count, "of": restarts} for key, count in zip(tasks, successes, strict=True)]
+
+
+def _searched_states(task: TaskSpec, finished: Path, seed: int, generations: int, sample: int) -> Floats:
+    if not finished.exists():
+        visited = search_poses(task, seed, generations)[0]
+        rows = np.random.default_rng(seed).permutation(len(visited))[:sample]
+        np.save(finished, visited[rows])
+    return np.asarray(np.load(finished))
+
+
+def search_poses(
+    task: TaskSpec, seed: int, generations: int, restarts: int = RESTARTS
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Search from random states for the highest reward, alone of the model's making, by CMA-ES.
+
+    Returns:
+        All states (N, 24) that were scored, the winner (R, 24) of each restart, and whether it is a success (R,).
+    """
+    torch.set_num_threads(1)
+    space, stage = SPACES[task.env.id], Stage(task, FRAME_SIZE)
+    judge = load_reward_model(task)
+    rng = np.random.default_rng(seed)
+    visited: list[Floats] = []
+    best = np.full(restarts, -np.inf)
+    winners, successes = np.zeros((restarts, 24)), np.zeros(restarts, np.bool_)
+
+    def costs(points: Floats, generation: int) -> list[Floats]:
+        seen = stage.show(space.decode(points), draw=True)
+        rewards = judge(seen.frames).astype(np.float64).reshape(restarts, POPULATION)
+        visited.append(seen.states)
+        for index, row in enumerate(rewards):
+            top = int(row.argmax())
+            if row[top] > best[index]:
+                best[index] = row[top]
+                winners[index] = seen.states[index * POPULATION + top]
+                successes[index] = seen.success[index * POPULATION + top]
+        return list(-rewards)
+
+    minimise_together([rng.random(space.dimension) for _ in range(restarts)], costs, generations, seed)
+    stage.world.close()
+    return np.concatenate(visited), winners, successes
+
+
+def _agent_states(task: TaskSpec, path: Path, seed: int, steps: int, episodes: int) -> Floats:
+    """Train an agent, and return states that it passes at every stage of its learning."""
+    logging.getLogger("gym_vlmrm").setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    name, recipe = choose_recipe(task, steps=steps)
+    recipe = recipe.model_copy(update={"checkpoint_every": max(steps // 5, 1)})
+    finished = path.with_suffix(".npy")
+    if finished.exists():
+        return np.asarray(np.load(finished))
+    if not (path / "run.json").exists() or RunFolder.open(path).record.status != "finished":
+        shutil.rmtree(path, ignore_errors=True)
+        train(task, recipe, recipe_name=name, seed=seed, output=path, workers=1)
+    stage = Stage(task, 16)
+    states = np.concatenate(list(_play(stage, path, seed, episodes)))
+    stage.world.close()
+    np.save(finished, states)
+    return states
+
+
+def _play(stage: Stage, path: Path, seed: int, episodes: int) -> Iterator[Floats]:
+    rng, space = np.random.default_rng(seed), stage.world.action_space
+    assert isinstance(space, Box)
+    for checkpoint in RunFolder.open(path).checkpoints():
+        agent = load_agent(checkpoint.path)
+        for _ in range(episodes):
+            act = partial(_act, agent, space, rng, rng.choice(NOISES))
+            yield stage.roll(int(rng.integers(2**31)), STRIDE, act).states
+
+
+def _act(agent: Agent, space: Box, rng: np.random.Generator, noise: float, observation: Floats) -> Floats:
+    action = agent.act(observation[None].astype(np.float32), np.zeros(1, np.bool_))[0]
+    noisy = action + rng.normal(0, noise, action.shape) * space.high
+    return np.asarray(np.clip(noisy, space.low, space.high))

@@ -1,0 +1,119 @@
+"""The trainings of a recipe, each done once: what an interrupted run has finished is loaded instead."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from open_clip.tokenizer import SimpleTokenizer
+from safetensors.torch import load_file, save_file
+
+from gym_vlmrm.pretraining.dataset import load_domain
+from gym_vlmrm.pretraining.image_tower import PEAK_RATE, train_image_tower
+from gym_vlmrm.pretraining.model import CONTEXT_LENGTH, build_clip
+from gym_vlmrm.pretraining.settings import Settings
+from gym_vlmrm.pretraining.space import DOMAINS
+from gym_vlmrm.pretraining.text_tower import train_text_tower
+from gym_vlmrm.pretraining.vocabulary import MAX_VOCABULARY
+from gym_vlmrm.reward.towers import MERGES_FILE
+
+__all__ = ["Weights", "fit_image", "fit_text", "refit_image"]
+
+Weights: TypeAlias = dict[str, torch.Tensor]
+
+
+def fit_text(work: Path, stage: Path, vocabulary: int, settings: Settings) -> Weights:
+    """Train the text tower on the sentences and targets in `work`."""
+
+    def train() -> Weights:
+        torch.set_num_threads(1)
+        torch.manual_seed(settings.seed)
+        model = build_clip(vocabulary)
+        train_text_tower(
+            model,
+            SimpleTokenizer(str(stage / MERGES_FILE), context_length=CONTEXT_LENGTH),
+            json.loads((work / "sentences.json").read_text()),
+            np.load(work / "sentences.npy"),
+            epochs=settings.text_epochs,
+            seed=settings.seed,
+            report=_Progress("text tower"),
+        )
+        return {name: value for name, value in model.state_dict().items() if not name.startswith("visual.")}
+
+    return _once(work / "text_tower.safetensors", train)
+
+
+def fit_image(data: Path, work: Path, settings: Settings) -> Weights:
+    """Train the image tower on the data set."""
+
+    def train() -> Weights:
+        torch.set_num_threads(1)
+        torch.manual_seed(settings.seed)
+        tower = build_clip(MAX_VOCABULARY).visual
+        frames = [shard for domain in DOMAINS for shard in load_domain(data, domain).frames]
+        targets, concepts = np.load(work / "frames.npy"), np.load(work / "concepts.npy")
+        report = _Progress("image tower")
+        train_image_tower(
+            tower, frames, targets, concepts, epochs=settings.image_epochs, seed=settings.seed, report=report
+        )
+        return _visual_state(tower)
+
+    return _once(work / "image_tower.safetensors", train)
+
+
+def refit_image(data: Path, work: Path, number: int, settings: Settings) -> Weights:
+    """Go on training the image tower on the data set and on the frames of all rounds so far."""
+
+    def train() -> Weights:
+        seed, before = settings.seed + number, "image_tower" if number == 1 else f"image_tower_{number - 1}"
+        model = build_clip(MAX_VOCABULARY)
+        model.load_state_dict(load_file(work / f"{before}.safetensors"), strict=False)
+        rounds = [data / f"round_{index}" for index in range(1, number + 1)]
+        frames = [shard for domain in DOMAINS for shard in load_domain(data, domain).frames]
+        frames += [shard for folder in rounds for shard in load_domain(folder, "humanoid").frames]
+        targets = np.concatenate(
+            [np.load(work / "frames.npy"), *(np.load(folder / "targets.npy") for folder in rounds)]
+        )
+        concepts, report = np.load(work / "concepts.npy"), _Progress(f"image tower, round {number}")
+        train_image_tower(
+            model.visual,
+            frames,
+            targets,
+            concepts,
+            epochs=settings.round_epochs,
+            seed=seed,
+            peak_rate=PEAK_RATE / 2,
+            report=report,
+        )
+        return _visual_state(model.visual)
+
+    return _once(work / f"image_tower_{number}.safetensors", train)
+
+
+def _once(finished: Path, train: Callable[[], Weights]) -> Weights:
+    """Train weights, or return those that an interrupted run has finished."""
+    if not finished.exists():
+        save_file(train(), finished)
+    return load_file(finished)
+
+
+def _visual_state(tower: torch.nn.Module) -> Weights:
+    return {f"visual.{name}": value.contiguous() for name, value in tower.state_dict().items()}
+
+
+class _Progress:
+    """Prints how far a training loop is, every half minute."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.start = self.last = time.monotonic()
+
+    def __call__(self, step: int, steps: int, loss: float) -> None:
+        now = time.monotonic()
+        if now - self.last > 30 or step == steps:
+            self.last = now
+            left = (now - self.start) / step * (steps - step)
+            print(f"{self.name}: step {step}/{steps}, loss {loss:.4f}, {left:.0f} s left", flush=True)
