@@ -8,7 +8,7 @@ WORKERS ?= 2
 export OMP_NUM_THREADS := 1
 export LP_NUM_THREADS := 1
 
-.PHONY: test lint types fast demo embedded-model gl clean
+.PHONY: test lint types fast demo bench embedded-model gl clean
 
 test: lint types gl
 	$(BIN)/python -m pytest -n $(WORKERS)
@@ -27,6 +27,10 @@ demo: gl
 	rm -rf runs/demo
 	$(BIN)/vlmrm train cartpole --output runs/demo
 	$(BIN)/vlmrm eval runs/demo
+
+# Every table of benchmarks/README.md; run it on a machine that does nothing else.
+bench: gl
+	$(BIN)/python benchmarks/throughput.py all --json runs/bench
 
 # An interrupted run goes on where it stopped. How long it took: docs/embedded-model.md.
 embedded-model: gl

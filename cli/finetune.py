@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import INTERRUPTED, note, print_json, say, stderr
+from .console import note, say, stderr
 from .options import Device, Json, Output, Quiet, Seed
 from .progress import duration, number
+from .resuming import check_resume, conclude
 
 if TYPE_CHECKING:
     from gym_vlmrm.finetuning import FinetuningResult
     from gym_vlmrm.finetuning.settings import Progress
 
 __all__ = ["Part", "finetune"]
-
-KEPT_ON_RESUME = ("resume", "json", "quiet")
-"""Options that go with ``--resume``."""
 
 Captions = Annotated[
     str | None,
@@ -94,7 +92,7 @@ def finetune(
     if resume is None:
         _check_usage(captions, model, output, train, steps, epochs, learning_rate)
     else:
-        _check_resume(context)
+        check_resume(context, "CAPTIONS")
     from gym_vlmrm import finetuning
 
     with _bar(shown=stderr.is_terminal and not quiet) as on_progress:
@@ -107,13 +105,7 @@ def finetune(
                 held_out=held_out, patience=patience, frames=frames,
             )  # fmt: skip
             result = finetuning.finetune(settings, Path(str(output)), on_progress)
-    if json:
-        print_json(_summary(result))
-    elif not quiet and not result.interrupted:
-        _print_result(result)
-    if result.interrupted:
-        note(f"stopped after {result.step:,} steps; go on with: vlmrm finetune --resume {result.output}")
-        raise typer.Exit(INTERRUPTED)
+    conclude(result, _summary(result), _print_result, "finetune", result.output, json=json, quiet=quiet)
 
 
 def _check_usage(
@@ -129,16 +121,6 @@ def _check_usage(
         raise typer.BadParameter(f"{learning_rate:g} is not between 0 and 1", param_hint="--learning-rate")
     if model == "scratch" and train != "all":
         raise typer.BadParameter(f"a model from scratch has nothing to keep; leave {train} out", param_hint="--train")
-
-
-def _check_resume(context: typer.Context) -> None:
-    for name in context.params:
-        source = context.get_parameter_source(name)
-        if name not in KEPT_ON_RESUME and source is not None and source.name != "DEFAULT":
-            option = "CAPTIONS" if name == "captions" else "--" + name.replace("_", "-")
-            raise typer.BadParameter(
-                f"a resumed run keeps what it began with; leave {option} out", param_hint="--resume"
-            )
 
 
 def _lasting(path: str) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from .audit import audit
+from .calibrate import calibrate
 from .check import check
 from .console import one_line_errors
 from .evaluate import evaluate
@@ -25,6 +26,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "eval": evaluate,
     "export": export,
     "audit": audit,
+    "calibrate": calibrate,
     "prompts": prompts,
     "report": report,
     "finetune": finetune,

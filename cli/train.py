@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import INTERRUPTED, note, print_json, say, stderr
+from .console import note, say, stderr
 from .options import (
     Algorithm,
     Alpha,
@@ -24,14 +24,12 @@ from .options import (
     sentences,
 )  # fmt: skip
 from .progress import training_bar
+from .resuming import check_resume, conclude
 
 if TYPE_CHECKING:
     from gym_vlmrm.training import TrainingResult
 
 __all__ = ["train"]
-
-KEPT_ON_RESUME = ("resume", "steps", "json", "quiet")
-"""Options that go with ``--resume``."""
 
 OptionalTask = Annotated[
     str | None,
@@ -61,7 +59,10 @@ def train(
 
     Ctrl-C saves a checkpoint and says how to go on.
     """
-    _check_usage(context, task, resume)
+    if resume is not None:
+        check_resume(context, "TASK", "steps")
+    elif task is None:
+        raise typer.BadParameter("name a task, or a run by --resume", param_hint="TASK")
     with training_bar(shown=stderr.is_terminal and not quiet) as on_progress:
         watching: dict[str, Any] = {"on_progress": on_progress, "on_notice": note}
         if resume is not None:
@@ -73,13 +74,7 @@ def train(
                 str(task), recipe, algorithm, steps, num_envs, seed, output, watching,
                 model=model, goal=sentences(goal), baseline=sentences(baseline), alpha=alpha, device=device,
             )  # fmt: skip
-    if json:
-        print_json(_summary(result))
-    elif not quiet and not result.interrupted:
-        _print_result(result)
-    if result.interrupted:
-        note(f"stopped after {result.step:,} steps; go on with: vlmrm train --resume {result.run.path}")
-        raise typer.Exit(INTERRUPTED)
+    conclude(result, _summary(result), _print_result, "train", result.run.path, json=json, quiet=quiet)
 
 
 def _train(
@@ -100,22 +95,6 @@ def _train(
     task = override(load_task(name), **changes)
     chosen, recipe = choose_recipe(task, recipe_name, algorithm=algorithm, steps=steps, num_envs=num_envs)
     return run_training(task, recipe, recipe_name=chosen, seed=seed, output=output, **watching)
-
-
-def _check_usage(context: typer.Context, task: str | None, resume: Path | None) -> None:
-    if resume is None:
-        if task is None:
-            raise typer.BadParameter("name a task, or a run by --resume", param_hint="TASK")
-        return
-    if task is not None:
-        raise typer.BadParameter("a resumed run has its task already; leave TASK out", param_hint="--resume")
-    for name in context.params:
-        source = context.get_parameter_source(name)
-        if name not in KEPT_ON_RESUME and source is not None and source.name != "DEFAULT":
-            option = "--" + name.replace("_", "-")
-            raise typer.BadParameter(
-                f"a resumed run keeps what it began with; leave {option} out", param_hint="--resume"
-            )
 
 
 def _summary(result: "TrainingResult") -> dict[str, Any]:

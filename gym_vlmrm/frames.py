@@ -38,18 +38,31 @@ class FrameObservation(gym.Wrapper[dict[str, Any], Any, Any, Any]):
         self.observation_space = spaces.Dict({"state": env.observation_space, "frame": frame})
         self._blank: Frames = np.zeros((size, size, 3), np.uint8)
         self._step = 0
+        self.deferred = False
+        """Whether frames of steps that end no episode are blank until whoever steps this environment calls `draw`."""
+        self._due = False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Reset the environment; the frame is blank, since no transition has been made."""
         observation, info = self.env.reset(seed=seed, options=options)
-        self._step = 0
+        self._step, self._due = 0, False
         return {"state": observation, "frame": self._blank}, info
 
     def step(self, action: Any) -> tuple[dict[str, Any], Any, bool, bool, dict[str, Any]]:
         """Step, and take the picture of the state that the step led to."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._step += 1
-        frame = self.env.render() if is_scored(self._step, self.every) else self._blank
+        scored = is_scored(self._step, self.every)
+        self._due = scored and self.deferred and not (terminated or truncated)
+        frame = self.env.render() if scored and not self._due else self._blank
         return {"state": observation, "frame": frame}, reward, terminated, truncated, info
+
+    def draw(self) -> Frames | None:
+        """Return the frame that the last step left out, if it did."""
+        if not self._due:
+            return None
+        self._due = False
+        frame: Any = self.env.render()
+        return np.asarray(frame, np.uint8)

@@ -72,8 +72,8 @@ class RewardSpec(_Strict):
     """Strength of goal-baseline regularisation; 0 is the cosine similarity."""
     model: str = "embedded"
     """``embedded``, ``brightness`` (a stand-in), or any open_clip model name."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the image tower."""
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
+    """Arithmetic of the image tower; ``int8`` is for transformers on a CPU."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda``, ``cuda:1`` ..."""
     every: int = Field(default=1, ge=1)

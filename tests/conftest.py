@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# Before anything reads them: one thread per process, no network, software OpenGL without a display.
-os.environ.update({"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"})
+# Before anything reads them: one thread per process, no network, no cache, software OpenGL without a display.
+os.environ.update({"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "GYM_VLMRM_CACHE": "off"})
 os.environ.pop("GYM_VLMRM_MODEL", None)
 
 import pytest

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 from gym_vlmrm.reward import towers  # isort: skip  (loads triton before open_clip, as users' programs do)
 import open_clip
 import torch
-from conftest import TINY_RESNET
+from conftest import TINY_MODEL, TINY_RESNET
 from gym_vlmrm_cli.main import app
 from open_clip.model import CLIP, CustomTextCLIP
 from open_clip.tokenizer import HFTokenizer
@@ -26,11 +27,12 @@ from gym_vlmrm import load_reward_model
 from gym_vlmrm.errors import ModelError, RunError
 from gym_vlmrm.finetuning import Settings, finetune, resume
 from gym_vlmrm.finetuning import trainer as trainer_module
-from gym_vlmrm.finetuning.adapters import choose_weights, merge_adapters
+from gym_vlmrm.finetuning.adapters import ADAPTER_MARK, insert_adapters
 from gym_vlmrm.finetuning.base import load_base, write_model
 from gym_vlmrm.finetuning.captions import Captioned, CaptionError, read_captions
 from gym_vlmrm.finetuning.data import prepare, split
 from gym_vlmrm.finetuning.loss import SigmoidHead, separation
+from gym_vlmrm.finetuning.parts import choose_weights
 from gym_vlmrm.finetuning.settings import Progress
 from gym_vlmrm.reward.loading import UnknownWordsWarning, unknown_words
 from gym_vlmrm.reward.towers import load_towers
@@ -38,6 +40,16 @@ from gym_vlmrm.reward.towers import load_towers
 assert towers
 WEIGHTS = "open_clip_model.safetensors"
 PREPROCESS = {"size": 8, "mean": [0.5] * 3, "std": [0.5] * 3}
+
+
+TOKENS = torch.tensor([[49406, 736, 49407, *[0] * 74]])
+WIDER = {**TINY_RESNET["vision_cfg"], "width": 32}
+
+
+def run(code: str) -> None:
+    """Run a program of its own, whose warnings are errors."""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def picture(red: bool, seed: int) -> Any:
@@ -134,31 +146,122 @@ def test_projection_leaves_every_other_weight_alone(settings: Settings, tmp_path
 def test_projection_of_a_convolutional_tower(settings: Settings, make_model_folder: Callable[..., Path]) -> None:
     base = load_base(f"local-dir:{make_model_folder(TINY_RESNET)}", "cpu")
     ends = {"visual.attnpool.c_proj.weight", "visual.attnpool.c_proj.bias", "text_projection"}
-    assert set(choose_weights(base.model, "projection", 0)) == ends
+    assert set(choose_weights(base.model, "projection")) == ends
+    # Gradients of anything else would cost the memory that this way of training saves.
+    assert {name for name, value in base.model.named_parameters() if value.requires_grad} == ends
+
+
+# Adapters -------------------------------------------------------------------------------------------------------------
 
 
 def test_adapters_are_merged_into_weights_of_the_usual_names(settings: Settings, tmp_path: Path) -> None:
     finetune(replace(settings, train="adapters"), tmp_path / "out")
     names = changed(settings.model, tmp_path / "out")
-    assert "visual.transformer.resblocks.0.attn.in_proj_weight" in names
-    assert "visual.transformer.resblocks.0.mlp.c_fc.weight" in names
-    assert not {name for name in names if "proj" in name and not name.startswith(("visual.tr", "transformer"))}
+    for tower in ("visual.transformer", "transformer"):
+        assert f"{tower}.resblocks.0.attn.in_proj_weight" in names
+        assert f"{tower}.resblocks.0.mlp.c_fc.weight" in names
+    assert not {name for name in names if "ln_" in name or "embedding" in name or name.endswith(("bias", ".proj"))}
     assert auc(f"local-dir:{tmp_path / 'out'}") == 1
 
 
-def test_adapters_change_nothing_at_first_and_merge_exactly(tiny_model: str) -> None:
-    model, images = load_base(tiny_model, "cpu").model, torch.randn(2, 3, 32, 32)
+def test_adapters_of_a_convolutional_tower(settings: Settings, make_model_folder: Any, tmp_path: Path) -> None:
+    model = f"local-dir:{make_model_folder({**TINY_RESNET, 'vision_cfg': WIDER})}"
+    few = replace(settings, model=model, train="adapters", steps=20, learning_rate=3e-3, held_out=0)
+    losses: list[float] = []
+    finetune(few, tmp_path / "out", lambda progress: losses.append(progress.loss))
+    assert losses[-1] < losses[0]
+    names = changed(model, tmp_path / "out")
+    # Random weights of open_clip let nothing through the residual branches.
+    assert {"visual.conv1.weight", "visual.layer1.0.downsample.0.weight"} <= names
+    assert "transformer.resblocks.0.attn.in_proj_weight" in names
+    assert not {name for name in names if "bn" in name or "attnpool" in name}
+
+
+def test_open_clip_alone_loads_what_adapters_made(settings: Settings, tmp_path: Path) -> None:
+    finetune(replace(settings, train="adapters", steps=4), tmp_path / "out")
+    code = f"""
+import sys
+sys.modules["peft"] = None
+import open_clip, torch
+from safetensors.torch import load_file
+model = open_clip.create_model("local-dir:{tmp_path / "out"}")
+weights = load_file("{tmp_path / "out" / WEIGHTS}")
+assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+assert not [name for name in sys.modules if name.startswith("gym_vlmrm")]
+"""
+    run(code)
+
+
+@pytest.mark.parametrize("architecture", [TINY_MODEL, TINY_RESNET])
+def test_adapters_change_nothing_at_first_and_merge_exactly(make_model_folder: Any, architecture: Any) -> None:
+    folder = make_model_folder(architecture)
+    model, images = load_base(f"local-dir:{folder}", "cpu").model, torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         before = model.encode_image(images)
-        chosen = choose_weights(model, "adapters", 0)
+        adapted = insert_adapters(model, images, TOKENS, 0)
+        chosen = choose_weights(model, "adapters")
         torch.testing.assert_close(model.encode_image(images), before)
         for value in chosen.values():
             value.add_(0.05)
         moved = model.encode_image(images)
-        merge_adapters(model)
+        adapted.merge_and_unload()
         torch.testing.assert_close(model.encode_image(images), moved)
     assert not torch.allclose(before, moved)
-    assert model.state_dict().keys() == base_weights(tiny_model).keys()
+    assert model.state_dict().keys() == load_file(folder / WEIGHTS).keys()
+
+
+@pytest.mark.parametrize("architecture", [TINY_MODEL, TINY_RESNET])
+def test_every_adapter_learns_and_no_weight_below_drifts(make_model_folder: Any, architecture: Any) -> None:
+    model, images = load_base(f"local-dir:{make_model_folder(architecture)}", "cpu").model, torch.randn(2, 3, 32, 32)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    insert_adapters(model, images, TOKENS, 0)
+    chosen = choose_weights(model, "adapters")
+    assert {name for name, value in model.named_parameters() if value.requires_grad} == set(chosen)
+    optimizer = torch.optim.SGD(chosen.values(), lr=0.01)
+    for _ in range(10):
+        (model.encode_image(images).sum() + model.encode_text(TOKENS).sum()).backward()
+        optimizer.step()
+    assert all(value.grad is not None for value in chosen.values())
+    below = {name.replace(".base_layer", ""): value for name, value in model.state_dict().items()}
+    assert all(torch.equal(below[name], value) for name, value in before.items())
+
+
+def test_equal_seeds_draw_equal_adapters(tiny_model: str) -> None:
+    def drawn(seed: int) -> dict[str, torch.Tensor]:
+        model = load_base(tiny_model, "cpu").model
+        state = torch.get_rng_state()
+        insert_adapters(model, torch.zeros(1, 3, 32, 32), TOKENS, seed)
+        assert torch.equal(torch.get_rng_state(), state)
+        return dict(choose_weights(model, "adapters"))
+
+    one, again, other = drawn(1), drawn(1), drawn(2)
+    assert all(torch.equal(value, again[name]) for name, value in one.items())
+    assert not all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_adapters_without_peft_name_the_extra(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ModelError, match=r"pip install 'gym-vlmrm\[adapters\]'") as error:
+        finetune(replace(settings, train="adapters"), tmp_path / "out")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_adapters_after_a_context_of_opengl() -> None:
+    """Loading triton's LLVM after Mesa's would end the process, and peft brings triton."""
+    code = """
+import gymnasium, sys
+env = gymnasium.make("Humanoid-v5", render_mode="rgb_array")
+env.reset()
+env.render()
+from gym_vlmrm.finetuning.adapters import require_peft
+assert "peft" not in sys.modules
+require_peft()
+env.render()
+"""
+    run(code)
 
 
 def test_the_cached_model_of_the_package_stays_as_it_was(settings: Settings, tmp_path: Path) -> None:
@@ -216,10 +319,19 @@ def test_both_towers_of_published_architectures_have_a_last_layer(name: str) -> 
     kind = CustomTextCLIP if config.pop("custom_text", False) else CLIP
     with torch.device("meta"):
         model = kind(**config).requires_grad_(False)
-    chosen = choose_weights(model, "projection", 0)
+    chosen = choose_weights(model, "projection")
     assert any(name.startswith("visual.") for name in chosen)
     assert any("text_projection" in name for name in chosen)
-    assert sum(value.numel() for value in chosen.values()) < 0.15 * sum(value.numel() for value in model.parameters())
+    whole = sum(value.numel() for value in model.parameters())
+    assert sum(value.numel() for value in chosen.values()) < 0.15 * whole
+    model.requires_grad_(False).eval()
+    size = model.visual.image_size
+    with torch.device("meta"):
+        images = torch.zeros((1, 3, *(size if isinstance(size, tuple) else (size, size))))
+        insert_adapters(model, images, torch.zeros((1, model.context_length), dtype=torch.long), 0)
+    names = [name for name in choose_weights(model, "adapters") if ADAPTER_MARK in name]
+    assert {name.startswith("visual.") for name in names} == {True, False}
+    assert sum(value.numel() for value in choose_weights(model, "adapters").values()) < 0.05 * whole
 
 
 # Stopping and going on ------------------------------------------------------------------------------------------------
@@ -236,7 +348,9 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> Callable[[Progress
     return watch
 
 
-@pytest.mark.parametrize(("model", "part"), [("tiny", "all"), ("tiny", "adapters"), ("scratch", "all")])
+@pytest.mark.parametrize(
+    ("model", "part"), [("tiny", "all"), ("tiny", "adapters"), ("embedded", "adapters"), ("scratch", "all")]
+)
 def test_going_on_equals_never_having_stopped(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, part: Any
 ) -> None:

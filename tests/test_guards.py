@@ -130,7 +130,10 @@ def test_the_command_line_answers_without_heavy_libraries(arguments: list[str]) 
 
 BRINGS_MUCH = (
     "gym_vlmrm.envs.humanoid",
-    *(f"gym_vlmrm.reward.{name}" for name in ("clip", "devices", "hub", "preprocessing", "towers")),
+    *(
+        f"gym_vlmrm.reward.{name}"
+        for name in ("clip", "devices", "folding", "hub", "int8", "preprocessing", "text", "towers")
+    ),
 )
 LIGHT = [
     name

@@ -121,7 +121,7 @@ def test_a_wrong_number_of_rewards_is_an_error() -> None:
 def test_closing_ends_the_thread() -> None:
     *_, late, _ = _play(every=1, batch_frames=4)
     late.close()
-    assert not any(thread.name == "late-rewards" for thread in threading.enumerate())
+    assert not any(thread.name.startswith("scoring") for thread in threading.enumerate())
 
 
 def _learn(case: str, late: bool) -> Any:

@@ -283,6 +283,21 @@ def test_original_flat_frames_open_no_display(monkeypatch: pytest.MonkeyPatch) -
         env.close()
 
 
+@pytest.mark.parametrize("scene", [CartPoleScene, MountainCarScene])
+@pytest.mark.parametrize("size", [50, 96])
+def test_redrawing_what_moved_is_drawing_everything(scene: Any, size: int) -> None:
+    env = scene(render_size=size)
+    env.reset(seed=0)
+    for number in (0, 3, 1, 40, 2):
+        move(env, number)
+        frame = env.render()
+        canvas = env._canvas
+        whole = canvas.pygame.transform.smoothscale(canvas.surface, (size, size))
+        assert np.array_equal(frame, canvas.pygame.surfarray.array3d(whole).transpose(1, 0, 2)), number
+        frame[:] = 0  # the caller's own
+    env.close()
+
+
 def test_a_wide_frame_is_padded_not_squashed() -> None:
     env = MountainCarScene(look="original", render_size=60)
     env.reset(seed=0)

@@ -64,7 +64,7 @@ def test_bad_ids(id_: str) -> None:
         ({"reward": {"goal": "a", "alpha": float("nan"), "baseline": "b"}}, "finite"),
         ({"reward": {"goal": "a", "alpha": "0.5"}}, "valid number"),
         ({"reward": {"goal": "a", "every": 0}}, "greater than or equal to 1"),
-        ({"reward": {"goal": "a", "precision": "int8"}}, "fp32"),
+        ({"reward": {"goal": "a", "precision": "int4"}}, "fp32"),
         ({"scene": {"render_size": 8}}, "greater than or equal to 16"),
         ({"scene": {"camera": {"lookat": [0.0, 0.0]}}}, "at least 3 items"),
         ({"scene": "pretty"}, "textured"),

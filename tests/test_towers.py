@@ -14,12 +14,15 @@ from gym_vlmrm.reward import towers  # isort: skip  (loads triton before open_cl
 import open_clip
 import torch
 from conftest import TINY_MODEL, TINY_RESNET
+from open_clip.model import CLIP
 from open_clip.transform import image_transform
 from PIL import Image
 
 from gym_vlmrm.errors import ModelError
-from gym_vlmrm.reward import hub
+from gym_vlmrm.reward import hub, int8
 from gym_vlmrm.reward.devices import choose_device, choose_precision
+from gym_vlmrm.reward.folding import fold_batch_norms
+from gym_vlmrm.reward.int8 import can_int8
 from gym_vlmrm.reward.preprocessing import Preprocessing
 from gym_vlmrm.reward.towers import Towers, load_towers
 
@@ -179,6 +182,42 @@ def test_half_precision_stays_close(tiny_model: str, precision: str) -> None:
     assert cosine(exact.embed_frames(frames()), half.embed_frames(frames())).min() > 0.99
 
 
+LARGE_LAYERS: dict[str, Any] = {
+    **TINY_MODEL,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 256, "head_width": 64, "patch_size": 8},
+}
+needs_int8 = pytest.mark.skipif(not can_int8(), reason="needs a processor with VNNI")
+
+
+@needs_int8
+def test_int8_stays_close_and_alike_in_every_batch(make_model_folder: MakeFolder) -> None:
+    name = f"local-dir:{make_model_folder(LARGE_LAYERS)}"
+    exact, quick = load_towers(name, "cpu", "fp32"), load_towers(name, "cpu", "int8")
+    pictures = frames(24)
+    embeddings = quick.embed_frames(pictures)
+    goal = exact.embed_sentences(["a cat"])[0]
+    assert cosine(exact.embed_frames(pictures), embeddings).min() > 0.999
+    assert np.abs(exact.embed_frames(pictures) @ goal - embeddings @ goal).max() < 0.02
+    one_by_one = np.concatenate([quick.embed_frames(picture[None]) for picture in pictures])
+    np.testing.assert_allclose(embeddings, one_by_one, atol=0.005)
+    np.testing.assert_array_equal(quick.embed_sentences(["a cat"])[0], goal)
+
+
+@needs_int8
+def test_int8_is_refused_where_it_cannot_help(tiny_model: str, make_model_folder: MakeFolder) -> None:
+    for name in (tiny_model, f"local-dir:{make_model_folder(TINY_RESNET)}"):
+        with pytest.raises(ModelError, match="large linear layers; use precision='auto'"):
+            load_towers(name, "cpu", "int8")
+    with pytest.raises(ModelError, match="'int8' runs on a CPU"):
+        choose_precision("int8", torch.device("cuda"), 10**9)
+
+
+def test_int8_needs_a_processor(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(int8, "can_int8", lambda: False)
+    with pytest.raises(ModelError, match="VNNI"):
+        load_towers.__wrapped__(tiny_model, "cpu", "int8")
+
+
 # Embeddings ----------------------------------------------------------------------------------------------------------
 
 
@@ -199,6 +238,25 @@ def test_channels_last_changes_no_reward(make_model_folder: MakeFolder, monkeypa
     monkeypatch.setattr(towers, "_memory_format", lambda _: torch.contiguous_format)
     plain = load_towers.__wrapped__(name, "cpu")
     np.testing.assert_allclose(fast.embed_frames(frames()), plain.embed_frames(frames()), atol=1e-5)
+
+
+def test_folded_batch_norms_change_no_reward() -> None:
+    """Statistics as training leaves them: without them each norm of this model does nothing."""
+    torch.manual_seed(0)
+    model = CLIP(**TINY_RESNET).eval()
+    for module in model.visual.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2.0)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias)
+    images = torch.randn(3, 3, 32, 32)
+    with torch.inference_mode():
+        expected = model.visual(images)
+        fold_batch_norms(model.visual)
+        actual = model.visual(images)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.visual.modules())
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_equal_arguments_share_one_model_and_copies_carry_no_weights(tiny_model: str) -> None:

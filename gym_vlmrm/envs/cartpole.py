@@ -69,7 +69,6 @@ class CartPoleScene(CartPoleEnv, EzPickle):
         super().__init__(render_mode=render_mode, **kwargs)
         self._terminate, self._look, self._size = terminate, look, render_size
         self._canvas: Canvas | None = None
-        self._background: Any = None
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Step as Gymnasium does; `terminated` stays False unless `terminate` is set."""
@@ -108,10 +107,10 @@ class CartPoleScene(CartPoleEnv, EzPickle):
         if self._look == "original":
             return fit_square(self._original_picture(), self._size)
         canvas = self._canvas = self._canvas or Canvas(self._size, _LEFT, _BOTTOM, _EXTENT)
-        if self._background is None:
+        if not canvas.has_background:
             _draw_surroundings(canvas)
-            self._background = canvas.surface.copy()
-        canvas.start_from(self._background)
+            canvas.keep_background()
+        canvas.start_from_background()
         if abs(x) < 2 * _EXTENT:
             _draw_cart(canvas, x)
             _draw_pole(canvas, x, theta)

@@ -66,7 +66,6 @@ class MountainCarScene(Continuous_MountainCarEnv, EzPickle):
         self._absorbing, self._look, self._size = absorbing, look, render_size
         self.state: Any = None
         self._canvas: Canvas | None = None
-        self._background: Any = None
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Step as Gymnasium does; an absorbing summit keeps a car that has reached it, whatever the thrust."""
@@ -97,10 +96,10 @@ class MountainCarScene(Continuous_MountainCarEnv, EzPickle):
         if self._look == "original":
             return fit_square(self._original_picture(), self._size)
         canvas = self._canvas = self._canvas or Canvas(self._size, _LEFT, _BOTTOM, _EXTENT)
-        if self._background is None:
+        if not canvas.has_background:
             _draw_surroundings(canvas, self.goal_position)
-            self._background = canvas.surface.copy()
-        canvas.start_from(self._background)
+            canvas.keep_background()
+        canvas.start_from_background()
         _draw_car(canvas, position)
         return canvas.picture()
 

@@ -1,104 +1,88 @@
-"""Which weights change: the last projections, low-rank additions to the linear layers, or all."""
+"""Low-rank adapters (LoRA, Hu et al., arXiv 2106.09685) by the library peft."""
 
-from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from gym_vlmrm.errors import ModelError
-from gym_vlmrm.finetuning.settings import Part
 
-__all__ = ["LowRank", "choose_weights", "merge_adapters"]
+__all__ = ["ADAPTER_MARK", "insert_adapters", "require_peft"]
 
 RANK = 8
-STRENGTH = 2.0
-"""Factor of the low-rank product, alpha / rank in the words of LoRA (Hu et al., arXiv 2106.09685)."""
-_LOGITS = ("logit_scale", "logit_bias")
-_IMAGE_ENDS = (
-    ("visual.proj", "visual.attnpool.c_proj.", "visual.head."),
-    # Towers of timm that end without a projection of open_clip's.
-    ("visual.trunk.head.", "visual.trunk.attn_pool.", "visual.attn_pool."),
-)
-_TEXT_ENDS = (("text_projection", "text.text_projection", "text.proj."),)
+STRENGTH = 16
+"""Called ``lora_alpha`` by peft, which adds this over `RANK` times the low-rank product to a weight."""
+ADAPTER_MARK = ".lora_"
+"""Part of the names of all weights that adapters bring, and of no others."""
 
 
-class LowRank(nn.Module):
-    """Adds a product of two thin matrices to a weight (M, N); nothing at first."""
-
-    def __init__(self, weight: Tensor, generator: torch.Generator) -> None:
-        """Draw the first factor; the second starts at zero."""
-        super().__init__()
-        rows, columns = weight.shape
-        drawn = torch.randn((RANK, columns), generator=generator) / columns**0.5
-        self.down = nn.Parameter(drawn.to(weight.device))
-        self.up = nn.Parameter(torch.zeros((rows, RANK), device=weight.device))
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """Return the changed weight."""
-        return weight + STRENGTH * (self.up @ self.down)
-
-
-def choose_weights(model: nn.Module, part: Part, seed: int) -> dict[str, nn.Parameter]:
-    """Mark what of a frozen model shall be trained, and return it by name; ``adapters`` are put in first.
-
-    Scale and bias of the logits are not among them: they belong to the loss.
+def require_peft() -> Any:
+    """Import peft, which takes a second or two.
 
     Raises:
-        ModelError: the model has no weights of that kind.
+        ModelError: it is not installed.
     """
-    if part == "adapters":
-        _insert(model, seed)
-    names = {
-        "projection": lambda: _projections(model),
-        "adapters": lambda: [name for name, _ in model.named_parameters() if _is_factor(name)],
-        "all": lambda: [name for name, _ in model.named_parameters() if name not in _LOGITS],
-    }[part]()
-    if not names:
-        raise ModelError(f"{type(model).__name__} has no linear layers for adapters; use --train projection or all")
-    chosen = {name: value for name, value in model.named_parameters() if name in set(names)}
-    for value in chosen.values():
-        value.requires_grad_(True)
-    return chosen
+    try:
+        # Before peft, whose import of torchvision may crash where OpenGL runs already.
+        import gym_vlmrm.reward.towers  # noqa: F401
+
+        import peft  # isort: skip
+    except ImportError as error:
+        raise ModelError(
+            f"low-rank adapters need the package peft ({error}); pip install 'gym-vlmrm[adapters]'"
+        ) from None
+    return peft
 
 
-def merge_adapters(model: nn.Module) -> None:
-    """Write low-rank additions into the weights, which get their usual names back."""
-    for module in list(model.modules()):
-        if isinstance(module, parametrize.ParametrizationList) or not parametrize.is_parametrized(module):
-            continue
-        for name in list(module.parametrizations):  # type: ignore[arg-type]
-            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+def insert_adapters(model: nn.Module, images: Tensor, tokens: Tensor, seed: int) -> Any:
+    """Put adapters into a frozen open_clip model, which they do not change at first.
+
+    Returns peft's model around it, whose ``merge_and_unload`` writes them into the weights and leaves the model with
+    its usual modules and names.
+
+    Args:
+        model: on any device; it is changed in place.
+        images: (B, 3, H, W), to see which layers a picture passes.
+        tokens: (B, L), to see which layers a sentence passes.
+        seed: draws the adapters.
+
+    Raises:
+        ModelError: peft is not installed, or no layer can bear adapters.
+    """
+    peft = require_peft()
+    passed = _passed(model, images, tokens)
+    modules = [name for name, module in passed.items() if _is_plain(module)]
+    attention = [f"{name}.in_proj_weight" for name, module in passed.items() if _bears(module, "in_proj_weight")]
+    if not modules and not attention:
+        raise ModelError(f"{type(model).__name__} has no layers for adapters; use --train projection or all")
+    # peft's own layer for nn.MultiheadAttention adds its product to the weights and subtracts it again in every pass:
+    # rounding lets them drift, and an interrupted training would not go on to the same weights.
+    config = peft.LoraConfig(r=RANK, lora_alpha=STRENGTH, target_modules=modules, target_parameters=attention)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return peft.get_peft_model(model, config)
 
 
-def _projections(model: nn.Module) -> list[str]:
-    names = [name for name, _ in model.named_parameters()]
-    chosen: list[str] = []
-    for side, groups in (("image", _IMAGE_ENDS), ("text", _TEXT_ENDS)):
-        found = next((hit for group in groups if (hit := [n for n in names if n.startswith(group)])), [])
-        if not found and side == "image":
-            raise ModelError(f"{type(model.visual).__name__} has no projection to train; use --train adapters or all")
-        chosen += found
-    return chosen
+@torch.no_grad()
+def _passed(model: Any, images: Tensor, tokens: Tensor) -> dict[str, nn.Module]:
+    """Return the modules that are called: adapters of a layer whose weight its owner reads itself would be idle."""
+    called: set[nn.Module] = set()
+    hook = nn.modules.module.register_module_forward_pre_hook(lambda module, _: called.add(module))
+    try:
+        model.encode_image(images)
+        model.encode_text(tokens)
+    finally:
+        hook.remove()
+    return {name: module for name, module in model.named_modules() if module in called}
 
 
-def _insert(model: nn.Module, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    for module, name in list(_linear_weights(model)):
-        weight = getattr(module, name)
-        parametrize.register_parametrization(module, name, LowRank(weight, generator))
+def _is_plain(module: nn.Module) -> bool:
+    if isinstance(module, nn.Conv2d):
+        return module.groups == 1 and _bears(module, "weight")
+    return isinstance(module, nn.Linear) and _bears(module, "weight")
 
 
-def _linear_weights(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
-    """Yield the weights of attention and of all other linear layers, where a low rank saves something."""
-    for module in model.modules():
-        for name in ("in_proj_weight", "weight"):
-            weight = module._parameters.get(name)
-            if weight is None or weight.ndim != 2 or min(weight.shape) <= RANK:
-                continue
-            if name == "in_proj_weight" or isinstance(module, nn.Linear):
-                yield module, name
-
-
-def _is_factor(name: str) -> bool:
-    return ".parametrizations." in name and name.endswith((".up", ".down"))
+def _bears(module: nn.Module, name: str) -> bool:
+    """Return whether a weight is there, and so large that a low rank saves something."""
+    weight = module._parameters.get(name)
+    return weight is not None and weight.ndim > 1 and min(weight.flatten(1).shape) > RANK

@@ -37,7 +37,7 @@ SCRATCH_PREPROCESSING: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Base:
-    """An open_clip model in float32 with all that its folder needs."""
+    """A frozen open_clip model in float32, in evaluation mode, with all that its folder needs."""
 
     model: Any
     tokenizer: Any
@@ -65,7 +65,7 @@ def load_base(name: str, device: str) -> Base:
     by_schema = location.startswith(("local-dir:", "hf-hub:"))
     config = open_clip.get_model_config(location if by_schema else location.partition("/")[0])
     preprocess = {key: value for key, value in model.visual.preprocess_cfg.items() if key != "mode"}
-    return Base(model, tokenizer, chosen, config, preprocess, local)
+    return Base(model.eval().requires_grad_(False), tokenizer, chosen, config, preprocess, local)
 
 
 def build_scratch(folder: Path, texts: Sequence[str], device: str, seed: int, *, learn_words: bool) -> Base:

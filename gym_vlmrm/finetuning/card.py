@@ -9,7 +9,7 @@ __all__ = ["write_card"]
 
 _PARTS = {
     "projection": "the last projections of both towers",
-    "adapters": "low-rank adapters of all linear layers, merged into the weights",
+    "adapters": "low-rank adapters of attention, linear and convolutional layers, merged into the weights",
     "all": "all weights",
 }
 _CARD = """# {title}

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gym_vlmrm.errors import ModelError
-from gym_vlmrm.finetuning.adapters import choose_weights
+from gym_vlmrm.finetuning.adapters import insert_adapters
 from gym_vlmrm.finetuning.base import Base
 from gym_vlmrm.finetuning.data import Frames
 from gym_vlmrm.finetuning.loss import SigmoidHead, separation
+from gym_vlmrm.finetuning.parts import choose_weights
 from gym_vlmrm.finetuning.settings import SCRATCH, Settings
 from gym_vlmrm.finetuning.state import Measurement
 from gym_vlmrm.reward.preprocessing import Preprocessing
@@ -58,7 +59,8 @@ class Learner:
         self.per_epoch = len(training) // self.batch_size
         # Running statistics of a pretrained tower are better than those of small batches.
         self.moving = settings.model == SCRATCH
-        chosen = choose_weights(self.model, settings.train, settings.seed)
+        self._adapted = self._insert_adapters() if settings.train == "adapters" else None
+        chosen = choose_weights(self.model, settings.train)
         self.head = self._make_head()
         self.learned: dict[str, Tensor] = {**chosen, **{f"head.{k}": v for k, v in self.head.named_parameters()}}
         self.buffers: dict[str, Tensor] = dict(self.model.named_buffers()) if self.moving else {}
@@ -68,6 +70,10 @@ class Learner:
         self.optimizer = torch.optim.AdamW(
             [{"params": weights, "lr": peak, "weight_decay": decay} for weights, peak, decay in groups if weights]
         )
+
+    def _insert_adapters(self) -> Any:
+        image = torch.zeros((1, 3, *self.preprocessing.image_size), device=self.base.device)
+        return insert_adapters(self.model, image, self.tokens[:1].to(self.base.device), self.settings.seed)
 
     def _make_head(self) -> SigmoidHead:
         scale, bias = self.model.logit_scale, self.model.logit_bias
@@ -91,7 +97,9 @@ class Learner:
 
     @torch.no_grad()
     def finish(self) -> None:
-        """Write scale and bias into the model, where it has a place for them."""
+        """Write scale and bias into the model, where it has a place for them, and adapters into its weights."""
+        if self._adapted is not None:
+            self._adapted.merge_and_unload()
         self.model.logit_scale.fill_(self.head.log_scale.clamp(max=self.head.largest).item())
         if self.model.logit_bias is not None:
             self.model.logit_bias.fill_(self.head.bias.item())

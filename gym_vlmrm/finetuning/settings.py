@@ -19,7 +19,7 @@ class Settings:
     model: str
     """Name of the base model, or ``scratch``."""
     train: Part = "all"
-    """What changes: the last projections, low-rank adapters of all linear layers, or every weight."""
+    """What changes: the last projections, low-rank adapters of its layers, or every weight."""
     steps: int | None = None
     """Batches to learn from; None for as many as `epochs` takes."""
     epochs: int | None = None

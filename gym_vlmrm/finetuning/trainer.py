@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from gym_vlmrm.errors import ModelError, RunError
-from gym_vlmrm.finetuning.adapters import merge_adapters
+from gym_vlmrm.finetuning.adapters import require_peft
 from gym_vlmrm.finetuning.base import SCRATCH_PREPROCESSING, Base, build_scratch, load_base, write_model
 from gym_vlmrm.finetuning.captions import Captioned, CaptionError
 from gym_vlmrm.finetuning.card import write_card
@@ -80,8 +80,7 @@ def finetune(settings: Settings, output: Path, on_progress: OnProgress | None = 
             f"train='{settings.train}' keeps weights of a trained model, and scratch has none; use train='all'"
         )
     data = gather(settings.captions, settings.frames, settings.seed)
-    # A model that cannot be loaded is found out before the pictures are read.
-    base = None if settings.model == SCRATCH else load_base(settings.model, settings.device)
+    base = _load_base(settings)
     frames, training, judges = _prepare(data, settings, base)
     output.mkdir(parents=True, exist_ok=True)
     base = base or _scratch(output, frames, training, settings, learn_words=True)
@@ -112,7 +111,7 @@ def resume(output: Path, on_progress: OnProgress | None = None) -> FinetuningRes
     if record.status == "finished":
         raise RunError(f"{output} is finished; use it as model=local-dir:{output}, or start anew with it as --model")
     data = gather(settings.captions, settings.frames, settings.seed)
-    base = None if settings.model == SCRATCH else load_base(settings.model, settings.device)
+    base = _load_base(settings)
     frames, training, judges = _prepare(data, settings, base)
     if record.data["sha256"] != frames.fingerprint():
         raise RunError(
@@ -123,6 +122,13 @@ def resume(output: Path, on_progress: OnProgress | None = None) -> FinetuningRes
     session = _Session(learner, judges, record, output, on_progress)
     session.restore()
     return session.run()
+
+
+def _load_base(settings: Settings) -> Base | None:
+    """Load what is trained, before the pictures are read: what cannot be had is found out first."""
+    if settings.train == "adapters":
+        require_peft()
+    return None if settings.model == SCRATCH else load_base(settings.model, settings.device)
 
 
 def _prepare(data: Captioned, settings: Settings, base: Base | None) -> tuple[Frames, Indices, Indices]:
@@ -246,7 +252,6 @@ class _Session:
         learner, record = self.learner, self.record
         learner.put(self.best)
         learner.finish()
-        merge_adapters(learner.model)
         write_model(learner.base, self.output, _texts(learner.frames, learner.training))
         record.status, record.seconds = "finished", round(self._seconds(), 3)
         write_card(self.output, record)

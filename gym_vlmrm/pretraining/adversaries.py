@@ -49,7 +49,7 @@ def chased_tasks(model: str) -> list[TaskSpec]:
 
 
 def adversarial_states(
-    model: str, folder: Path, *, seed: int, generations: int, sample: int, steps: int, episodes: int
+    model: str, folder: Path, *, seed: int, generations: int, sample: int, steps: int, episodes: int, tasks: int | None
 ) -> Floats:
     """Return states (N, 24) that searches for each task's highest reward visit, and states that its agents do.
 
@@ -61,20 +61,21 @@ def adversarial_states(
         sample: states drawn at random from those that the searches for one task scored.
         steps: environment steps of each agent's training.
         episodes: played by the agent of every checkpoint.
+        tasks: how many of `chased_tasks`; all if not given.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tasks = chased_tasks(model)
-    seeds = [seed + index for index in range(len(tasks))]
+    chased = chased_tasks(model)[:tasks]
+    seeds = [seed + index for index in range(len(chased))]
     with ProcessPoolExecutor(usable_cores(), mp_context=get_context("spawn")) as processes:
         agents = [
             processes.submit(_agent_states, task, folder / f"agent_{index:02d}", seeds[index], steps, episodes)
-            for index, task in enumerate(tasks)
+            for index, task in enumerate(chased)
         ]
         searches = [
             processes.submit(
                 _searched_states, task, folder / f"search_{index:02d}.npy", seeds[index], generations, sample
             )
-            for index, task in enumerate(tasks)
+            for index, task in enumerate(chased)
         ]
         return np.concatenate([job.result() for job in (*agents, *searches)])
 

@@ -81,17 +81,18 @@ DEFINITIONS: dict[str, Definition] = {
 
 _SCALES = {"bend": 50.0, "torso_up": 0.4}
 _LENGTH_SCALE = 0.3
-NEAR, FAR = 0.5, 2.5
+NEAR, FAR = 0.7, 8.0
 
 
 def graded_scores(definition: Definition, bodies: Floats) -> Floats:
-    """Return how nearly bodies (N, 24) meet a definition: 1 where all comparisons hold, falling smoothly with distance.
+    """Return how nearly bodies (N, 24) meet a definition: 1 where all comparisons hold, falling with distance.
 
-    The distance sums what each comparison lacks, in units of 0.3 m, 50 degrees, or 0.4 of uprightness.
+    The distance sums what each comparison lacks, in units of 0.3 m, 50 degrees, or 0.4 of uprightness. Most of the
+    score falls evenly, so that there is a slope far from the goal too, where an agent begins.
     """
     comparisons = [rule for rule in map(parse_rule, definition.comparisons) if isinstance(rule, Comparison)]
     lacks = np.array([_lack(comparisons, body) for body in bodies])
-    return np.asarray(0.6 * np.exp(-lacks / NEAR) + 0.4 * np.exp(-lacks / FAR))
+    return np.asarray(0.4 * np.exp(-lacks / NEAR) + 0.6 * np.maximum(0.0, 1.0 - lacks / FAR))
 
 
 def _lack(comparisons: list[Comparison], body: Floats) -> float:

@@ -11,13 +11,15 @@ import yaml
 
 from gym_vlmrm.pretraining.states import HELD_OUT_PAIRS
 
-__all__ = ["Grammar", "Sentence", "paraphrases"]
+__all__ = ["Grammar", "Sentence", "paraphrases", "predicate"]
 
 Split: TypeAlias = Literal["train", "held_out"]
 PHRASES = Path(__file__).parent / "phrases"
 _JOINTS = (", with ", " with ", " with ", ", ", " and ", ", and with ")
 _TWO_JOINTS = (", ", " and ", ", and ", ", that is ", ": ")
 _CONSONANTS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "tr", "pl", "st")
+GOAL_SHARE = 0.04
+"""Share of the training sentences about the humanoid that are the paper's goal prompts, word for word."""
 _FREE_LEGS = {"all_fours", "plank", "handstand", "bridge"}
 """Leg poses whose arms are taken."""
 
@@ -63,7 +65,7 @@ class Grammar:
     def phrases(self) -> list[str]:
         """Return every phrase that training may use: the words of these are the words that the model knows."""
         return [
-            *_leaves({key: value for key, value in self.humanoid.items() if key != "negations"}),
+            *_leaves({key: value for key, value in self.humanoid.items() if key not in ("negations", "goals")}),
             *(entry["phrase"] for entry in self.humanoid["negations"]),
             *_leaves(self.cartpole),
             *_leaves(self.car),
@@ -78,6 +80,9 @@ class Grammar:
         return options[rng.integers(len(options))]
 
     def _humanoid(self, rng: np.random.Generator) -> Sentence:
+        if self.split == "train" and rng.random() < GOAL_SHARE:
+            goal = dict(_one_of(rng, self.humanoid["goals"]))
+            return Sentence(goal.pop("text"), "humanoid", goal)
         subject = self._subject(rng)
         prefix = self._pick(rng, self.humanoid["prefixes"]) if rng.random() < 0.25 else ""
         suffix = self._pick(rng, self.humanoid["suffixes"]) if rng.random() < 0.25 else ""
@@ -90,7 +95,7 @@ class Grammar:
         names = self._names(rng, legs=kind < 0.88, arms=kind > 0.45)
         body = self._body(rng, names)
         if self.split == "train" and not prefix:
-            body = _predicate(rng, body)
+            body = predicate(rng, body)
         text = f"{prefix}{subject} {body}{suffix}" if rng.random() < 0.9 else body
         return Sentence(text, "humanoid", names)
 
@@ -102,7 +107,7 @@ class Grammar:
         if kind < 0.75 or self.split == "held_out":
             return self._pick(rng, self.humanoid["subjects"])
         if kind < 0.78:
-            return _one_of(rng, parts["pronouns"])
+            return str(_one_of(rng, parts["pronouns"]))
         noun = _one_of(rng, parts["nouns"]) if kind < 0.96 else _invented_word(rng)
         phrase = " ".join(word for word in (_one_of(rng, parts["adjectives"]), noun) if word)
         determiner = _one_of(rng, parts["determiners"])
@@ -168,7 +173,7 @@ class Grammar:
         return Sentence(_join(rng, parts), "mountain-car", {"car": name})
 
 
-def _predicate(rng: np.random.Generator, body: str) -> str:
+def predicate(rng: np.random.Generator, body: str) -> str:
     """Turn some descriptions into statements: ``kneeling`` into ``is kneeling``, ``that kneels`` into ``kneels``."""
     first, _, rest = body.partition(" ")
     if first in ("that", "who") and rng.random() < 0.4:
@@ -178,7 +183,7 @@ def _predicate(rng: np.random.Generator, body: str) -> str:
     return body
 
 
-def _one_of(rng: np.random.Generator, options: Sequence[str]) -> str:
+def _one_of(rng: np.random.Generator, options: Sequence[Any]) -> Any:
     return options[int(rng.integers(len(options)))]
 
 

@@ -115,6 +115,7 @@ def _collect(data: Path, model: Path, number: int, settings: Settings, say: Call
         sample=settings.searched,
         steps=settings.agent_steps,
         episodes=settings.agent_episodes,
+        tasks=settings.chased,
     )
     say(f"round {number}: rendering {len(states)} of their states ...")
     add_states(folder, states, settings.seed + 100 * number)

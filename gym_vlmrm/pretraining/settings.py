@@ -30,3 +30,5 @@ class Settings:
     agent_steps: int = 64_000
     agent_episodes: int = 6
     """Episodes of an agent at each of its checkpoints."""
+    chased: int | None = None
+    """How many tasks' rewards are chased in a round; ``None`` takes all."""

@@ -27,9 +27,12 @@ class ClipReward:
         self.name = name
         self.towers = towers
         self.alpha = alpha
+        self.concurrent = towers.on_cpu
+        """Whether calls from several threads run beside each other on several cores."""
         self.frame_size = max(towers.image_size)
         self.goal = average_embedding(towers.embed_sentences(goal))
         self.baseline = average_embedding(towers.embed_sentences(baseline)) if baseline else None
+        towers.release_text()
         try:
             goal_baseline_reward(self.goal[None], self.goal, self.baseline, alpha)
         except ValueError as error:

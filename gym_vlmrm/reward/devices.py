@@ -33,7 +33,13 @@ def choose_device(device: str) -> torch.device:
 
 
 def choose_precision(precision: str, device: torch.device, parameters: int) -> str:
-    """Return ``fp32``, ``bf16`` or ``fp16``; ``auto`` takes the fastest that the device computes natively."""
+    """Return ``fp32``, ``bf16``, ``fp16`` or ``int8``; ``auto`` takes the fastest float type of the device.
+
+    Raises:
+        ModelError: ``int8`` elsewhere than on a CPU.
+    """
+    if precision == "int8" and device.type != "cpu":
+        raise ModelError(f"precision 'int8' runs on a CPU, not on {device}; use precision='auto'")
     if precision != "auto":
         return precision
     if device.type == "cuda":

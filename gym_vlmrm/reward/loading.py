@@ -47,7 +47,7 @@ def load_reward_model(
         baseline: baseline prompt or prompts.
         alpha: strength of the regularisation, in [0, 1].
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8`` (CPU).
 
     Returns:
         A callable: uint8 frames (N, H, W, 3) to float32 rewards (N,).

@@ -1,7 +1,7 @@
-"""Rewards that arrive late: a background thread scores frames in large batches while the environments go on."""
+"""Rewards that arrive late: background threads score frames in large batches while the environments go on."""
 
-import queue
-import threading
+import collections
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,14 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.frames import is_scored
-from gym_vlmrm.reward.protocol import RewardModel, check_rewards
+from gym_vlmrm.reward.protocol import RewardModel
+from gym_vlmrm.wrappers.scoring import ScoringTeam
 
 __all__ = ["LateRewards", "ScoredSteps"]
 
 BATCH_FRAMES = 64
 """Frames scored in one forward pass."""
-WAITING_BATCHES = 8
-"""Batches that may wait; then the environments do, so that frames never fill the memory."""
+BATCH_FRAMES_PER_CORE = 16
+"""The same where cores share the work: larger ones are no faster there, and the last ones leave a core idle."""
+WAITING_FRAMES = 512
+"""Frames that may wait; then the environments do, so that frames never fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -40,21 +43,19 @@ class LateRewards:
         reward_model: RewardModel,
         num_envs: int,
         every: int = 1,
-        batch_frames: int = BATCH_FRAMES,
+        batch_frames: int | None = None,
     ) -> None:
-        self.reward_model = reward_model
         self.num_envs = num_envs
         self.every = every
-        self.batch_frames = batch_frames
+        self._team = ScoringTeam(reward_model)
+        self.batch_frames = batch_frames or (BATCH_FRAMES if self._team.threads == 1 else BATCH_FRAMES_PER_CORE)
         self._step = np.zeros(num_envs, dtype=np.int64)  # steps made in each environment's episode
         self._held = np.zeros(num_envs, dtype=np.float32)  # last reward in each environment's episode
         self._rows: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []  # (scored, dones) of pending steps
         self._gathered: list[NDArray[np.uint8]] = []
         self._num_gathered = 0
-        self._batches: queue.Queue[NDArray[np.uint8] | None] = queue.Queue(maxsize=WAITING_BATCHES)
-        self._scores: list[NDArray[np.float32]] = []
-        self._failure: BaseException | None = None
-        self._thread: threading.Thread | None = None
+        self._batches: list[Future[NDArray[np.float32]]] = []  # since the last `collect`, in order
+        self._waiting: collections.deque[Future[NDArray[np.float32]]] = collections.deque()  # maybe not done
 
     @property
     def pending(self) -> int:
@@ -79,7 +80,7 @@ class LateRewards:
             self._gathered.append(frames[scored])
             self._num_gathered += int(scored.sum())
         while self._num_gathered >= self.batch_frames:
-            self._send(self.batch_frames)
+            self._submit(self._take(self.batch_frames))
 
     def collect(self) -> ScoredSteps:
         """Wait until every submitted frame is scored, and return the steps since the last call.
@@ -87,12 +88,12 @@ class LateRewards:
         Raises:
             Whatever the reward model raised.
         """
-        while self._num_gathered:
-            self._send(min(self._num_gathered, self.batch_frames))
-        self._batches.join()
-        self._check()
-        scores = np.concatenate(self._scores) if self._scores else np.zeros(0, np.float32)
-        self._scores = []
+        if self._num_gathered:  # no core shall wait for the last ones
+            for part in self._team.split(self._take(self._num_gathered)):
+                self._submit(part)
+        batches = [batch.result() for batch in self._batches]
+        self._batches, self._waiting = [], collections.deque()
+        scores = np.concatenate(batches) if batches else np.zeros(0, np.float32)
         rows, self._rows = self._rows, []
         rewards = np.zeros((len(rows), self.num_envs), np.float32)
         used = 0
@@ -106,17 +107,15 @@ class LateRewards:
 
     def restart(self) -> None:
         """Forget pending steps; every environment begins a new episode."""
-        self._gathered, self._num_gathered = [], 0
-        self._batches.join()
-        self._scores, self._rows = [], []
+        for batch in self._batches:
+            batch.cancel()
+        self._batches, self._waiting = [], collections.deque()
+        self._gathered, self._num_gathered, self._rows = [], 0, []
         self._step[:] = 0
 
     def close(self) -> None:
-        """Stop the thread."""
-        if self._thread is not None and self._thread.is_alive():
-            self._batches.put(None)
-            self._thread.join(timeout=60)
-        self._thread = None
+        """Stop the threads."""
+        self._team.close()
 
     def __enter__(self) -> "LateRewards":
         return self
@@ -124,32 +123,18 @@ class LateRewards:
     def __exit__(self, *error: Any) -> None:
         self.close()
 
-    def _send(self, count: int) -> None:
-        """Hand exactly `count` gathered frames to the thread."""
-        self._check()
+    def _take(self, count: int) -> NDArray[np.uint8]:
+        """Return exactly `count` of the gathered frames."""
         frames = self._gathered[0] if len(self._gathered) == 1 else np.concatenate(self._gathered)
         self._gathered = [frames[count:]] if count < len(frames) else []
         self._num_gathered -= count
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="late-rewards", daemon=True)
-            self._thread.start()
-        self._batches.put(frames[:count])
+        return frames[:count]
 
-    def _check(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
-    def _work(self) -> None:
-        while True:
-            frames = self._batches.get()
-            try:
-                if frames is None:
-                    return
-                if self._failure is None:
-                    rewards = np.asarray(self.reward_model(frames), dtype=np.float32)
-                    self._scores.append(check_rewards(rewards, len(frames), self.reward_model.name))
-            except BaseException as error:  # whatever it was, the main thread raises it
-                self._failure = error
-            finally:
-                del frames
-                self._batches.task_done()
+    def _submit(self, frames: NDArray[np.uint8]) -> None:
+        """Hand frames to the team; wait while too many wait already, and raise what an earlier batch raised."""
+        most = max(1, WAITING_FRAMES // self.batch_frames)
+        while self._waiting and (self._waiting[0].done() or len(self._waiting) >= most):
+            self._waiting.popleft().result()
+        batch = self._team.submit(frames)
+        self._batches.append(batch)
+        self._waiting.append(batch)

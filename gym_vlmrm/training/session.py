@@ -43,8 +43,6 @@ CHECKPOINTS_PER_RUN = 20
 """At most, where the recipe does not say."""
 BUFFER_LIMIT = 256_000_000
 """Largest replay buffer that the last checkpoint holds [bytes]."""
-SMALL_FRAME = 128
-"""Models for frames below this side [px] are so small that a second torch thread costs more than it helps."""
 EVALUATION_SEED = 10_000
 """Added to the run's seed for the episodes that judge checkpoints."""
 
@@ -125,8 +123,9 @@ class Session:
             self.on_notice(f"one rollout of {self.recipe.algorithm} is {rollout:,} steps, so that many will be made")
 
     def _choose_threads(self) -> None:
-        # Beside busy environments a second thread slows small networks down many times.
-        if self.reward_model.frame_size < SMALL_FRAME:
+        # Policies are small, and beside busy environments a second thread slows small networks down many times; frames
+        # on the CPU are scored by threads of their own (see `ScoringTeam`).
+        if getattr(self.reward_model, "concurrent", True):
             torch.set_num_threads(1)
 
     def _make_pool(self) -> gym.vector.VectorEnv[Any, Any, Any]:

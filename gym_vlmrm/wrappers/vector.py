@@ -7,7 +7,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
 from gym_vlmrm.frames import is_scored
-from gym_vlmrm.reward.protocol import RewardModel, check_rewards
+from gym_vlmrm.reward.protocol import RewardModel
+from gym_vlmrm.wrappers.scoring import ScoringTeam
 
 __all__ = ["VectorVLMReward", "take_frames"]
 
@@ -30,6 +31,7 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
         super().__init__(env)
         self.reward_model = reward_model
         self.every = every
+        self._team = ScoringTeam(reward_model)
         self.observation_space = env.observation_space["state"]  # type: ignore[index]
         self.single_observation_space = env.single_observation_space["state"]  # type: ignore[index]
         self._mode: AutoresetMode = env.metadata["autoreset_mode"]
@@ -56,8 +58,7 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
         scored = ~was_reset & np.array([is_scored(step, self.every) for step in self._steps])
         state, frames = take_frames(observations, infos)
         if scored.any():
-            rewards = self.reward_model(frames[scored])
-            self._held[scored] = check_rewards(rewards, int(scored.sum()), self.reward_model.name)
+            self._held[scored] = self._team(frames if scored.all() else frames[scored])
         returned = self._held.copy()
         if self._mode is AutoresetMode.SAME_STEP:
             self._steps[done], self._held[done] = 0, 0.0
@@ -67,6 +68,11 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
     def render(self) -> tuple[Any, ...] | None:
         """Return the current frame of every environment."""
         return self.env.render()
+
+    def close(self, **kwargs: Any) -> None:
+        """End the threads that score and close the environments."""
+        self._team.close()
+        super().close(**kwargs)
 
 
 def take_frames(observations: dict[str, Any], infos: dict[str, Any]) -> tuple[Any, NDArray[np.uint8]]:

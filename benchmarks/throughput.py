@@ -1,0 +1,182 @@
+"""How close rewarded environment steps come to the machine's own limit; see README.md beside this file."""
+
+import json
+import logging
+import time
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+HUMANOIDS = (
+    "kneeling", "lotus", "standing", "arms-raised", "splits", "hands-on-hips", "one-leg", "arms-crossed",
+)  # fmt: skip
+STANDARD = (("kneeling", "embedded"), ("cartpole", "embedded"), ("mountain-car", "embedded"))
+VIT = ("kneeling", "ViT-B-32/untrained")
+GROWTH = "1,2,4,8,16,32,64"
+
+Task = Annotated[str, typer.Argument(help="Task: a name or a path.")]
+Model = Annotated[str, typer.Option("--model", help="Reward model.")]
+NumEnvs = Annotated[str, typer.Option("--num-envs", help="Environments; a table for each, with commas.")]
+Seconds = Annotated[float, typer.Option("--seconds", help="Length of each measurement [s].")]
+Rounds = Annotated[int, typer.Option("--rounds", min=1, help="Rounds; medians are printed.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")]
+Preset = Annotated[str, typer.Option("--preset", help="'ours', or 'original': also work as the original code does.")]
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def _write(results: Any, path: Path | None) -> None:
+    if path is not None:
+        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+@app.command()
+def rates(
+    task: Task,
+    model: Model = "embedded",
+    num_envs: NumEnvs = "16",
+    preset: Preset = "ours",
+    seconds: Seconds = 3.0,
+    rounds: Rounds = 3,
+    output: Json = None,
+) -> None:
+    """Simulation, rendering and embedding alone, and the loops beside the bound that these imply."""
+    from loops import prepared
+    from rates import measure_rates
+    from tables import print_rates
+
+    if preset not in ("ours", "original"):
+        raise typer.BadParameter(f"--preset is 'ours' or 'original', got '{preset}'")
+    counts, spec = _numbers(num_envs), prepared(task, model)
+    found = measure_rates(spec, counts, seconds=seconds, rounds=rounds, original=preset == "original")
+    for table in found:
+        print_rates(table)
+    _write([table.as_dict() for table in found], output)
+
+
+@app.command()
+def growth(
+    task: Task,
+    model: Model = "embedded",
+    num_envs: NumEnvs = GROWTH,
+    seconds: Seconds = 2.0,
+    rounds: Rounds = 3,
+    output: Json = None,
+) -> None:
+    """The loops against the number of environments."""
+    from loops import prepared
+    from rates import measure_rates
+    from tables import print_growth
+
+    found = measure_rates(prepared(task, model), _numbers(num_envs), seconds=seconds, rounds=rounds, everies=[1])
+    print_growth(found)
+    _write([table.as_dict() for table in found], output)
+
+
+@app.command()
+def every(
+    task: Task,
+    model: Model = "embedded",
+    num_envs: Annotated[int, typer.Option("--num-envs", min=1)] = 16,
+    everies: Annotated[str, typer.Option("--every", help="Values of reward.every, with commas.")] = "1,2,4,8",
+    seconds: Seconds = 3.0,
+    rounds: Rounds = 3,
+    output: Json = None,
+) -> None:
+    """Training against `reward.every`."""
+    from loops import prepared
+    from rates import measure_rates
+    from tables import print_rates
+
+    spec, values = prepared(task, model), _numbers(everies)
+    found = measure_rates(spec, [num_envs], seconds=seconds, rounds=rounds, vector=False, everies=values)
+    print_rates(found[0])
+    _write([table.as_dict() for table in found], output)
+
+
+@app.command()
+def memory(
+    task: Task,
+    model: Model = "embedded",
+    num_envs: Annotated[int, typer.Option("--num-envs", min=1)] = 16,
+    score_every: Annotated[int, typer.Option("--every", min=1)] = 1,
+    steps: Annotated[str, typer.Option("--steps", help="Training steps at which to look, with commas.")] = "1000,20000",
+    output: Json = None,
+) -> None:
+    """Peak memory of a training, gradient steps included, early and late."""
+    from loops import prepared
+    from memory import measure_memory
+    from tables import print_table
+
+    found = measure_memory(prepared(task, model), num_envs, score_every, _numbers(steps))
+    rows = [[f"to {step:,} steps", peak] for step, peak in zip(found.steps, found.peak_mb, strict=True)]
+    print_table(f"peak memory of training {found.task}, {found.model}, {num_envs} environments", ["", "MB"], rows)
+    print(f"growth {found.growth:.3f}")
+    _write(found.as_dict(), output)
+
+
+@app.command()
+def quality(
+    tasks: Annotated[str, typer.Argument(help="Humanoid tasks, with commas.")] = ",".join(HUMANOIDS),
+    model: Model = "embedded",
+    states: Annotated[int, typer.Option("--states", min=3, help="Number of varied states.")] = 300,
+    output: Json = None,
+) -> None:
+    """What render quality costs in time and in fidelity of the rewards."""
+    from quality import measure_quality
+    from tables import print_table
+
+    found = measure_quality(tasks.split(","), model, states)
+    columns = ["quality", "frames/s, one process", "Pearson", "Spearman", "max |difference|"]
+    title = f"rewards of {states} humanoid states against 'paper' quality, {model}, the worst of {tasks}"
+    print_table(title, columns, [list(row.as_dict().values()) for row in found])
+    _write([row.as_dict() for row in found], output)
+
+
+@app.command()
+def startup(rounds: Rounds = 7, output: Json = None) -> None:
+    """Times of importing the package and of `vlmrm --help`."""
+    from startup import measure_startup
+    from tables import print_table
+
+    found = measure_startup(rounds)
+    base = next(iter(found.values()))
+    print_table("start-up", ["", "seconds", "ratio"], [[name, value, value / base] for name, value in found.items()])
+    _write(found, output)
+
+
+@app.command(name="all")
+def everything(
+    seconds: Seconds = 3.0,
+    rounds: Rounds = 3,
+    output: Annotated[Path | None, typer.Option("--json", help="Write all figures to files in this folder.")] = None,
+) -> None:
+    """Every table that README.md shows."""
+
+    def file(name: str) -> Path | None:
+        if output is not None:
+            output.mkdir(parents=True, exist_ok=True)
+        return output / f"{name}.json" if output is not None else None
+
+    began = time.perf_counter()
+    startup(7, file("startup"))
+    quality(output=file("quality"))
+    for task, model in STANDARD:
+        rates(task, model, "32,64", "original", seconds, rounds, file(f"rates-{task}"))
+    rates(*VIT, "16", "original", 2 * seconds, rounds, file("rates-vit"))
+    growth("kneeling", seconds=seconds, rounds=rounds, output=file("growth"))
+    every("kneeling", seconds=seconds, rounds=rounds, output=file("every"))
+    memory("kneeling", output=file("memory"))
+    print(f"all of this took {(time.perf_counter() - began) / 60:.0f} minutes")
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)  # the models' words about themselves
+    app()

@@ -1,0 +1,78 @@
+"""Embeddings of prompts on disk, so that equal prompts of an equal model are computed once on a machine."""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["CACHE_VARIABLE", "TextCache", "cache_folder"]
+
+CACHE_VARIABLE = "GYM_VLMRM_CACHE"
+"""Environment variable: a folder, or ``off``."""
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+def cache_folder() -> Path | None:
+    """Return the folder of this package's caches; ``None`` where ``GYM_VLMRM_CACHE=off`` forbids them."""
+    chosen = os.environ.get(CACHE_VARIABLE, "")
+    if chosen.lower() == "off":
+        return None
+    if chosen:
+        return Path(chosen).expanduser()
+    with contextlib.suppress(RuntimeError):  # no home
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gym-vlmrm"
+    return None
+
+
+class TextCache:
+    """One small file per embedding. Whatever cannot be read or written is as if it were not there."""
+
+    def __init__(self, folder: Path | None, fingerprint: str) -> None:
+        """Look into a folder.
+
+        Args:
+            folder: where the files lie; ``None`` keeps nothing.
+            fingerprint: whatever the embeddings depend on besides the tokens; another one finds none of them.
+        """
+        self._folder = None if folder is None else folder / "text-embeddings"
+        self._fingerprint = fingerprint
+
+    def get(self, tokens: Sequence[int]) -> NDArray[np.float32] | None:
+        """Return the embedding (D,) of a sentence's tokens, or ``None`` where there is none that is whole."""
+        if self._folder is None:
+            return None
+        try:
+            data = self._path(self._folder, tokens).read_bytes()
+        except OSError:
+            return None
+        digest, values = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+        if not values or len(values) % 4 or hashlib.sha256(values).digest() != digest:
+            return None
+        return np.frombuffer(values, "<f4").astype(np.float32)
+
+    def put(self, tokens: Sequence[int], embedding: NDArray[np.float32]) -> None:
+        """Keep the embedding (D,) of a sentence's tokens, if the folder allows it."""
+        if self._folder is None:
+            return
+        values = embedding.astype("<f4").tobytes()
+        temporary = None
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            # Renamed when whole: who reads meanwhile sees the old file, or none.
+            with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".tmp", delete=False) as file:
+                temporary = Path(file.name)
+                file.write(hashlib.sha256(values).digest() + values)
+            temporary.replace(self._path(self._folder, tokens))
+        except OSError:
+            if temporary is not None:
+                with contextlib.suppress(OSError):
+                    temporary.unlink()
+
+    def _path(self, folder: Path, tokens: Sequence[int]) -> Path:
+        key = f"{self._fingerprint}:{','.join(map(str, tokens))}"
+        return folder / f"{hashlib.sha256(key.encode()).hexdigest()}.bin"

@@ -1,0 +1,102 @@
+"""The benchmarks run, their bound is what it says, and the original's way earns the same rewards."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from gym_vlmrm import load_reward_model, load_task
+from gym_vlmrm.catalog import override
+from gym_vlmrm.worlds import make_limited_world
+
+FOLDER = str(Path(__file__).parents[1] / "benchmarks")
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [FOLDER, *sys.path])
+
+
+def run(*arguments: str, output: Path) -> Any:
+    from throughput import app
+
+    result = CliRunner().invoke(app, [*arguments, "--json", str(output)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return json.loads(output.read_text())
+
+
+def test_the_bound_adds_up_the_times_of_work_that_shares_the_cores() -> None:
+    from capacity import bound
+
+    assert bound(100.0, 50.0, 25.0) == pytest.approx(1 / (0.01 + 0.02 + 0.04))
+    assert bound(100.0, 50.0, 25.0, every=4) == pytest.approx(1 / (0.01 + 0.005 + 0.01))
+    assert bound(100.0, 50.0, 25.0, accelerator=True) == 25.0
+    assert bound(100.0, 50.0, 90.0, accelerator=True) == pytest.approx(1 / 0.03)
+    assert bound(100.0, 50.0, 25.0, every=2, accelerator=True) == pytest.approx(50.0)
+
+
+def test_rates_of_one_task(tmp_path: Path) -> None:
+    arguments = ("rates", "cartpole", "--num-envs", "2", "--preset", "original", "--seconds", "0.05", "--rounds", "1")
+    (table,) = run(*arguments, output=tmp_path / "rates.json")
+    assert table["task"] == "VLMRM/CartPole-Balance-v0"
+    assert table["frame_size"] == load_reward_model("cartpole").frame_size
+    assert min(table[what] for what in ("simulate", "render", "embed", "peak_mb")) > 0
+    assert [row["name"] for row in table["rows"]] == ["make_vec", "training", "original"]
+    for row in table["rows"][:2]:
+        assert row["ratio"] == pytest.approx(row["rate"] / row["bound"])
+    assert table["rows"][2]["ratio"] is None
+    assert table["rows"][2]["rate"] > 0
+
+
+def test_growth_and_every(tmp_path: Path) -> None:
+    quick = ("--model", "brightness", "--seconds", "0.05", "--rounds", "1")
+    tables = run("growth", "mountain-car", "--num-envs", "1,2", *quick, output=tmp_path / "growth.json")
+    assert [table["rows"][0]["num_envs"] for table in tables] == [1, 2]
+    arguments = ("every", "mountain-car", "--num-envs", "2", "--every", "1,3", *quick)
+    (table,) = run(*arguments, output=tmp_path / "every.json")
+    assert [row["every"] for row in table["rows"]] == [1, 3]
+    assert table["rows"][1]["bound"] > table["rows"][0]["bound"]
+
+
+def test_memory_of_a_training(tmp_path: Path) -> None:
+    arguments = ("memory", "cartpole", "--model", "brightness", "--num-envs", "2", "--steps", "64,128")
+    found = run(*arguments, output=tmp_path / "memory.json")
+    assert found["growth"] == pytest.approx(found["peak_mb"][1] / found["peak_mb"][0])
+    assert 0.8 < found["growth"] < 1.2
+
+
+def test_quality_is_judged_against_paper(tmp_path: Path) -> None:
+    rows = run("quality", "kneeling,splits", "--states", "8", output=tmp_path / "quality.json")
+    assert [row["quality"] for row in rows] == ["draft", "standard", "paper"]
+    assert rows[2]["pearson"] == pytest.approx(1)
+    assert rows[2]["max_abs_difference"] == 0
+    assert rows[0]["max_abs_difference"] > 0
+
+
+@pytest.mark.slow
+def test_startup(tmp_path: Path) -> None:
+    found = run("startup", "--rounds", "1", output=tmp_path / "startup.json")
+    assert list(found) == ["import gymnasium, pydantic, yaml", "import gym_vlmrm", "vlmrm --help"]
+    assert min(found.values()) > 0
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_the_originals_way_earns_the_same_rewards_for_the_same_frames(alpha: float) -> None:
+    from original import OriginalReward
+
+    task = override(load_task("cartpole"), alpha=alpha, precision="fp32")
+    ours = load_reward_model(task)
+    world = make_limited_world(task, render_size=ours.frame_size)
+    world.reset(seed=0)
+    frames = []
+    for action in [0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]:
+        world.step(action)
+        frames.append(world.render())
+    world.close()
+    rewards = ours(np.stack(frames))
+    np.testing.assert_allclose(OriginalReward(task)(np.stack(frames)), rewards, atol=1e-5)
+    assert rewards.std() > 1e-4

@@ -1,0 +1,161 @@
+"""`vlmrm calibrate`: verdicts of real small audits beside real small runs."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gym_vlmrm_cli.main import app
+from typer.testing import CliRunner
+
+from gym_vlmrm.audit import audit
+from gym_vlmrm.audit.calibration import calibrate
+from gym_vlmrm.audit.html import write_audit
+from gym_vlmrm.audit.run_report import report_run
+from gym_vlmrm.errors import RunError
+from gym_vlmrm.evaluation import evaluate
+from gym_vlmrm.runs import RunFolder
+
+
+@pytest.fixture(scope="module")
+def finished(cartpole_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one audit and one evaluated run of the same reward; do not change it."""
+    root = tmp_path_factory.mktemp("calibration")
+    run = root / "runs" / "cartpole"
+    shutil.copytree(cartpole_run, run)
+    evaluate(run, episodes=4, workers=1, video=False)
+    report_run(run)  # leaves a report.json that is no audit
+    result = audit(RunFolder.open(run).task, models=["brightness"], evaluations=0, workers=1)
+    write_audit(result, root / "audits" / "cartpole-1")
+    return root
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path) -> Path:
+    shutil.copytree(finished, tmp_path / "work")
+    return tmp_path / "work"
+
+
+def edit(path: Path, **changes: Any) -> None:
+    """Change numbers of a JSON file; `a__b=1` sets ["a"]["b"]."""
+    data = json.loads(path.read_text())
+    for key, value in changes.items():
+        *above, last = key.split("__")
+        place = data
+        for name in above:
+            place = place[int(name) if name.isdigit() else name]
+        place[last] = value
+    path.write_text(json.dumps(data))
+
+
+def verdict(folder: Path, label: str) -> None:
+    edit(folder / "audits" / "cartpole-1" / "report.json", models__0__verdict__label=label)
+
+
+def success(run: Path, rate: float) -> None:
+    edit(run / "eval" / "evaluation.json", policy__success_rate=rate)
+
+
+def vlmrm(*arguments: object) -> Any:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_a_run_meets_the_audit_of_its_reward(finished: Path) -> None:
+    result = calibrate([finished / "audits", finished / "runs"])
+    (row,) = result.outcomes
+    report = json.loads((finished / "audits" / "cartpole-1" / "report.json").read_text())
+    evaluation = json.loads((finished / "runs" / "cartpole" / "eval" / "evaluation.json").read_text())
+    assert row.task == "VLMRM/CartPole-Balance-v0"
+    assert row.model == "brightness"
+    assert row.verdict == report["models"][0]["verdict"]["label"]
+    assert row.auc.value == report["findings"][0]["numbers"]["auc"]["value"]
+    assert row.success_rate.value == evaluation["policy"]["success_rate"]
+    assert row.random_success_share == evaluation["random"]["success_share"]
+    assert (row.steps, row.episodes, row.seed) == (128, 4, 0)
+    assert row.reward_start is not None
+    assert row.reward_end is not None
+    assert result.left_out == []
+    assert calibrate([finished]) == calibrate([finished / "runs" / "cartpole", finished / "audits" / "cartpole-1"])
+
+
+@pytest.mark.parametrize(
+    ("label", "rate", "learned", "agrees"),
+    [
+        ("teachable", 0.5, True, True),
+        ("teachable", 0.49, False, False),
+        ("exploitable", 0.0, False, True),
+        ("doubtful", 1.0, True, False),
+        ("not separable", 0.0, False, True),
+    ],
+)
+def test_teachable_must_mean_learned(folder: Path, label: Any, rate: float, learned: bool, agrees: bool) -> None:
+    verdict(folder, label)
+    success(folder / "runs" / "cartpole", rate)
+    result = calibrate([folder])
+    assert (result.outcomes[0].learned, result.outcomes[0].agrees) == (learned, agrees)
+    assert result.agreeing == agrees
+    assert result.counts[label] == {"learned": int(learned), "not learned": int(not learned)}
+    assert sum(count for fates in result.counts.values() for count in fates.values()) == 1
+
+
+def test_every_seed_counts_and_other_rewards_do_not_match(folder: Path) -> None:
+    runs = folder / "runs"
+    for name in ("second", "other-goal", "other-model", "unplayed", "no-rule"):
+        shutil.copytree(runs / "cartpole", runs / name)
+    edit(runs / "second" / "run.json", seed=1)
+    for name, change in (("other-goal", {"goal": "a pole"}), ("other-model", {"model": "embedded"})):
+        task = RunFolder.open(runs / name).task
+        changed = task.model_copy(update={"reward": task.reward.model_copy(update=change)})
+        RunFolder(runs / name).write_task(changed)
+    (runs / "unplayed" / "eval" / "evaluation.json").unlink()
+    edit(runs / "no-rule" / "eval" / "evaluation.json", policy__success_rate=None)
+    result = calibrate([folder])
+    assert [row.seed for row in result.outcomes] == [0, 1]
+    assert sorted(line.replace(f"{runs}/", "", 1) for line in result.left_out) == [
+        "no-rule: its task defines no success",
+        "other-goal: no audit of its reward",
+        "other-model: no audit of its reward",
+        f"unplayed: not evaluated; vlmrm eval {runs / 'unplayed'}",
+    ]
+
+
+def test_an_audit_may_be_repeated_but_not_contradicted(folder: Path) -> None:
+    shutil.copytree(folder / "audits" / "cartpole-1", folder / "audits" / "cartpole-2")
+    assert len(calibrate([folder]).outcomes) == 1
+    verdict(folder, "doubtful")
+    edit(folder / "audits" / "cartpole-2" / "report.json", models__0__verdict__label="teachable")
+    with pytest.raises(RunError, match=r"cartpole-1 and .*cartpole-2 give one reward different verdicts"):
+        calibrate([folder])
+
+
+def test_what_cannot_be_compared_is_one_line(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no folder"):
+        calibrate([tmp_path / "none"])
+    with pytest.raises(RunError, match=r"nothing to compare .*no audit of its reward"):
+        calibrate([folder / "runs"])
+    with pytest.raises(RunError, match=r"nothing to compare .*no run with the reward of brightness"):
+        calibrate([folder / "audits"])
+    edit(folder / "runs" / "cartpole" / "eval" / "evaluation.json", policy__success_share="most")
+    with pytest.raises(RunError, match=r"evaluation\.json: policy\.success_share"):
+        calibrate([folder])
+    edit(folder / "audits" / "cartpole-1" / "report.json", seed="x")
+    with pytest.raises(RunError, match=r"report\.json: seed"):
+        calibrate([folder])
+
+
+def test_the_command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    verdict(folder, "teachable")
+    success(folder / "runs" / "cartpole", 0.75)
+    monkeypatch.chdir(folder)
+    spoken = vlmrm("calibrate")
+    assert spoken.exit_code == 0, spoken.output
+    assert "agrees with training in 1 of 1 runs" in spoken.stdout
+    assert "75% [" in spoken.stdout
+    printed = json.loads(vlmrm("calibrate", "audits", "runs", "--json").stdout)
+    assert printed["counts"]["teachable"] == {"learned": 1, "not learned": 0}
+    assert vlmrm("calibrate", "--quiet").stdout == ""
+    missing = vlmrm("calibrate", "nowhere")
+    assert missing.exit_code == 1
+    assert missing.stderr.startswith("error: no folder 'nowhere'")
+    assert len(missing.stderr.splitlines()) == 1

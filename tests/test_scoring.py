@@ -1,0 +1,89 @@
+"""Threads that score beside each other give the rewards that one call gives, and leave everybody else's torch alone."""
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from counting import SIZE, CountingReward
+
+from gym_vlmrm import load_reward_model
+from gym_vlmrm.errors import ModelError
+from gym_vlmrm.training.late_rewards import BATCH_FRAMES, BATCH_FRAMES_PER_CORE, LateRewards
+from gym_vlmrm.wrappers.scoring import ScoringTeam
+
+
+class ConcurrentReward(CountingReward):
+    """Counts from several threads, and notes how many threads of torch each had."""
+
+    concurrent = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.torch_threads: list[int] = []
+
+    def __call__(self, frames: Any) -> Any:
+        self.torch_threads.append(torch.get_num_threads())
+        return super().__call__(frames)
+
+
+def frames(count: int) -> Any:
+    return np.random.default_rng(0).integers(0, 255, (count, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def test_a_split_batch_earns_the_rewards_of_the_whole() -> None:
+    model, drawn = ConcurrentReward(), frames(7)
+    team = ScoringTeam(model, threads=3)
+    np.testing.assert_array_equal(team(drawn), CountingReward()(drawn))
+    assert sorted(model.batches) == [2, 2, 3]
+    np.testing.assert_array_equal(team(drawn[:1]), CountingReward()(drawn[:1]))
+    np.testing.assert_array_equal(team.submit(drawn).result(), CountingReward()(drawn))
+    team.close()
+    assert not any(thread.name.startswith("scoring") for thread in threading.enumerate())
+
+
+def test_only_models_that_say_so_are_called_from_several_threads() -> None:
+    assert ScoringTeam(CountingReward()).threads == 1
+    assert LateRewards(CountingReward(), 2).batch_frames == BATCH_FRAMES
+    with LateRewards(ConcurrentReward(), 2) as late:
+        assert late.batch_frames in (BATCH_FRAMES, BATCH_FRAMES_PER_CORE)  # one core, or several
+    assert load_reward_model("cartpole", device="cpu").concurrent  # type: ignore[attr-defined]
+
+
+def test_each_thread_has_one_thread_of_torch_and_others_keep_theirs() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        model = ConcurrentReward()
+        team = ScoringTeam(model, threads=2)
+        team(frames(8))
+        team.close()
+        elsewhere: list[int] = []
+        thread = threading.Thread(target=lambda: elsewhere.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        assert (model.torch_threads, torch.get_num_threads(), elsewhere) == ([1, 1], 2, [2])
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_error_in_a_thread_reaches_the_caller() -> None:
+    class Broken(ConcurrentReward):
+        def __call__(self, frames: Any) -> Any:
+            return np.full(len(frames), np.nan, np.float32)
+
+    team = ScoringTeam(Broken(), threads=2)
+    with pytest.raises(ModelError, match="not finite"):
+        team(frames(4))
+    team.close()
+
+
+def test_the_embedded_models_rewards_do_not_depend_on_the_split() -> None:
+    model = load_reward_model("kneeling", device="cpu")
+    size = model.frame_size
+    drawn = np.random.default_rng(1).integers(0, 255, (9, size, size, 3), dtype=np.uint8)
+    team = ScoringTeam(model, threads=2)
+    np.testing.assert_allclose(team(drawn), model(drawn), atol=1e-5)
+    np.testing.assert_array_equal(team(drawn), team(drawn))
+    team.close()
