@@ -16,7 +16,7 @@ from gym_vlmrm.pretraining.landscapes import path_correlations, pole_landscape
 from gym_vlmrm.pretraining.measure import composition, measure_cost, measure_model
 from gym_vlmrm.pretraining.recipe import train_model
 from gym_vlmrm.pretraining.rendering import render_now
-from gym_vlmrm.pretraining.settings import Settings
+from gym_vlmrm.pretraining.settings import Round, Settings
 from gym_vlmrm.pretraining.space import BLOCKS, FeatureMap
 from gym_vlmrm.pretraining.states import HELD_OUT_PAIRS, cartpole_states, humanoid_states
 from gym_vlmrm.reward import load_reward_model
@@ -141,19 +141,9 @@ def test_the_recipe_runs_from_nothing_and_goes_on(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="another data set"):
         make_dataset(tmp_path / "data", counts, 2)
     assert len(load_domain(tmp_path / "data", "cartpole").states) == 120
-    settings = Settings(
-        landmarks=250,
-        bodies=300,
-        image_epochs=1,
-        sentences=512,
-        text_epochs=1,
-        round_epochs=1,
-        generations=1,
-        searched=40,
-        agent_steps=1024,
-        agent_episodes=1,
-        chased=1,
-    )
+    plan = Round(tasks=("kneeling",), generations=1, searched=40, steps=1024, checkpoints=1, episodes=1, epochs=1)
+    short = {"landmarks": 250, "bodies": 300, "image_epochs": 1, "sentences": 512, "text_epochs": 1}
+    settings = Settings(**short, rounds=(plan,))  # type: ignore[arg-type]
     train_model(tmp_path / "data", tmp_path / "model", settings, lambda _: None)
     assert len(load_domain(tmp_path / "data" / "round_1", "humanoid").states) > 40
     assert not same_weights(tmp_path / "data" / "targets" / "stage_0", tmp_path / "model")

@@ -17,8 +17,11 @@ from gym_vlmrm.audit.search import POPULATION, minimise_together
 from gym_vlmrm.audit.space import SPACES
 from gym_vlmrm.audit.stage import Stage
 from gym_vlmrm.catalog import builtin_tasks, override
+from gym_vlmrm.envs.humanoid.kinematics import mirror
 from gym_vlmrm.envs.pool import usable_cores
 from gym_vlmrm.pretraining.rendering import FRAME_SIZE
+from gym_vlmrm.pretraining.settings import Round
+from gym_vlmrm.pretraining.states import turned
 from gym_vlmrm.reward import load_reward_model
 from gym_vlmrm.runs import RunFolder
 from gym_vlmrm.spec import TaskSpec
@@ -41,43 +44,36 @@ STRIDE, NOISES = 2, (0.0, 0.2, 0.5)
 """Every which step of an agent's episode is kept, and how noisy its actions are [deviation, of their range]."""
 
 
-def chased_tasks(model: str) -> list[TaskSpec]:
-    """Return the humanoid tasks, and one for each of `OTHER_GOALS`, all judged by `model`."""
-    tasks = [task for task in builtin_tasks().values() if task.env.id == "Humanoid-v5"]
-    others = [override(tasks[0], goal=goal) for goal in OTHER_GOALS]
-    return [override(task, model=model, device="cpu") for task in (*tasks, *others)]
+def chased_tasks(model: str) -> dict[str, TaskSpec]:
+    """Return the humanoid tasks by name, and one for each of `OTHER_GOALS` by its goal, all judged by `model`."""
+    tasks = {key: task for key, task in builtin_tasks().items() if task.env.id == "Humanoid-v5"}
+    tasks |= {goal: override(tasks["standing"], goal=goal) for goal in OTHER_GOALS}
+    return {key: override(task, model=model, device="cpu") for key, task in tasks.items()}
 
 
-def adversarial_states(
-    model: str, folder: Path, *, seed: int, generations: int, sample: int, steps: int, episodes: int, tasks: int | None
-) -> Floats:
+def adversarial_states(model: str, folder: Path, plan: Round, seed: int) -> Floats:
     """Return states (N, 24) that searches for each task's highest reward visit, and states that its agents do.
 
     Args:
         model: name of the model, as `load_reward_model` takes it.
-        folder: for the agents' runs; finished ones of an interrupted call are kept.
+        folder: for the agents' runs; what an interrupted call has finished is kept.
+        plan: which tasks, and how long.
         seed: of searches and agents.
-        generations: of each search.
-        sample: states drawn at random from those that the searches for one task scored.
-        steps: environment steps of each agent's training.
-        episodes: played by the agent of every checkpoint.
-        tasks: how many of `chased_tasks`; all if not given.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    chased = chased_tasks(model)[:tasks]
-    seeds = [seed + index for index in range(len(chased))]
+    tasks = chased_tasks(model)
+    chosen = [tasks[name] for name in plan.tasks or tasks]
+    places = [(task, folder / f"{index:02d}", seed + index) for index, task in enumerate(chosen)]
     with ProcessPoolExecutor(usable_cores(), mp_context=get_context("spawn")) as processes:
-        agents = [
-            processes.submit(_agent_states, task, folder / f"agent_{index:02d}", seeds[index], steps, episodes)
-            for index, task in enumerate(chased)
-        ]
-        searches = [
-            processes.submit(
-                _searched_states, task, folder / f"search_{index:02d}.npy", seeds[index], generations, sample
-            )
-            for index, task in enumerate(chased)
-        ]
-        return np.concatenate([job.result() for job in (*agents, *searches)])
+        jobs = [processes.submit(_agent_states, *place, plan) for place in places]
+        if plan.generations:
+            jobs += [processes.submit(_searched_states, *place, plan) for place in places]
+        states = np.concatenate([job.result() for job in jobs])
+    if not plan.turned:
+        return states
+    return np.concatenate(
+        [states, np.stack([mirror(row) for row in states]), turned(states, np.random.default_rng(seed))]
+    )
 
 
 def search_tasks(
@@ -92,11 +88,11 @@ def search_tasks(
     return [{"task": key, "successes": count, "of": restarts} for key, count in zip(tasks, successes, strict=True)]
 
 
-def _searched_states(task: TaskSpec, finished: Path, seed: int, generations: int, sample: int) -> Floats:
+def _searched_states(task: TaskSpec, place: Path, seed: int, plan: Round) -> Floats:
+    finished = place.with_name(f"search_{place.name}.npy")
     if not finished.exists():
-        visited = search_poses(task, seed, generations)[0]
-        rows = np.random.default_rng(seed).permutation(len(visited))[:sample]
-        np.save(finished, visited[rows])
+        visited = search_poses(task, seed, plan.generations)[0]
+        np.save(finished, visited[np.random.default_rng(seed).permutation(len(visited))[: plan.searched]])
     return np.asarray(np.load(finished))
 
 
@@ -133,20 +129,20 @@ def search_poses(
     return np.concatenate(visited), winners, successes
 
 
-def _agent_states(task: TaskSpec, path: Path, seed: int, steps: int, episodes: int) -> Floats:
+def _agent_states(task: TaskSpec, place: Path, seed: int, plan: Round) -> Floats:
     """Train an agent, and return states that it passes at every stage of its learning."""
     logging.getLogger("gym_vlmrm").setLevel(logging.ERROR)
     torch.set_num_threads(1)
-    name, recipe = choose_recipe(task, steps=steps)
-    recipe = recipe.model_copy(update={"checkpoint_every": max(steps // 5, 1)})
-    finished = path.with_suffix(".npy")
+    finished, path = place.with_name(f"agent_{place.name}.npy"), place.with_name(f"agent_{place.name}")
     if finished.exists():
         return np.asarray(np.load(finished))
     if not (path / "run.json").exists() or RunFolder.open(path).record.status != "finished":
         shutil.rmtree(path, ignore_errors=True)
+        name, recipe = choose_recipe(task, steps=plan.steps)
+        recipe = recipe.model_copy(update={"checkpoint_every": max(plan.steps // plan.checkpoints, 1)})
         train(task, recipe, recipe_name=name, seed=seed, output=path, workers=1)
     stage = Stage(task, 16)
-    states = np.concatenate(list(_play(stage, path, seed, episodes)))
+    states = np.concatenate(list(_play(stage, path, seed, plan.episodes)))
     stage.world.close()
     np.save(finished, states)
     return states

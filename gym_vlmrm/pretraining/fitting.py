@@ -83,7 +83,7 @@ def refit_image(data: Path, work: Path, number: int, settings: Settings) -> Weig
             frames,
             targets,
             concepts,
-            epochs=settings.round_epochs,
+            epochs=settings.rounds[number - 1].epochs,
             seed=seed,
             peak_rate=PEAK_RATE / 2,
             report=report,

@@ -86,12 +86,12 @@ def train_model(data: Path, folder: Path, settings: Settings, say: Callable[[str
         image_job = processes.submit(fit_image, data, work, settings)
         text, image = text_job.result(), image_job.result()
     _save(text | image, vocabulary, stage)
-    for number in range(1, settings.rounds + 1):
+    for number in range(1, len(settings.rounds) + 1):
         _collect(data, work / f"stage_{number - 1}", number, settings, say)
         image = refit_image(data, work, number, settings)
         shutil.copytree(stage, work / f"stage_{number}", dirs_exist_ok=True)
         _save(text | image, vocabulary, work / f"stage_{number}")
-    shutil.copytree(work / f"stage_{settings.rounds}", folder, dirs_exist_ok=True)
+    shutil.copytree(work / f"stage_{len(settings.rounds)}", folder, dirs_exist_ok=True)
     say(f"wrote {folder}")
 
 
@@ -107,18 +107,10 @@ def _collect(data: Path, model: Path, number: int, settings: Settings, say: Call
     if (folder / "targets.npy").exists():
         return
     say(f"round {number}: searches and agents chase the reward ...")
-    states = adversarial_states(
-        f"local-dir:{model}",
-        folder,
-        seed=settings.seed + 100 * (number - 1),
-        generations=settings.generations,
-        sample=settings.searched,
-        steps=settings.agent_steps,
-        episodes=settings.agent_episodes,
-        tasks=settings.chased,
-    )
+    seed = settings.seed + 100 * (number - 1)
+    states = adversarial_states(f"local-dir:{model}", folder, settings.rounds[number - 1], seed)
     say(f"round {number}: rendering {len(states)} of their states ...")
-    add_states(folder, states, settings.seed + 100 * number)
+    add_states(folder, states, seed)
     targets = build_space(settings)[0].frames("humanoid", describe("humanoid", load_domain(folder, "humanoid").states))
     np.save(folder / "targets.npy", targets.astype(np.float32))
 

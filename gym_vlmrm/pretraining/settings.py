@@ -2,10 +2,30 @@
 
 from dataclasses import dataclass
 
-__all__ = ["COUNTS", "Settings"]
+__all__ = ["COUNTS", "Round", "Settings"]
 
 COUNTS = {"humanoid": 80_000, "cartpole": 8_000, "mountain-car": 5_000}
 """Frames by domain."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round in which searches and agents look for what fools the model so far, which then learns it."""
+
+    tasks: tuple[str, ...] | None = None
+    """Whose rewards are chased: names as `gym_vlmrm.pretraining.adversaries.chased_tasks` gives; all if ``None``."""
+    generations: int = 60
+    """Of each search for the highest reward; 0 searches nothing."""
+    searched: int = 1200
+    """States kept of the searches for one task."""
+    steps: int = 64_000
+    """Environment steps of each agent's training."""
+    checkpoints: int = 5
+    episodes: int = 6
+    """Episodes of an agent at each of its checkpoints."""
+    turned: bool = False
+    """Whether every state is shown mirrored and turned about the vertical, too."""
+    epochs: int = 2
 
 
 @dataclass(frozen=True)
@@ -20,15 +40,8 @@ class Settings:
     image_epochs: int = 3
     sentences: int = 150_000
     text_epochs: int = 3
-    rounds: int = 1
-    """Rounds in which searches and agents look for what fools the model, which then learns it."""
-    round_epochs: int = 2
-    generations: int = 60
-    """Of each search for the highest reward."""
-    searched: int = 1200
-    """States kept of the searches for one task."""
-    agent_steps: int = 64_000
-    agent_episodes: int = 6
-    """Episodes of an agent at each of its checkpoints."""
-    chased: int | None = None
-    """How many tasks' rewards are chased in a round; ``None`` takes all."""
+    rounds: tuple[Round, ...] = (
+        Round(),
+        Round(tasks=("splits",), generations=0, steps=300_000, checkpoints=20, episodes=8, turned=True),
+    )
+    """The second one answers to what an agent of the full length had found."""

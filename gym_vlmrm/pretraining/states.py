@@ -20,6 +20,7 @@ __all__ = [
     "combinations",
     "humanoid_states",
     "mountain_car_states",
+    "turned",
 ]
 
 Floats = NDArray[np.float64]
@@ -93,7 +94,7 @@ def humanoid_states(count: int, seed: int, *, held_out: bool = False) -> Humanoi
         rows += [(next(rollouts), "physics", "", "") for _ in range(count - len(rows))]
     order = rng.permutation(len(rows))
     qpos, source, legs, arms = (np.array([rows[i][k] for i in order]) for k in range(4))
-    return HumanoidStates(_turned(qpos, rng), source, legs, arms)
+    return HumanoidStates(turned(qpos, rng), source, legs, arms)
 
 
 GOAL_LEGS = ("standing", "kneeling", "lotus", "splits", "one_leg_left", "one_leg_right")
@@ -122,7 +123,7 @@ def _disturbed(rng: np.random.Generator, pairs: list[tuple[str, str]]) -> Floats
     return set_down(pose)
 
 
-def _turned(qpos: Floats, rng: np.random.Generator) -> Floats:
+def turned(qpos: Floats, rng: np.random.Generator) -> Floats:
     """Turn bodies about the vertical, most of them little, and move them about."""
     count = len(qpos)
     yaw = np.where(rng.random(count) < 0.65, rng.normal(0, 0.3, count), rng.uniform(-np.pi, np.pi, count))
