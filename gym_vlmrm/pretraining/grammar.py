@@ -177,7 +177,7 @@ def predicate(rng: np.random.Generator, body: str) -> str:
     """Turn some descriptions into statements: ``kneeling`` into ``is kneeling``, ``that kneels`` into ``kneels``."""
     first, _, rest = body.partition(" ")
     if first in ("that", "who") and rng.random() < 0.4:
-        return re.sub(r",? (?:that|who) (?=[a-z]+s )", " and ", rest)
+        return re.sub(r",?(?: and)? (?:that|who) (?=[a-z]+s )", " and ", rest)
     if first not in ("that", "who", "whose", "with", "without", "having", "like") and rng.random() < 0.2:
         return f"is {body}"
     return body

@@ -38,7 +38,7 @@ class Settings:
     bodies: int = 6000
     """Humanoid states on which definitions are fitted."""
     image_epochs: int = 3
-    sentences: int = 150_000
+    sentences: int = 300_000
     text_epochs: int = 3
     rounds: tuple[Round, ...] = (
         Round(),
