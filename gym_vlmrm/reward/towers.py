@@ -51,7 +51,7 @@ MERGES_FILE = "bpe_merges.txt.gz"
 """A model folder that holds this file brings its own byte-pair vocabulary."""
 MICRO_BATCH = 64
 CPU_MICRO_BATCH = 16
-"""Larger ones leave the processor's caches: ViT-B-32 in bf16 took 58 ms per frame and core at 16, 80 ms at 64."""
+"""Larger ones were never clearly faster on a CPU, and sometimes slower: they leave the processor's caches."""
 _SCHEMAS = ("hf-hub:", "local-dir:")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.bfloat16}
 logger = logging.getLogger("gym_vlmrm")
