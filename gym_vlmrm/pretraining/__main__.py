@@ -56,7 +56,7 @@ def measure(
         "Spearman of reward with progress from standing to the goal": [
             {"task": task, "spearman": value} for task, value in path_correlations(towers).items()
         ],
-        "CartPole: angle of the highest reward in degrees, and Spearman of reward with the distance from upright": pole_landscape(towers),
+        "CartPole: peak in degrees, Spearman of reward with distance from upright": pole_landscape(towers),
         "Held-out pairs of leg and arm pose": [
             *({"pair": pair, "auc": value} for pair, value in pairs.items()),
             {"pair": "median", "auc": float(np.median(list(pairs.values())))},
