@@ -28,15 +28,19 @@ Floats = NDArray[np.float64]
 
 def build_space(settings: Settings) -> tuple[Space, Concepts]:
     """Build the embedding space and place every concept in it; equal settings give equal spaces."""
-    seed = settings.seed + 1000
-    small = settings.landmarks // 3
+    space, seed = _empty_space(settings), settings.seed + 1000
+    return space, Concepts(space, humanoid_states(settings.bodies, seed + 1).qpos, seed)
+
+
+def _empty_space(settings: Settings) -> Space:
+    """Build the space without its concepts, which take minutes to fit."""
+    seed, small = settings.seed + 1000, settings.landmarks // 3
     landmarks = {
         **describe("humanoid", humanoid_states(settings.landmarks, seed).qpos),
         **describe("cartpole", cartpole_states(small, seed)),
         **describe("mountain-car", mountain_car_states(small, seed)),
     }
-    space = Space(landmarks)
-    return space, Concepts(space, humanoid_states(settings.bodies, seed + 1).qpos, seed)
+    return Space(landmarks)
 
 
 def sentence_target(space: Space, concepts: Concepts, sentence: Sentence) -> Floats:
@@ -111,7 +115,7 @@ def _collect(data: Path, model: Path, number: int, settings: Settings, say: Call
     states = adversarial_states(f"local-dir:{model}", folder, settings.rounds[number - 1], seed)
     say(f"round {number}: rendering {len(states)} of their states ...")
     add_states(folder, states, seed)
-    targets = build_space(settings)[0].frames("humanoid", describe("humanoid", load_domain(folder, "humanoid").states))
+    targets = _empty_space(settings).frames("humanoid", describe("humanoid", load_domain(folder, "humanoid").states))
     np.save(folder / "targets.npy", targets.astype(np.float32))
 
 
