@@ -14,9 +14,9 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import gymnasium as gym
 import numpy as np
@@ -35,6 +35,8 @@ from gymnasium.vector.utils import (
 from gym_vlmrm.frames import FrameObservation
 
 __all__ = ["EnvPool", "make_pool", "usable_cores", "without_main_module"]
+
+OnShare: TypeAlias = Callable[[slice, Any, dict[str, Any]], None]
 
 
 def usable_cores() -> int:
@@ -113,22 +115,30 @@ class EnvPool(VectorEnv[Any, Any, Any]):
             except OSError:
                 raise self._death(index) from None
 
-    def _receive(self) -> list[Any]:
-        """Collect one answer per worker; an exception raised in a worker is raised here."""
-        answers = []
-        failure: BaseException | None = None
-        for index, connection in enumerate(self._connections):
-            try:
-                ok, answer = connection.recv()
-            except (EOFError, OSError):
-                raise self._death(index) from None
-            if not ok:
-                failure = failure or answer
-            answers.append(answer)
-        if failure is not None:
+    def _receive(self, on_answer: Callable[[int, Any], None] | None = None) -> list[Any]:
+        """Collect one answer per worker; an exception raised in a worker is raised here.
+
+        `on_answer` is called with the index of a worker and its answer as soon as that is there.
+        """
+        answers: dict[int, Any] = {}
+        failures: dict[int, BaseException] = {}
+        waiting = {connection: index for index, connection in enumerate(self._connections)}
+        while waiting:
+            for connection in wait(list(waiting)):
+                index = waiting.pop(cast(Connection, connection))
+                try:
+                    ok, answer = cast(Connection, connection).recv()
+                except (EOFError, OSError):
+                    raise self._death(index) from None
+                if not ok:
+                    failures[index] = answer
+                elif on_answer is not None:
+                    on_answer(index, answer)
+                answers[index] = answer
+        if failures:
             self._stop()
-            raise failure
-        return answers
+            raise failures[min(failures)]
+        return [answers[index] for index in sorted(answers)]
 
     def _death(self, index: int) -> RuntimeError:
         process = self._processes[index]
@@ -158,19 +168,29 @@ class EnvPool(VectorEnv[Any, Any, Any]):
         infos = self._receive()
         return self._observations(), self._join(infos)
 
-    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Step all environments; arrays have one row per environment, in order."""
+    def step(self, actions: Any, on_share: OnShare | None = None) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Step all environments; arrays have one row per environment, in order.
+
+        `on_share` is called as soon as a worker has made its share of the step, while others are still busy, with the
+        share, the observations of all (only those of the share are there yet, and the next step overwrites them), and
+        the infos of the share, which it may change.
+        """
         self.step_async(actions)
-        return self.step_wait()
+        return self.step_wait(on_share)
 
     def step_async(self, actions: Any) -> None:
         """Start a step in the workers without waiting for it."""
         rows = list(iterate(self.action_space, actions))
         self._send("step", [rows[share] for share in self._slices])
 
-    def step_wait(self) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+    def step_wait(self, on_share: OnShare | None = None) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Wait for the step that `step_async` started."""
-        rewards, terminations, truncations, infos = zip(*self._receive(), strict=True)
+
+        def tell(index: int, answer: tuple[Any, ...]) -> None:
+            if on_share is not None:
+                on_share(self._slices[index], self._views, answer[-1])
+
+        rewards, terminations, truncations, infos = zip(*self._receive(tell), strict=True)
         joined = (np.concatenate(rewards), np.concatenate(terminations), np.concatenate(truncations))
         return self._observations(), *joined, self._join(list(infos))
 

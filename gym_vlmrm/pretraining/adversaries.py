@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from itertools import count, islice
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from gym_vlmrm.audit.stage import Stage
 from gym_vlmrm.catalog import builtin_tasks, override
 from gym_vlmrm.envs.humanoid.kinematics import mirror
 from gym_vlmrm.envs.pool import usable_cores
+from gym_vlmrm.pretraining.grammar import Grammar
 from gym_vlmrm.pretraining.rendering import FRAME_SIZE
 from gym_vlmrm.pretraining.settings import Round
 from gym_vlmrm.pretraining.states import turned
@@ -44,10 +46,17 @@ STRIDE, NOISES = 2, (0.0, 0.2, 0.5)
 """Every which step of an agent's episode is kept, and how noisy its actions are [deviation, of their range]."""
 
 
-def chased_tasks(model: str) -> dict[str, TaskSpec]:
-    """Return the humanoid tasks by name, and one for each of `OTHER_GOALS` by its goal, all judged by `model`."""
+def chased_tasks(model: str, drawn: int = 0, seed: int = 0) -> dict[str, TaskSpec]:
+    """Return tasks of the humanoid, all judged by `model`.
+
+    The built-in ones go by their name; those with one of `OTHER_GOALS`, and with one of `drawn` goals that `seed` draws
+    from the training sentences, by their goal.
+    """
+    rng, grammar = np.random.default_rng(seed), Grammar()
+    sentences = (grammar.draw(rng) for _ in count())
+    named = (sentence.text for sentence in sentences if sentence.domain == "humanoid" and sentence.names)
     tasks = {key: task for key, task in builtin_tasks().items() if task.env.id == "Humanoid-v5"}
-    tasks |= {goal: override(tasks["standing"], goal=goal) for goal in OTHER_GOALS}
+    tasks |= {goal: override(tasks["standing"], goal=goal) for goal in (*OTHER_GOALS, *islice(named, drawn))}
     return {key: override(task, model=model, device="cpu") for key, task in tasks.items()}
 
 
@@ -61,11 +70,13 @@ def adversarial_states(model: str, folder: Path, plan: Round, seed: int) -> Floa
         seed: of searches and agents.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tasks = chased_tasks(model)
+    tasks = chased_tasks(model, plan.drawn, seed)
     chosen = [tasks[name] for name in plan.tasks or tasks]
     places = [(task, folder / f"{index:02d}", seed + index) for index, task in enumerate(chosen)]
     with ProcessPoolExecutor(usable_cores(), mp_context=get_context("spawn")) as processes:
-        jobs = [processes.submit(_agent_states, *place, plan) for place in places]
+        jobs = []
+        if plan.steps:
+            jobs += [processes.submit(_agent_states, *place, plan) for place in places]
         if plan.generations:
             jobs += [processes.submit(_searched_states, *place, plan) for place in places]
         states = np.concatenate([job.result() for job in jobs])
@@ -84,14 +95,16 @@ def search_tasks(
     with ProcessPoolExecutor(usable_cores(), mp_context=get_context("spawn")) as processes:
         jobs = [processes.submit(search_poses, task, seed, generations, restarts) for task in tasks.values()]
         successes = [int(job.result()[2].sum()) for job in jobs]
-    return [{"task": key, "successes": count, "of": restarts} for key, count in zip(tasks, successes, strict=True)]
+    return [{"task": key, "successes": found, "of": restarts} for key, found in zip(tasks, successes, strict=True)]
 
 
 def _searched_states(task: TaskSpec, place: Path, seed: int, plan: Round) -> Floats:
     finished = place.with_name(f"search_{place.name}.npy")
     if not finished.exists():
-        visited = search_poses(task, seed, plan.generations)[0]
-        np.save(finished, visited[np.random.default_rng(seed).permutation(len(visited))[: plan.searched]])
+        visited = search_poses(task, seed, plan.generations, plan.restarts)[0]
+        # The first quarter is still near the random states that the data set has anyway.
+        late = visited[len(visited) // 4 :]
+        np.save(finished, late[np.random.default_rng(seed).permutation(len(late))[: plan.searched]])
     return np.asarray(np.load(finished))
 
 

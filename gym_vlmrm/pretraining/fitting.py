@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import load_file, save_file
 
@@ -23,6 +24,9 @@ from gym_vlmrm.reward.towers import MERGES_FILE
 __all__ = ["Weights", "fit_image", "fit_text", "refit_image"]
 
 Weights: TypeAlias = dict[str, torch.Tensor]
+Frames: TypeAlias = NDArray[np.uint8]
+THREADS = 2
+"""Of a round's training, which has nothing else beside it; fixed, because results depend on it."""
 
 
 def fit_text(work: Path, stage: Path, vocabulary: int, settings: Settings) -> Weights:
@@ -67,30 +71,45 @@ def fit_image(data: Path, work: Path, settings: Settings) -> Weights:
 def refit_image(data: Path, work: Path, number: int, settings: Settings) -> Weights:
     """Go on training the image tower on the data set and on the frames of all rounds so far."""
 
+    plan = settings.rounds[number - 1]
+
     def train() -> Weights:
+        torch.set_num_threads(THREADS)
         seed, before = settings.seed + number, "image_tower" if number == 1 else f"image_tower_{number - 1}"
         model = build_clip(MAX_VOCABULARY)
         model.load_state_dict(load_file(work / f"{before}.safetensors"), strict=False)
-        rounds = [data / f"round_{index}" for index in range(1, number + 1)]
-        frames = [shard for domain in DOMAINS for shard in load_domain(data, domain).frames]
-        frames += [shard for folder in rounds for shard in load_domain(folder, "humanoid").frames]
-        targets = np.concatenate(
-            [np.load(work / "frames.npy"), *(np.load(folder / "targets.npy") for folder in rounds)]
-        )
-        concepts, report = np.load(work / "concepts.npy"), _Progress(f"image tower, round {number}")
+        rng = np.random.default_rng(seed)
+        shards = [shard for domain in DOMAINS for shard in load_domain(data, domain).frames]
+        frames, targets = _sample(shards, np.load(work / "frames.npy"), plan.share, rng)
+        for index in range(1, number + 1):
+            folder = data / f"round_{index}"
+            shards, rows = load_domain(folder, "humanoid").frames, np.load(folder / "targets.npy")
+            more, theirs = _sample(shards, rows, plan.share if index < number else 1.0, rng)
+            frames, targets = frames + more, np.concatenate([targets, theirs])
         train_image_tower(
             model.visual,
             frames,
             targets,
-            concepts,
-            epochs=settings.rounds[number - 1].epochs,
+            np.load(work / "concepts.npy"),
+            epochs=plan.epochs,
             seed=seed,
             peak_rate=PEAK_RATE / 2,
-            report=report,
+            report=_Progress(f"image tower, round {number}"),
         )
         return _visual_state(model.visual)
 
     return _once(work / f"image_tower_{number}.safetensors", train)
+
+
+def _sample(
+    shards: list[Frames], targets: NDArray[np.float32], share: float, rng: np.random.Generator
+) -> tuple[list[Frames], NDArray[np.float32]]:
+    """Return a share of frames, given as shards, and of their targets (N, SIZE)."""
+    if share == 1:
+        return shards, targets
+    kept = rng.random(len(targets)) < share
+    ends = np.cumsum([len(shard) for shard in shards])
+    return [shard[mask] for shard, mask in zip(shards, np.split(kept, ends[:-1]), strict=True)], targets[kept]
 
 
 def _once(finished: Path, train: Callable[[], Weights]) -> Weights:

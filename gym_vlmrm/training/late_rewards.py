@@ -47,7 +47,7 @@ class LateRewards:
     ) -> None:
         self.num_envs = num_envs
         self.every = every
-        self._team = ScoringTeam(reward_model)
+        self._team = ScoringTeam(reward_model, yielding=True)
         self.batch_frames = batch_frames or (BATCH_FRAMES if self._team.threads == 1 else BATCH_FRAMES_PER_CORE)
         self._step = np.zeros(num_envs, dtype=np.int64)  # steps made in each environment's episode
         self._held = np.zeros(num_envs, dtype=np.float32)  # last reward in each environment's episode

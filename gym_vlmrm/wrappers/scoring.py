@@ -1,5 +1,6 @@
 """Frames scored by several threads beside each other, so that every core works while the environments wait."""
 
+import os
 import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +14,9 @@ from gym_vlmrm.reward.protocol import RewardModel, check_rewards
 
 __all__ = ["ScoringTeam"]
 
+YIELDING_NICENESS = 5
+"""A third of the weight of a thread that does not yield: enough, and not nothing where others keep the machine busy."""
+
 
 class ScoringTeam:
     """Threads that call a reward model.
@@ -22,14 +26,17 @@ class ScoringTeam:
     beside busy environments is many times slower than two batches. Any other model gets one thread.
     """
 
-    def __init__(self, reward_model: RewardModel, threads: int | None = None) -> None:
+    def __init__(self, reward_model: RewardModel, threads: int | None = None, *, yielding: bool = False) -> None:
         """Prepare the team; its threads start with their first frames.
 
         Args:
             reward_model: scores frames.
             threads: number of threads; chosen as above if not given.
+            yielding: let environments that are still busy go first. Taking turns with them on a core instead, each
+                finds the other's data in the processor's caches.
         """
         self.reward_model = reward_model
+        self.yielding = yielding
         self.threads = threads or (usable_cores() if getattr(reward_model, "concurrent", False) else 1)
         self._executor: ThreadPoolExecutor | None = None
 
@@ -39,8 +46,9 @@ class ScoringTeam:
         The frames must not be changed before it is there. What the reward model raises, the result raises.
         """
         if self._executor is None:
-            start = _take_one_core if self.threads > 1 else None
-            self._executor = ThreadPoolExecutor(self.threads, thread_name_prefix="scoring", initializer=start)
+            self._executor = ThreadPoolExecutor(
+                self.threads, thread_name_prefix="scoring", initializer=self._start_thread
+            )
         return self._executor.submit(self._score, frames)
 
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -61,6 +69,12 @@ class ScoringTeam:
     def _score(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         rewards = np.asarray(self.reward_model(frames), dtype=np.float32)
         return check_rewards(rewards, len(frames), self.reward_model.name)
+
+    def _start_thread(self) -> None:
+        if self.threads > 1:
+            _take_one_core()
+            if self.yielding and sys.platform == "linux":  # elsewhere niceness is the whole process's
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, os.nice(0) + YIELDING_NICENESS))
 
     def close(self) -> None:
         """End the threads; frames that still wait are not scored."""

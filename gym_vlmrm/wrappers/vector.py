@@ -1,11 +1,13 @@
 """Many environments, rewarded by one batched call of the reward model per step."""
 
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
+from gym_vlmrm.envs.pool import EnvPool
 from gym_vlmrm.frames import is_scored
 from gym_vlmrm.reward.protocol import RewardModel
 from gym_vlmrm.wrappers.scoring import ScoringTeam
@@ -31,7 +33,7 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
         super().__init__(env)
         self.reward_model = reward_model
         self.every = every
-        self._team = ScoringTeam(reward_model)
+        self._team = ScoringTeam(reward_model, yielding=True)
         self.observation_space = env.observation_space["state"]  # type: ignore[index]
         self.single_observation_space = env.single_observation_space["state"]  # type: ignore[index]
         self._mode: AutoresetMode = env.metadata["autoreset_mode"]
@@ -50,20 +52,38 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
 
     def step(self, actions: Any) -> tuple[Any, NDArray[np.float32], Any, Any, dict[str, Any]]:
         """Step all environments; rewards are float32 (num_envs,)."""
-        observations, _, terminations, truncations, infos = self.env.step(actions)
-        done = np.logical_or(terminations, truncations)
-        was_reset = self._done if self._mode is AutoresetMode.NEXT_STEP else np.zeros_like(done)
+        was_reset = self._done if self._mode is AutoresetMode.NEXT_STEP else np.zeros_like(self._done)
         self._steps = np.where(was_reset, 0, self._steps + 1)
         self._held[was_reset] = 0.0
         scored = ~was_reset & np.array([is_scored(step, self.every) for step in self._steps])
-        state, frames = take_frames(observations, infos)
-        if scored.any():
-            self._held[scored] = self._team(frames if scored.all() else frames[scored])
+        if isinstance(self.env, EnvPool) and self._team.threads > 1:
+            observations, terminations, truncations, infos = self._step_pool(self.env, actions, scored)
+        else:
+            observations, _, terminations, truncations, infos = self.env.step(actions)
+            frames = take_frames(observations, infos)[1]
+            if scored.any():
+                self._held[scored] = self._team(frames[scored])
+        done = np.logical_or(terminations, truncations)
         returned = self._held.copy()
         if self._mode is AutoresetMode.SAME_STEP:
             self._steps[done], self._held[done] = 0, 0.0
         self._done = done
-        return state, returned, terminations, truncations, infos
+        return observations["state"], returned, terminations, truncations, infos
+
+    def _step_pool(
+        self, pool: EnvPool, actions: Any, scored: NDArray[np.bool_]
+    ) -> tuple[dict[str, Any], Any, Any, dict[str, Any]]:
+        """Step the pool; the frames of a worker that is ready are scored while others still draw."""
+        parts: dict[int, list[Future[NDArray[np.float32]]]] = {}
+
+        def score(share: slice, observations: dict[str, Any], infos: dict[str, Any]) -> None:
+            _, frames = take_frames({"state": None, "frame": observations["frame"][share]}, infos)
+            parts[share.start] = [self._team.submit(part) for part in self._team.split(frames[scored[share]])]
+
+        observations, _, terminations, truncations, infos = pool.step(actions, score)
+        if scored.any():
+            self._held[scored] = np.concatenate([part.result() for start in sorted(parts) for part in parts[start]])
+        return observations, terminations, truncations, infos
 
     def render(self) -> tuple[Any, ...] | None:
         """Return the current frame of every environment."""

@@ -98,7 +98,9 @@ class HumanoidScene(HumanoidEnv):
         data = self._mirrored()
         mujoco.mj_camlight(self.model, data)
         if self._renderer is None:
-            self._renderer = OffscreenRenderer(self.model, data, self._size, effects=self._quality == "paper")
+            assets = (self.fullpath, self._look, self._quality)
+            effects = self._quality == "paper"
+            self._renderer = OffscreenRenderer(self.model, data, self._size, effects=effects, assets=assets)
             self._aim(self._renderer)
         return self._renderer.render()
 
