@@ -11,9 +11,7 @@ import typer
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-HUMANOIDS = (
-    "kneeling", "lotus", "standing", "arms-raised", "splits", "hands-on-hips", "one-leg", "arms-crossed",
-)  # fmt: skip
+HUMANOIDS = "kneeling,lotus,standing,arms-raised,splits,hands-on-hips,one-leg,arms-crossed"
 STANDARD = (("kneeling", "embedded"), ("cartpole", "embedded"), ("mountain-car", "embedded"))
 VIT = ("kneeling", "ViT-B-32/untrained")
 GROWTH = "1,2,4,8,16,32,64"
@@ -23,6 +21,8 @@ Model = Annotated[str, typer.Option("--model", help="Reward model.")]
 NumEnvs = Annotated[str, typer.Option("--num-envs", help="Environments; a table for each, with commas.")]
 Seconds = Annotated[float, typer.Option("--seconds", help="Length of each measurement [s].")]
 Rounds = Annotated[int, typer.Option("--rounds", min=1, help="Rounds; medians are printed.")]
+Tasks = Annotated[str, typer.Argument(help="Humanoid tasks, with commas.")]
+States = Annotated[int, typer.Option("--states", min=3, help="Number of varied states.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")]
 Preset = Annotated[str, typer.Option("--preset", help="'ours', or 'original': also work as the original code does.")]
 
@@ -122,21 +122,30 @@ def memory(
 
 
 @app.command()
-def quality(
-    tasks: Annotated[str, typer.Argument(help="Humanoid tasks, with commas.")] = ",".join(HUMANOIDS),
-    model: Model = "embedded",
-    states: Annotated[int, typer.Option("--states", min=3, help="Number of varied states.")] = 300,
-    output: Json = None,
-) -> None:
+def quality(tasks: Tasks = HUMANOIDS, model: Model = "embedded", states: States = 300, output: Json = None) -> None:
     """What render quality costs in time and in fidelity of the rewards."""
-    from quality import measure_quality
-    from tables import print_table
+    from fidelity import measure_quality
 
     found = measure_quality(tasks.split(","), model, states)
-    columns = ["quality", "frames/s, one process", "Pearson", "Spearman", "max |difference|"]
-    title = f"rewards of {states} humanoid states against 'paper' quality, {model}, the worst of {tasks}"
-    print_table(title, columns, [list(row.as_dict().values()) for row in found])
+    _print_fidelity(f"rewards of {states} humanoid states against 'paper' quality, {model}", tasks, found)
     _write([row.as_dict() for row in found], output)
+
+
+@app.command()
+def precision(tasks: Tasks = HUMANOIDS, model: Model = "embedded", states: States = 300, output: Json = None) -> None:
+    """What arithmetic in fewer bits gains in time and costs in fidelity of the rewards."""
+    from fidelity import measure_precision
+
+    found = measure_precision(tasks.split(","), model, states)
+    _print_fidelity(f"rewards of {states} humanoid states against float32, {model}", tasks, found)
+    _write([row.as_dict() for row in found], output)
+
+
+def _print_fidelity(title: str, tasks: str, found: list[Any]) -> None:
+    from tables import print_table
+
+    columns = ["", "frames/s", "Pearson", "Spearman", "max |difference|"]
+    print_table(f"{title}, the worst of {tasks}", columns, [list(row.as_dict().values()) for row in found])
 
 
 @app.command()
@@ -167,8 +176,10 @@ def everything(
     began = time.perf_counter()
     startup(7, file("startup"))
     quality(output=file("quality"))
+    precision(output=file("precision"))
     for task, model in STANDARD:
-        rates(task, model, "32,64", "original", seconds, rounds, file(f"rates-{task}"))
+        rates(task, model, "32,64,128", "original", seconds, rounds, file(f"rates-{task}"))
+    precision(model=VIT[1], states=100, output=file("precision-vit"))
     rates(*VIT, "16", "original", 2 * seconds, rounds, file("rates-vit"))
     growth("kneeling", seconds=seconds, rounds=rounds, output=file("growth"))
     every("kneeling", seconds=seconds, rounds=rounds, output=file("every"))

@@ -71,10 +71,18 @@ def test_memory_of_a_training(tmp_path: Path) -> None:
 
 def test_quality_is_judged_against_paper(tmp_path: Path) -> None:
     rows = run("quality", "kneeling,splits", "--states", "8", output=tmp_path / "quality.json")
-    assert [row["quality"] for row in rows] == ["draft", "standard", "paper"]
+    assert [row["name"] for row in rows] == ["draft", "standard", "paper"]
     assert rows[2]["pearson"] == pytest.approx(1)
     assert rows[2]["max_abs_difference"] == 0
     assert rows[0]["max_abs_difference"] > 0
+
+
+def test_fewer_bits_are_judged_against_float32(tmp_path: Path) -> None:
+    rows = run("precision", "kneeling,splits", "--states", "24", output=tmp_path / "precision.json")
+    assert [row["name"] for row in rows] == ["fp32", "bf16"]  # nothing in the embedded model is large enough for int8
+    assert rows[0]["max_abs_difference"] == 0
+    assert 0 < rows[1]["max_abs_difference"] < 0.02
+    assert rows[1]["spearman"] > 0.99
 
 
 @pytest.mark.slow

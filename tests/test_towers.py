@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from gym_vlmrm.reward import towers  # isort: skip  (loads triton before open_clip, as users' programs do)
 import open_clip
@@ -23,6 +24,7 @@ from gym_vlmrm.reward import hub, int8
 from gym_vlmrm.reward.devices import choose_device, choose_precision
 from gym_vlmrm.reward.folding import fold_batch_norms
 from gym_vlmrm.reward.int8 import can_int8
+from gym_vlmrm.reward.loading import EMBEDDED_FOLDER
 from gym_vlmrm.reward.preprocessing import Preprocessing
 from gym_vlmrm.reward.towers import Towers, load_towers
 
@@ -200,12 +202,13 @@ def test_int8_stays_close_and_alike_in_every_batch(make_model_folder: MakeFolder
     assert np.abs(exact.embed_frames(pictures) @ goal - embeddings @ goal).max() < 0.02
     one_by_one = np.concatenate([quick.embed_frames(picture[None]) for picture in pictures])
     np.testing.assert_allclose(embeddings, one_by_one, atol=0.005)
+    assert spearmanr(exact.embed_frames(pictures) @ goal, embeddings @ goal).statistic > 0.99
     np.testing.assert_array_equal(quick.embed_sentences(["a cat"])[0], goal)
 
 
 @needs_int8
 def test_int8_is_refused_where_it_cannot_help(tiny_model: str, make_model_folder: MakeFolder) -> None:
-    for name in (tiny_model, f"local-dir:{make_model_folder(TINY_RESNET)}"):
+    for name in (tiny_model, f"local-dir:{make_model_folder(TINY_RESNET)}", f"local-dir:{EMBEDDED_FOLDER}"):
         with pytest.raises(ModelError, match="large linear layers; use precision='auto'"):
             load_towers(name, "cpu", "int8")
     with pytest.raises(ModelError, match="'int8' runs on a CPU"):

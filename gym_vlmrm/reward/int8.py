@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as functional
+from open_clip.modified_resnet import AttentionPool2d
 from torch import nn
 
 from gym_vlmrm.errors import ModelError
@@ -44,6 +45,8 @@ def quantise_linear_layers(tower: nn.Module, dtype: torch.dtype) -> None:
 def _replace(parent: nn.Module, dtype: torch.dtype) -> int:
     count = 0
     for name, child in list(parent.named_children()):
+        if isinstance(child, AttentionPool2d):
+            continue  # it reads the weights of its layers instead of calling them
         if isinstance(child, nn.MultiheadAttention):
             if not _SelfAttention.fits(child):
                 continue
