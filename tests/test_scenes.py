@@ -400,3 +400,25 @@ def test_info_that_a_rule_reads_must_be_there_and_a_number() -> None:
         env.reset()
         with pytest.raises(TaskError, match=message):
             env.step(0)
+
+
+def test_alike_scenes_share_an_opengl_context_and_others_do_not() -> None:
+    def scene(number: int, **kwargs: Any) -> tuple[HumanoidScene, Any]:
+        env = HumanoidScene(render_size=SIZE, **kwargs)
+        env.reset(seed=0)
+        move(env, number)
+        return env, env.render()
+
+    first, alone = scene(1)
+    second, other = scene(2)
+    third, plain = scene(1, look="original")
+    contexts = [env._renderer._context for env in (first, second, third)]  # type: ignore[union-attr]
+    assert contexts[0] is contexts[1]
+    assert contexts[0] is not contexts[2]
+    assert (alone != other).any()
+    assert (alone != plain).any()
+    np.testing.assert_array_equal(first.render(), alone)
+    first.close()
+    np.testing.assert_array_equal(second.render(), other)
+    for env in (second, third):
+        env.close()

@@ -1,5 +1,7 @@
 """Threads that score beside each other give the rewards that one call gives, and leave everybody else's torch alone."""
 
+import os
+import sys
 import threading
 from typing import Any
 
@@ -11,7 +13,7 @@ from counting import SIZE, CountingReward
 from gym_vlmrm import load_reward_model
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.training.late_rewards import BATCH_FRAMES, BATCH_FRAMES_PER_CORE, LateRewards
-from gym_vlmrm.wrappers.scoring import ScoringTeam
+from gym_vlmrm.wrappers.scoring import YIELDING_NICENESS, ScoringTeam
 
 
 class ConcurrentReward(CountingReward):
@@ -66,6 +68,22 @@ def test_each_thread_has_one_thread_of_torch_and_others_keep_theirs() -> None:
         assert (model.torch_threads, torch.get_num_threads(), elsewhere) == ([1, 1], 2, [2])
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no niceness of their own")
+def test_yielding_threads_alone_are_nicer() -> None:
+    class Nice(ConcurrentReward):
+        def __call__(self, frames: Any) -> Any:
+            self.torch_threads.append(os.nice(0))
+            return CountingReward.__call__(self, frames)
+
+    model, before = Nice(), os.nice(0)
+    for yielding, nicer in ((True, YIELDING_NICENESS), (False, 0)):
+        team = ScoringTeam(model, threads=2, yielding=yielding)
+        team(frames(4))
+        team.close()
+        assert model.torch_threads[-2:] == [min(19, before + nicer)] * 2
+    assert os.nice(0) == before
 
 
 def test_an_error_in_a_thread_reaches_the_caller() -> None:

@@ -9,13 +9,9 @@ import contextlib
 import itertools
 import multiprocessing
 import os
-import pickle
-import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
-from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeAlias, cast
 
 import gymnasium as gym
@@ -24,15 +20,12 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import (
     CloudpickleWrapper,
     batch_space,
-    concatenate,
-    create_empty_array,
     create_shared_memory,
     iterate,
     read_from_shared_memory,
-    write_to_shared_memory,
 )
 
-from gym_vlmrm.frames import FrameObservation
+from gym_vlmrm.envs.pool_worker import work
 
 __all__ = ["EnvPool", "make_pool", "usable_cores", "without_main_module"]
 
@@ -99,7 +92,7 @@ class EnvPool(VectorEnv[Any, Any, Any]):
             for share in self._slices:
                 ours, theirs = context.Pipe()
                 arguments = (theirs, CloudpickleWrapper(make_env), memory, num_envs, share, autoreset_mode)
-                process = context.Process(target=_work, args=arguments, daemon=True, name=f"gym_vlmrm-{share.start}")
+                process = context.Process(target=work, args=arguments, daemon=True, name=f"gym_vlmrm-{share.start}")
                 process.start()
                 theirs.close()
                 self._connections.append(ours)
@@ -282,96 +275,3 @@ def without_main_module() -> Iterator[None]:
         yield
     finally:
         vars(main).update(hidden)
-
-
-def _work(
-    connection: Connection,
-    make_env: Callable[[], gym.Env[Any, Any]],
-    memory: Any,
-    num_envs: int,
-    share: slice,
-    mode: AutoresetMode,
-) -> None:
-    """Serve one share of the environments until told to close or until the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which decides
-    with contextlib.suppress(EOFError, OSError):  # the parent is gone
-        try:
-            envs = SyncVectorEnv([make_env] * (share.stop - share.start), copy=False, autoreset_mode=mode)
-        except Exception as error:
-            connection.send((False, _portable(error)))
-            return
-        connection.send((True, None))
-        _serve(connection, _Server(envs, memory, share.start, num_envs))
-        envs.close()
-
-
-def _serve(connection: Connection, server: "_Server") -> None:
-    while True:
-        command, argument = connection.recv()
-        if command == "close":
-            return
-        try:
-            answer = ForkingPickler.dumps((True, getattr(server, command)(argument)))
-        except Exception as error:  # the environment's, or what it returned does not pickle
-            answer = ForkingPickler.dumps((False, _portable(error)))
-        connection.send_bytes(answer)
-
-
-def _portable(error: BaseException) -> BaseException:
-    """An exception that survives pickling, with the same words and the worker's traceback as a note."""
-    error.add_note("In a worker process:\n" + "".join(traceback.format_exception(error)))
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__} in a worker process: {error}")
-    return error
-
-
-class _Server:
-    """The commands that a worker understands."""
-
-    def __init__(self, envs: SyncVectorEnv, memory: Any, first: int, num_envs: int) -> None:
-        self.envs = envs
-        self.memory = memory
-        self.first = first
-        # Physics of all environments first, pictures of all of them then: taking turns, each finds the other's data in
-        # the processor's caches and takes up to twice as long.
-        self.pictured = [(row, env) for row, env in enumerate(envs.envs, first) if isinstance(env, FrameObservation)]
-        for _, env in self.pictured:
-            env.deferred = True
-        views: Any = read_from_shared_memory(envs.single_observation_space, memory, n=num_envs)
-        self.frames: Any = views["frame"] if self.pictured else None
-
-    def reset(self, argument: tuple[list[int | None], dict[str, Any] | None]) -> dict[str, Any]:
-        seeds, options = argument
-        if options is not None and "reset_mask" in options and not options["reset_mask"].any():
-            return {}  # Gymnasium refuses an empty mask; here another worker's share is meant
-        observations, infos = self.envs.reset(seed=seeds, options=options)
-        self._write(observations)
-        return infos
-
-    def step(self, actions: list[Any]) -> tuple[Any, Any, Any, dict[str, Any]]:
-        observations, rewards, terminations, truncations, infos = self.envs.step(_restack(self.envs, actions))
-        self._write(observations)
-        for row, env in self.pictured:
-            frame = env.draw()
-            if frame is not None:
-                self.frames[row] = frame
-        return rewards, terminations, truncations, infos
-
-    def call(self, argument: tuple[str, tuple[Any, ...], dict[str, Any]]) -> tuple[Any, ...]:
-        name, args, kwargs = argument
-        return self.envs.call(name, *args, **kwargs)
-
-    def set_attr(self, argument: tuple[str, list[Any]]) -> None:
-        self.envs.set_attr(*argument)
-
-    def _write(self, observations: Any) -> None:
-        for index, observation in enumerate(iterate(self.envs.observation_space, observations)):
-            write_to_shared_memory(self.envs.single_observation_space, self.first + index, observation, self.memory)
-
-
-def _restack(envs: SyncVectorEnv, actions: list[Any]) -> Any:
-    space = envs.single_action_space
-    empty: Any = create_empty_array(space, n=len(actions))
-    return concatenate(space, actions, empty)
