@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 from gym_vlmrm import load_reward_model
 from gym_vlmrm.errors import ModelError, RunError
 from gym_vlmrm.finetuning import Settings, finetune, resume
-from gym_vlmrm.finetuning import trainer as trainer_module
+from gym_vlmrm.finetuning import session as session_module
 from gym_vlmrm.finetuning.adapters import ADAPTER_MARK, insert_adapters
 from gym_vlmrm.finetuning.base import load_base, write_model
 from gym_vlmrm.finetuning.captions import Captioned, CaptionError, read_captions
@@ -355,7 +355,7 @@ def test_going_on_equals_never_having_stopped(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, part: Any
 ) -> None:
     few = replace(settings, train=part, steps=8, model=settings.model if model == "tiny" else model)
-    monkeypatch.setattr(trainer_module, "MEASUREMENTS", 4)
+    monkeypatch.setattr(session_module, "MEASUREMENTS", 4)
     finetune(few, tmp_path / "whole")
     stopped = finetune(few, tmp_path / "broken", stop_after(monkeypatch, 3))
     assert stopped.interrupted
@@ -547,13 +547,13 @@ def test_the_command_says_its_result_or_nothing(data: Path, tiny_model: str, tmp
 def test_an_interrupted_command_says_how_to_go_on(
     data: Path, tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin = trainer_module._Session.begin
+    begin = session_module.Session.begin
 
     def begin_and_stop(session: Any) -> None:
         begin(session)
         session.stop = True
 
-    monkeypatch.setattr(trainer_module._Session, "begin", begin_and_stop)
+    monkeypatch.setattr(session_module.Session, "begin", begin_and_stop)
     result = vlmrm("finetune", data, "--model", tiny_model, "--output", tmp_path / "out", "--steps", 2, "--json")
     assert result.exit_code == 130
     assert json.loads(result.stdout)["status"] == "interrupted"

@@ -37,6 +37,10 @@ class Frames:
         kin = self.kinship[:, columns].toarray()
         return np.stack([kin[self.members[row]].max(axis=0) for row in rows]).astype(np.float32)
 
+    def texts_of(self, rows: Indices) -> list[str]:
+        """Return the captions of some frames, each once."""
+        return [self.texts[number] for number in sorted({int(number) for row in rows for number in self.members[row]})]
+
     def fingerprint(self) -> str:
         """Return a hash of everything here."""
         digest = hashlib.sha256(np.ascontiguousarray(self.pixels).data)
