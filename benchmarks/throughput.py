@@ -149,6 +149,19 @@ def _print_fidelity(title: str, tasks: str, found: list[Any]) -> None:
 
 
 @app.command()
+def drawing(rounds: Rounds = 3, output: Json = None) -> None:
+    """What it saves to redraw only what moved in CartPole and MountainCar."""
+    from drawing import measure_drawing
+    from tables import print_table
+
+    found = measure_drawing(["cartpole", "mountain-car"], rounds)
+    columns = ["frames/s, one process", "Gymnasium's picture", "ours, whole", "ours, what moved", "ratio to whole"]
+    rows = [[row.task, row.gymnasium, row.whole, row.moved, row.moved / row.whole] for row in found]
+    print_table("drawing with pygame, at the model's size", columns, rows)
+    _write([row.as_dict() for row in found], output)
+
+
+@app.command()
 def startup(rounds: Rounds = 7, output: Json = None) -> None:
     """Times of importing the package and of `vlmrm --help`."""
     from startup import measure_startup
@@ -175,6 +188,7 @@ def everything(
 
     began = time.perf_counter()
     startup(7, file("startup"))
+    drawing(output=file("drawing"))
     quality(output=file("quality"))
     precision(output=file("precision"))
     for task, model in STANDARD:

@@ -85,6 +85,12 @@ def test_fewer_bits_are_judged_against_float32(tmp_path: Path) -> None:
     assert rows[1]["spearman"] > 0.99
 
 
+def test_drawing_of_whole_frames_and_of_what_moved(tmp_path: Path) -> None:
+    rows = run("drawing", "--rounds", "1", output=tmp_path / "drawing.json")
+    assert [row["task"] for row in rows] == ["cartpole", "mountain-car"]
+    assert min(row[way] for row in rows for way in ("gymnasium", "whole", "moved")) > 0
+
+
 @pytest.mark.slow
 def test_startup(tmp_path: Path) -> None:
     found = run("startup", "--rounds", "1", output=tmp_path / "startup.json")

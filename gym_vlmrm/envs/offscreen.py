@@ -1,6 +1,7 @@
 """One MuJoCo model drawn into memory: only what a frame needs."""
 
 import contextlib
+import os
 import threading
 import weakref
 from collections.abc import Hashable
@@ -61,11 +62,11 @@ _contexts: weakref.WeakValueDictionary[Hashable, _Context] = weakref.WeakValueDi
 
 
 def _context_for(model: "mujoco.MjModel", size: int, assets: Hashable | None) -> _Context:
-    """Return a context for a model; models of equal `assets` share one within a thread.
+    """Return a context for a model; models of equal `assets` share one within a thread of a process.
 
     A context per environment costs memory, and processor caches: every one has textures of its own to be read again.
     """
-    key = (assets, size, threading.get_ident())
+    key = (assets, size, os.getpid(), threading.get_ident())
     context = _contexts.get(key) if assets is not None else None
     if context is None:
         context = _Context(model, size)
