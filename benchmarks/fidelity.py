@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any, get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.stats import pearsonr, spearmanr
 
@@ -67,12 +68,17 @@ def measure_precision(tasks: list[str], model: str, num_states: int, seed: int =
     judges: dict[str, list[RewardModel]] = {}
     for precision in PRECISIONS:
         with contextlib.suppress(ModelError):
-            judges[precision] = [load_reward_model(load_task(n), model=model, precision=precision) for n in tasks]
+            judges[precision] = [_judge(name, model, precision, seed) for name in tasks]
     size = judges["fp32"][0].frame_size
     frames = _draw(tasks[0], size, humanoid_states(num_states, seed).qpos, ["draft"])[0]["draft"]
     rewards = {precision: [judge(frames) for judge in each] for precision, each in judges.items()}
     rounds = [{precision: _rate(each[0], frames) for precision, each in judges.items()} for _ in range(ROUNDS)]
     return _rows(rewards, "fp32", {precision: median(found[precision] for found in rounds) for precision in judges})
+
+
+def _judge(task: str, model: str, precision: str, seed: int) -> RewardModel:
+    torch.manual_seed(seed)  # an untrained model draws its weights anew whenever it is loaded
+    return load_reward_model(load_task(task), model=model, precision=precision)
 
 
 def _rate(judge: RewardModel, frames: NDArray[np.uint8]) -> float:
