@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import load_file, save_file
 
+from gym_vlmrm.frames import Frames
 from gym_vlmrm.pretraining.dataset import load_domain
 from gym_vlmrm.pretraining.image_tower import PEAK_RATE, train_image_tower
 from gym_vlmrm.pretraining.model import CONTEXT_LENGTH, build_clip
@@ -24,7 +25,6 @@ from gym_vlmrm.reward.towers import MERGES_FILE
 __all__ = ["Weights", "fit_image", "fit_text", "refit_image"]
 
 Weights: TypeAlias = dict[str, torch.Tensor]
-Frames: TypeAlias = NDArray[np.uint8]
 THREADS = 2
 """Of a round's training, which has nothing else beside it; fixed, because results depend on it."""
 

@@ -62,7 +62,7 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
             observations, _, terminations, truncations, infos = self.env.step(actions)
             frames = take_frames(observations, infos)[1]
             if scored.any():
-                self._held[scored] = self._team(frames[scored])
+                self._held[scored] = self._team(_of(frames, scored))
         done = np.logical_or(terminations, truncations)
         returned = self._held.copy()
         if self._mode is AutoresetMode.SAME_STEP:
@@ -78,7 +78,7 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
 
         def score(share: slice, observations: dict[str, Any], infos: dict[str, Any]) -> None:
             _, frames = take_frames({"state": None, "frame": observations["frame"][share]}, infos)
-            parts[share.start] = [self._team.submit(part) for part in self._team.split(frames[scored[share]])]
+            parts[share.start] = [self._team.submit(part) for part in self._team.split(_of(frames, scored[share]))]
 
         observations, _, terminations, truncations, infos = pool.step(actions, score)
         if scored.any():
@@ -93,6 +93,11 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
         """End the threads that score and close the environments."""
         self._team.close()
         super().close(**kwargs)
+
+
+def _of(frames: NDArray[np.uint8], scored: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return the frames that are scored; where that is all of them, nothing is copied."""
+    return frames if scored.all() else frames[scored]
 
 
 def take_frames(observations: dict[str, Any], infos: dict[str, Any]) -> tuple[Any, NDArray[np.uint8]]:
