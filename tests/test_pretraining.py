@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,7 +142,8 @@ def test_the_recipe_runs_from_nothing_and_goes_on(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="another data set"):
         make_dataset(tmp_path / "data", counts, 2)
     assert len(load_domain(tmp_path / "data", "cartpole").states) == 120
-    plan = Round(tasks=("kneeling",), generations=1, searched=40, steps=1024, checkpoints=1, episodes=1, epochs=1)
+    chased: dict[str, Any] = {"agents": ("kneeling",), "searched": ("kneeling",), "drawn": 0}
+    plan = Round(**chased, generations=1, kept=40, steps=1024, checkpoints=1, episodes=1, turned=True)
     short = {"landmarks": 250, "bodies": 300, "image_epochs": 1, "sentences": 512, "text_epochs": 1}
     settings = Settings(**short, rounds=(plan,))  # type: ignore[arg-type]
     train_model(tmp_path / "data", tmp_path / "model", settings, lambda _: None)

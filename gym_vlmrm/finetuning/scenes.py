@@ -73,11 +73,11 @@ def _humanoid(count: int, seed: int) -> tuple[Floats, Named]:
     phrases = Grammar().humanoid
     for batch in range(20):
         drawn = humanoid_states(count, seed + batch)
-        scores = {name: graded_scores(definition, drawn.qpos) for name, definition in DEFINITIONS.items()}
+        fits = {name: graded_scores(definition, drawn.qpos)[1] for name, definition in DEFINITIONS.items()}
         for row, qpos in enumerate(drawn.qpos):
             names = {"legs": str(drawn.legs[row]), "arms": str(drawn.arms[row])}
             for name, definition in DEFINITIONS.items():
-                if scores[name][row] > 1 - 1e-9 and not names[definition.block]:
+                if fits[name][row] and not names[definition.block]:
                     names[definition.block] = name
             named = [
                 (block, name)

@@ -66,25 +66,21 @@ def adversarial_states(model: str, folder: Path, plan: Round, seed: int) -> Floa
     Args:
         model: name of the model, as `load_reward_model` takes it.
         folder: for the agents' runs; what an interrupted call has finished is kept.
-        plan: which tasks, and how long.
+        plan: which goals, and how long.
         seed: of searches and agents.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tasks = chased_tasks(model, plan.drawn, seed)
-    chosen = [tasks[name] for name in plan.tasks or tasks]
-    places = [(task, folder / f"{index:02d}", seed + index) for index, task in enumerate(chosen)]
+    goals = list(chased_tasks(model))
+    agents = goals if plan.agents is None else plan.agents
+    searched = tasks if plan.searched is None else plan.searched
     with ProcessPoolExecutor(usable_cores(), mp_context=get_context("spawn")) as processes:
-        jobs = []
-        if plan.steps:
-            jobs += [processes.submit(_agent_states, *place, plan) for place in places]
-        if plan.generations:
-            jobs += [processes.submit(_searched_states, *place, plan) for place in places]
-        states = np.concatenate([job.result() for job in jobs])
-    if not plan.turned:
-        return states
-    return np.concatenate(
-        [states, np.stack([mirror(row) for row in states]), turned(states, np.random.default_rng(seed))]
-    )
+        jobs = [
+            processes.submit(chase, tasks[name], folder / f"{index:02d}", seed + index, plan)
+            for chase, names in ((_agent_states, agents), (_searched_states, searched))
+            for index, name in enumerate(names)
+        ]
+        return np.concatenate([job.result() for job in jobs])
 
 
 def search_tasks(
@@ -104,7 +100,7 @@ def _searched_states(task: TaskSpec, place: Path, seed: int, plan: Round) -> Flo
         visited = search_poses(task, seed, plan.generations, plan.restarts)[0]
         # The first quarter is still near the random states that the data set has anyway.
         late = visited[len(visited) // 4 :]
-        np.save(finished, late[np.random.default_rng(seed).permutation(len(late))[: plan.searched]])
+        np.save(finished, late[np.random.default_rng(seed).permutation(len(late))[: plan.kept]])
     return np.asarray(np.load(finished))
 
 
@@ -156,6 +152,9 @@ def _agent_states(task: TaskSpec, place: Path, seed: int, plan: Round) -> Floats
     stage = Stage(task, 16)
     states = np.concatenate(list(_play(stage, path, seed, plan.episodes)))
     stage.world.close()
+    if plan.turned:
+        mirrored = np.stack([mirror(row) for row in states])
+        states = np.concatenate([states, mirrored, turned(states, np.random.default_rng(seed))])
     np.save(finished, states)
     return states
 

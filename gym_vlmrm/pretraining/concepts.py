@@ -125,15 +125,14 @@ class Concepts:
 def _fitted(space: Space, block: str, descriptors: Floats, bodies: Floats) -> dict[str, Floats]:
     features = space.maps[block](descriptors)
     return {
-        name: _ridge(features, graded_scores(definition, bodies))
+        name: _ridge(features, *graded_scores(definition, bodies))
         for name, definition in DEFINITIONS.items()
         if definition.block == block
     }
 
 
-def _ridge(features: Floats, scores: Floats) -> Floats:
+def _ridge(features: Floats, scores: Floats, fits: NDArray[np.bool_]) -> Floats:
     """Return the direction along which features (N, d) predict scores (N,); fits and misfits weigh by their rarity."""
-    fits = scores >= scores.max() - 1e-9
     weight = np.sqrt(np.where(fits, 0.5 / max(fits.sum(), 1), 0.5 / (~fits).sum()) * len(scores))[:, None]
     design = np.column_stack([features, np.ones(len(features))])
     penalty = np.diag([RIDGE] * features.shape[1] + [0.0])

@@ -1,15 +1,18 @@
 """The training set on disk: states and the frames that show them, made once and kept until deleted."""
 
 import json
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gym_vlmrm.envs.pool import usable_cores
 from gym_vlmrm.pretraining.concepts import cartpole_descriptors, mountain_car_descriptors
 from gym_vlmrm.pretraining.descriptors import humanoid_descriptors
-from gym_vlmrm.pretraining.rendering import render_states
+from gym_vlmrm.pretraining.rendering import render_now, render_states
 from gym_vlmrm.pretraining.states import cartpole_states, humanoid_states, mountain_car_states
 
 __all__ = ["DomainData", "add_states", "describe", "load_domain", "make_dataset"]
@@ -39,12 +42,18 @@ def make_dataset(folder: Path, counts: dict[str, int], seed: int) -> None:
     if recipe.exists() and json.loads(recipe.read_text()) != wanted:
         raise ValueError(f"{folder} holds another data set ({recipe.read_text()}); delete it or name another folder")
     recipe.write_text(json.dumps(wanted))
-    for domain, count in counts.items():
-        for shard, start in enumerate(range(0, count, _SHARDS_OF)):
-            _make_shard(folder, domain, shard, min(_SHARDS_OF, count - start), seed)
+    shards = [
+        (folder, domain, shard, min(_SHARDS_OF, count - start), seed)
+        for domain, count in counts.items()
+        for shard, start in enumerate(range(0, count, _SHARDS_OF))
+    ]
+    with ProcessPoolExecutor(usable_cores(), mp_context=get_context("spawn")) as processes:
+        for job in [processes.submit(_make_shard, *shard) for shard in shards]:
+            job.result()
 
 
 def _make_shard(folder: Path, domain: str, shard: int, count: int, seed: int) -> None:
+    """Draw and render a shard in this process: drawing poses takes longer than rendering them."""
     name = f"{domain}_{shard:03d}"
     finished = folder / f"{name}_states.npy"
     if finished.exists():
@@ -54,7 +63,7 @@ def _make_shard(folder: Path, domain: str, shard: int, count: int, seed: int) ->
         states = humanoid_states(count, shard_seed).qpos
     else:
         states = {"cartpole": cartpole_states, "mountain-car": mountain_car_states}[domain](count, shard_seed)
-    render_states(domain, states, folder / f"{name}_frames.npy", shard_seed)
+    np.save(folder / f"{name}_frames.npy", render_now(domain, states, shard_seed))
     np.save(finished, states)
 
 

@@ -1,5 +1,6 @@
 """Definitions of the humanoid's main concepts over measured state, and how nearly a body meets one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import mujoco
@@ -17,88 +18,128 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Definition:
-    """Comparisons that all hold where the concept fits."""
+    """What a concept means."""
 
     block: str
     """Part of the embedding that it speaks of: ``legs`` or ``arms``."""
     comparisons: tuple[str, ...]
+    """They all hold where the concept fits."""
+    ideal: tuple[str, ...]
+    """They hold deep inside, so that the reward goes on rising there."""
 
 
-_UPRIGHT = ("torso_up > 0.88", "pelvis_height > 0.78")
+_UPRIGHT, _IDEALLY_UPRIGHT = ("torso_up > 0.88", "pelvis_height > 0.78"), ("torso_up > 0.95", "pelvis_height > 0.83")
 DEFINITIONS: dict[str, Definition] = {
     "standing": Definition(
-        "legs", (*_UPRIGHT, "torso_up > 0.92", "higher_knee_height < 0.72", "higher_foot_height < 0.18")
+        "legs",
+        (*_UPRIGHT, "torso_up > 0.92", "higher_knee_height < 0.72", "higher_foot_height < 0.18"),
+        (*_IDEALLY_UPRIGHT, "torso_up > 0.97", "higher_knee_height < 0.5", "higher_foot_height < 0.11"),
     ),
     "kneeling": Definition(
         "legs",
         (
-            "higher_knee_height < 0.14",
-            "torso_up > 0.85",
-            "pelvis_height > 0.35",
-            "higher_foot_height < 0.25",
-            "least_knee_bend > 62",
-            "knees_distance < 0.52",
+            *("higher_knee_height < 0.14", "torso_up > 0.85", "pelvis_height > 0.35"),
+            *("higher_foot_height < 0.25", "least_knee_bend > 62", "knees_distance < 0.52"),
+        ),
+        (
+            *("higher_knee_height < 0.08", "torso_up > 0.95", "pelvis_height > 0.42"),
+            *("higher_foot_height < 0.13", "least_knee_bend > 80", "knees_distance < 0.42"),
         ),
     ),
     "lotus": Definition(
         "legs",
         (
-            "pelvis_height < 0.34",
-            "torso_up > 0.78",
-            "least_knee_bend > 98",
-            "knees_distance > 0.58",
-            "feet_distance < 0.48",
-            "higher_foot_height < 0.18",
+            *("pelvis_height < 0.34", "torso_up > 0.78", "least_knee_bend > 98"),
+            *("knees_distance > 0.58", "feet_distance < 0.48", "higher_foot_height < 0.18"),
+        ),
+        (
+            *("pelvis_height < 0.24", "torso_up > 0.95", "least_knee_bend > 140"),
+            *("knees_distance > 0.75", "feet_distance < 0.3", "higher_foot_height < 0.1"),
         ),
     ),
     "splits": Definition(
         "legs",
         (
-            "pelvis_height < 0.28",
-            "torso_up > 0.65",
-            "feet_distance > 1.2",
-            "most_knee_bend < 36",
-            "higher_foot_height < 0.22",
+            *("pelvis_height < 0.28", "torso_up > 0.65", "feet_distance > 1.2"),
+            *("most_knee_bend < 36", "higher_foot_height < 0.22"),
+        ),
+        (
+            *("pelvis_height < 0.14", "torso_up > 0.9", "feet_distance > 1.42"),
+            *("most_knee_bend < 12", "higher_foot_height < 0.12"),
         ),
     ),
-    "one_leg": Definition("legs", (*_UPRIGHT, "foot_height_difference > 0.25", "lower_foot_height < 0.13")),
-    "one_leg_left": Definition("legs", (*_UPRIGHT, "right_foot_height > 0.33", "left_foot_height < 0.13")),
-    "one_leg_right": Definition("legs", (*_UPRIGHT, "left_foot_height > 0.33", "right_foot_height < 0.13")),
-    "raised": Definition("arms", ("left_hand_up > 0.34", "right_hand_up > 0.34")),
-    "hands_on_hips": Definition("arms", ("farthest_hand_to_hip < 0.12", "least_elbow_out > 0.22")),
+    "one_leg": Definition(
+        "legs",
+        (*_UPRIGHT, "foot_height_difference > 0.25", "lower_foot_height < 0.13"),
+        (*_IDEALLY_UPRIGHT, "foot_height_difference > 0.38", "lower_foot_height < 0.1"),
+    ),
+    "one_leg_left": Definition(
+        "legs",
+        (*_UPRIGHT, "right_foot_height > 0.33", "left_foot_height < 0.13"),
+        (*_IDEALLY_UPRIGHT, "right_foot_height > 0.46", "left_foot_height < 0.1"),
+    ),
+    "one_leg_right": Definition(
+        "legs",
+        (*_UPRIGHT, "left_foot_height > 0.33", "right_foot_height < 0.13"),
+        (*_IDEALLY_UPRIGHT, "left_foot_height > 0.46", "right_foot_height < 0.1"),
+    ),
+    "raised": Definition(
+        "arms",
+        ("left_hand_up > 0.34", "right_hand_up > 0.34"),
+        ("left_hand_up > 0.43", "right_hand_up > 0.43"),
+    ),
+    "hands_on_hips": Definition(
+        "arms",
+        ("farthest_hand_to_hip < 0.12", "least_elbow_out > 0.22"),
+        ("farthest_hand_to_hip < 0.08", "least_elbow_out > 0.26"),
+    ),
     "crossed": Definition(
         "arms",
         (
-            "least_hand_forward > 0.12",
-            "lowest_hand_up > -0.28",
-            "highest_hand_up < 0.22",
-            "hands_distance < 0.3",
-            "hands_crossed > 0.03",
+            *("least_hand_forward > 0.12", "lowest_hand_up > -0.28", "highest_hand_up < 0.22"),
+            *("hands_distance < 0.3", "hands_crossed > 0.03"),
+        ),
+        (
+            *("least_hand_forward > 0.26", "lowest_hand_up > -0.26", "highest_hand_up < 0.08"),
+            *("hands_distance < 0.25", "hands_crossed > 0.06"),
         ),
     ),
 }
-"""A little stricter than the tasks' success rules, so that the reward is highest inside them, not on their edge."""
+"""Comparisons a little stricter than the tasks' success rules, so that the reward is highest inside them, not on their
+edge; ideals are about what the reference poses measure."""
 
 _SCALES = {"bend": 50.0, "torso_up": 0.4}
 _LENGTH_SCALE = 0.3
-NEAR, FAR = 0.7, 8.0
+NEAR, FAR = 0.35, 8.0
+NEAR_SHARE = 0.6
 
 
-def graded_scores(definition: Definition, bodies: Floats) -> Floats:
-    """Return how nearly bodies (N, 24) meet a definition: 1 where all comparisons hold, falling with distance.
+def graded_scores(definition: Definition, bodies: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return how nearly bodies (N, 24) meet a definition, and whether they do: two arrays (N,).
 
-    The distance sums what each comparison lacks, in units of 0.3 m, 50 degrees, or 0.4 of uprightness. Most of the
-    score falls evenly, so that there is a slope far from the goal too, where an agent begins.
+    The score is 1 where the ideal is met, and falls with the distance, the mean of those to comparisons and ideal.
+    Each sums what every comparison lacks, in units of 0.3 m, 50 degrees, or 0.4 of uprightness. A part of it falls
+    steeply, so that a near miss is told from a success; the rest evenly, so that there is a slope far from the goal,
+    where an agent begins.
     """
-    comparisons = [rule for rule in map(parse_rule, definition.comparisons) if isinstance(rule, Comparison)]
-    lacks = np.array([_lack(comparisons, body) for body in bodies])
-    return np.asarray(0.4 * np.exp(-lacks / NEAR) + 0.6 * np.maximum(0.0, 1.0 - lacks / FAR))
+    rules = [
+        [rule for rule in map(parse_rule, texts) if isinstance(rule, Comparison)]
+        for texts in (definition.comparisons, definition.ideal)
+    ]
+    lacks = np.array([_lacks(rules, body) for body in bodies])
+    lack = lacks.mean(axis=1)
+    scores = NEAR_SHARE * np.exp(-lack / NEAR) + (1 - NEAR_SHARE) * np.maximum(0.0, 1.0 - lack / FAR)
+    return np.asarray(scores), np.asarray(lacks[:, 0] <= 0)
 
 
-def _lack(comparisons: list[Comparison], body: Floats) -> float:
+def _lacks(rules: list[list[Comparison]], body: Floats) -> list[float]:
     data = forward(body)
     mujoco.mj_collision(data.model, data)
     measured = quantities(data.model, data)
+    return [_lack(comparisons, measured) for comparisons in rules]
+
+
+def _lack(comparisons: list[Comparison], measured: Mapping[str, float]) -> float:
     total = 0.0
     for comparison in comparisons:
         sign = 1.0 if comparison.op == "<" else -1.0

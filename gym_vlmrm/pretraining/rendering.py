@@ -24,18 +24,13 @@ STANDARD_SHARE = 0.03
 _CHUNK = 500
 
 
-def render_states(domain: str, states: NDArray[np.float64], path: Path, seed: int, *, jitter: bool = True) -> None:
-    """Render states into a ``.npy`` file of uint8 frames (N, FRAME_SIZE, FRAME_SIZE, 3).
+def render_states(domain: str, states: NDArray[np.float64], path: Path, seed: int) -> None:
+    """Render states, with all cores, into a ``.npy`` file of uint8 frames (N, FRAME_SIZE, FRAME_SIZE, 3).
 
-    Args:
-        domain: ``humanoid``, ``cartpole`` or ``mountain-car``.
-        states: (N, ...) states as `gym_vlmrm.pretraining.states` draws them.
-        path: file to write.
-        seed: draws camera, light and look.
-        jitter: vary camera, light and look; otherwise every frame is as the tasks show it.
+    Arguments are those of `render_now`, whose variety they get.
     """
     frames = np.lib.format.open_memmap(path, "w+", np.uint8, (len(states), FRAME_SIZE, FRAME_SIZE, 3))
-    jobs = [(domain, states[i : i + _CHUNK], [seed, i], jitter) for i in range(0, len(states), _CHUNK)]
+    jobs = [(domain, states[i : i + _CHUNK], [seed, i], True) for i in range(0, len(states), _CHUNK)]
     with ProcessPoolExecutor(usable_cores(), mp_context=get_context("spawn")) as workers:
         for index, chunk in enumerate(workers.map(_render_chunk, *zip(*jobs, strict=True))):
             frames[index * _CHUNK : index * _CHUNK + len(chunk)] = chunk
@@ -43,7 +38,17 @@ def render_states(domain: str, states: NDArray[np.float64], path: Path, seed: in
 
 
 def render_now(domain: str, states: NDArray[np.float64], seed: int, *, jitter: bool = True) -> NDArray[np.uint8]:
-    """Render states in this process; returns uint8 (N, FRAME_SIZE, FRAME_SIZE, 3)."""
+    """Render states in this process.
+
+    Args:
+        domain: ``humanoid``, ``cartpole`` or ``mountain-car``.
+        states: (N, ...) states as `gym_vlmrm.pretraining.states` draws them.
+        seed: draws camera, light and look.
+        jitter: vary camera, light and look; otherwise every frame is as the tasks show it.
+
+    Returns:
+        uint8 (N, FRAME_SIZE, FRAME_SIZE, 3).
+    """
     return _render_chunk(domain, states, [seed], jitter)
 
 

@@ -7,9 +7,11 @@ import mujoco
 import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
+from gym_vlmrm.audit.space import SPACES
 from gym_vlmrm.envs.humanoid.env import HumanoidScene
-from gym_vlmrm.envs.humanoid.kinematics import set_down
+from gym_vlmrm.envs.humanoid.kinematics import set_down, turn
 from gym_vlmrm.envs.humanoid.near_misses import NEAR_MISSES, near_miss_pose
 from gym_vlmrm.envs.humanoid.poses import ARM_POSES, LEG_POSES, can_combine, pose_path, random_pose, reference_pose
 
@@ -41,7 +43,7 @@ HELD_OUT_PAIRS = frozenset(
 )
 """Leg and arm poses that are never rendered or captioned together: they test composition."""
 
-SHARES = {"pose": 0.40, "near_miss": 0.09, "path": 0.11, "random": 0.12, "physics": 0.28}
+SHARES = {"pose": 0.36, "near_miss": 0.09, "path": 0.09, "random": 0.08, "sought": 0.12, "physics": 0.26}
 ROLLOUT_STEPS, ROLLOUT_STRIDE = 60, 4
 GAIN, DAMPING = 1.2, 0.12
 """Proportional [1/rad] and derivative [s/rad] gain of the controller that holds poses; it acts in units of control."""
@@ -90,6 +92,8 @@ def humanoid_states(count: int, seed: int, *, held_out: bool = False) -> Humanoi
             rows.append((pose_path(start, end, 21)[rng.integers(1, 20)], "path", "", ""))
         for _ in range(round(count * SHARES["random"])):
             rows.append((_disturbed(rng, pairs), "random", "", ""))
+        for _ in range(round(count * SHARES["sought"])):
+            rows.append((_sought(rng, pairs), "sought", "", ""))
         rollouts = _physics(rng, pairs)
         rows += [(next(rollouts), "physics", "", "") for _ in range(count - len(rows))]
     order = rng.permutation(len(rows))
@@ -123,15 +127,25 @@ def _disturbed(rng: np.random.Generator, pairs: list[tuple[str, str]]) -> Floats
     return set_down(pose)
 
 
+def _sought(rng: np.random.Generator, pairs: list[tuple[str, str]]) -> Floats:
+    """Return a body on the way from anywhere to a pose, as a search for the pose passes it: tilted, lifted, twisted."""
+    space = SPACES["Humanoid-v5"]
+    yaw = Rotation.from_euler("z", rng.uniform(-np.pi, np.pi))
+    goal = space.encode(turn(_pose(_draw_pair(pairs, rng), rng)[0], yaw)[None])[0]
+    share, noise = rng.beta(2, 1), rng.choice([0.02, 0.05, 0.1])
+    point = share * goal + (1 - share) * rng.random(space.dimension) + rng.normal(0, noise, space.dimension)
+    return np.asarray(space.decode(np.clip(point, 0, 1)[None])[0])
+
+
 def turned(qpos: Floats, rng: np.random.Generator) -> Floats:
     """Turn bodies about the vertical, most of them little, and move them about."""
     count = len(qpos)
     yaw = np.where(rng.random(count) < 0.65, rng.normal(0, 0.3, count), rng.uniform(-np.pi, np.pi, count))
     turns = np.stack([np.cos(yaw / 2), np.zeros(count), np.zeros(count), np.sin(yaw / 2)], axis=1)
     turned = qpos.copy()
-    for row, turn in zip(turned, turns, strict=True):
-        mujoco.mju_mulQuat(row[3:7], turn, row[3:7].copy())
-        c, s = 1 - 2 * turn[3] ** 2, 2 * turn[0] * turn[3]
+    for row, spin in zip(turned, turns, strict=True):
+        mujoco.mju_mulQuat(row[3:7], spin, row[3:7].copy())
+        c, s = 1 - 2 * spin[3] ** 2, 2 * spin[0] * spin[3]
         row[:2] = np.array([[c, -s], [s, c]]) @ row[:2] + rng.normal(0, 0.15, 2)
     return turned
 

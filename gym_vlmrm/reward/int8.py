@@ -14,6 +14,8 @@ __all__ = ["can_int8", "quantise_linear_layers"]
 SMALLEST_LAYER = 100_000
 """Layers with fewer weights stay as they are: they cost nothing and may matter much."""
 _ZERO_POINT = 128
+_BLOCK = 200_000
+"""Numbers that are turned into bytes at a time: in float32 they stay in a core's cache and in memory that is mapped."""
 _MASKS = ("attn_mask", "key_padding_mask")
 
 
@@ -75,9 +77,8 @@ class _Linear(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         rows = inputs.reshape(-1, inputs.shape[-1])
-        largest = torch.maximum(rows.amax(dim=1), -rows.amin(dim=1)).float()
-        steps = (largest / 127).clamp_(min=1e-12)[:, None]
-        levels = torch.addcmul(_HALF_STEP, rows, steps.reciprocal()).to(torch.uint8)
+        steps = (_largest(rows) / 127).clamp_(min=1e-12)[:, None]
+        levels = _levels(rows, steps.reciprocal())
         products = torch.ops.onednn.qlinear_pointwise(
             levels, 1.0, _ZERO_POINT, self._packed, self._scales, self._zeros,
             None, 1.0, 0, self._dtype, "none", [], "",
@@ -86,8 +87,20 @@ class _Linear(nn.Module):
         return outputs.view(*inputs.shape[:-1], -1)
 
 
-_HALF_STEP = torch.tensor(_ZERO_POINT + 0.5)
-"""Zero point, and half a level so that the cast, which cuts off, rounds."""
+def _largest(rows: torch.Tensor) -> torch.Tensor:
+    """Return the largest magnitude (N,) of each of bfloat16 rows (N, K), in float32."""
+    # Without the sign, bits that mean more are larger as integers too, and integers are compared five times as fast.
+    return (rows.view(torch.int16) & 0x7FFF).amax(dim=1).view(torch.bfloat16).float()
+
+
+def _levels(rows: torch.Tensor, inverses: torch.Tensor) -> torch.Tensor:
+    """Return rows (N, K) times their inverses (N, 1), rounded, as bytes around `_ZERO_POINT`."""
+    levels = torch.empty(rows.shape, dtype=torch.int8)
+    height = max(_BLOCK // rows.shape[1], 1)
+    for block, source, inverse in zip(*(torch.split(each, height) for each in (levels, rows, inverses)), strict=True):
+        block.copy_(source.float().mul_(inverse).round_())
+    # A cast to signed bytes, and turning their highest bit, is ten times faster than a cast to unsigned ones.
+    return levels.view(torch.uint8).bitwise_xor_(_ZERO_POINT)
 
 
 class _SelfAttention(nn.Module):
