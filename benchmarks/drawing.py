@@ -1,7 +1,7 @@
 """What it saves to redraw only what moved in the scenes that pygame draws."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -25,10 +25,6 @@ class DrawingRow:
     """This package's scene with nothing kept from the frame before."""
     moved: float
     """The same, pixel for pixel, where only what moved is drawn again."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return JSON-able data."""
-        return asdict(self)
 
 
 def measure_drawing(tasks: list[str], rounds: int) -> list[DrawingRow]:

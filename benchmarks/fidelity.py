@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
 from typing import Any, get_args
 
@@ -38,10 +38,6 @@ class FidelityRow:
     pearson: float
     spearman: float
     max_abs_difference: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return JSON-able data."""
-        return asdict(self)
 
 
 def measure_quality(tasks: list[str], model: str, num_states: int, seed: int = 0) -> list[FidelityRow]:

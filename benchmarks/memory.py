@@ -1,7 +1,7 @@
 """Does memory grow with the steps of a training?"""
 
 import contextlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from loops import TrainingLoop
@@ -24,10 +24,6 @@ class Memory:
     """Peak up to the first number of steps, then between each and the next."""
     growth: float
     """Last peak over the first one."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return JSON-able data."""
-        return asdict(self)
 
 
 def measure_memory(task: TaskSpec, num_envs: int, every: int, steps: list[int]) -> Memory:

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -60,10 +60,6 @@ class Table:
     rows: list[Row]
     peak_mb: float
     """Largest resident memory [MB] of this process and the loops' workers; pages that they share count in each."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return JSON-able data."""
-        return asdict(self)
 
 
 class Bench:

@@ -4,6 +4,7 @@ import json
 import logging
 import time
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,8 +33,9 @@ def _numbers(text: str) -> list[int]:
 
 
 def _write(results: Any, path: Path | None) -> None:
+    """Write dataclasses, or lists of them, as JSON."""
     if path is not None:
-        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(results, indent=1, default=asdict) + "\n", encoding="utf-8")
 
 
 @app.command()
@@ -57,7 +59,7 @@ def rates(
     found = measure_rates(spec, counts, seconds=seconds, rounds=rounds, original=preset == "original")
     for table in found:
         print_rates(table)
-    _write([table.as_dict() for table in found], output)
+    _write(found, output)
 
 
 @app.command()
@@ -76,7 +78,7 @@ def growth(
 
     found = measure_rates(prepared(task, model), _numbers(num_envs), seconds=seconds, rounds=rounds, everies=[1])
     print_growth(found)
-    _write([table.as_dict() for table in found], output)
+    _write(found, output)
 
 
 @app.command()
@@ -97,7 +99,7 @@ def every(
     spec, values = prepared(task, model), _numbers(everies)
     found = measure_rates(spec, [num_envs], seconds=seconds, rounds=rounds, vector=False, everies=values)
     print_rates(found[0])
-    _write([table.as_dict() for table in found], output)
+    _write(found, output)
 
 
 @app.command()
@@ -118,7 +120,7 @@ def memory(
     rows = [[f"to {step:,} steps", peak] for step, peak in zip(found.steps, found.peak_mb, strict=True)]
     print_table(f"peak memory of training {found.task}, {found.model}, {num_envs} environments", ["", "MB"], rows)
     print(f"growth {found.growth:.3f}")
-    _write(found.as_dict(), output)
+    _write(found, output)
 
 
 @app.command()
@@ -128,7 +130,7 @@ def quality(tasks: Tasks = HUMANOIDS, model: Model = "embedded", states: States 
 
     found = measure_quality(tasks.split(","), model, states)
     _print_fidelity(f"rewards of {states} humanoid states against 'paper' quality, {model}", tasks, found)
-    _write([row.as_dict() for row in found], output)
+    _write(found, output)
 
 
 @app.command()
@@ -138,14 +140,14 @@ def precision(tasks: Tasks = HUMANOIDS, model: Model = "embedded", states: State
 
     found = measure_precision(tasks.split(","), model, states)
     _print_fidelity(f"rewards of {states} humanoid states against float32, {model}", tasks, found)
-    _write([row.as_dict() for row in found], output)
+    _write(found, output)
 
 
 def _print_fidelity(title: str, tasks: str, found: list[Any]) -> None:
     from tables import print_table
 
     columns = ["", "frames/s", "Pearson", "Spearman", "max |difference|"]
-    print_table(f"{title}, the worst of {tasks}", columns, [list(row.as_dict().values()) for row in found])
+    print_table(f"{title}, the worst of {tasks}", columns, [list(asdict(row).values()) for row in found])
 
 
 @app.command()
@@ -158,7 +160,7 @@ def drawing(rounds: Rounds = 3, output: Json = None) -> None:
     columns = ["frames/s, one process", "Gymnasium's picture", "ours, whole", "ours, what moved", "ratio to whole"]
     rows = [[row.task, row.gymnasium, row.whole, row.moved, row.moved / row.whole] for row in found]
     print_table("drawing with pygame, at the model's size", columns, rows)
-    _write([row.as_dict() for row in found], output)
+    _write(found, output)
 
 
 @app.command()
