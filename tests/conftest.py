@@ -10,7 +10,12 @@ from typing import Any
 os.environ.update({"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "GYM_VLMRM_CACHE": "off"})
 os.environ.pop("GYM_VLMRM_MODEL", None)
 
+import hypothesis
 import pytest
+
+# These machines are shared: how long an example takes says nothing.
+hypothesis.settings.register_profile("shared machine", deadline=None)
+hypothesis.settings.load_profile("shared machine")
 
 TINY_MODEL: dict[str, Any] = {
     "embed_dim": 16,

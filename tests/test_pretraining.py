@@ -19,7 +19,7 @@ from gym_vlmrm.pretraining.recipe import train_model
 from gym_vlmrm.pretraining.rendering import render_now
 from gym_vlmrm.pretraining.settings import Round, Settings
 from gym_vlmrm.pretraining.space import BLOCKS, FeatureMap
-from gym_vlmrm.pretraining.states import HELD_OUT_PAIRS, cartpole_states, humanoid_states
+from gym_vlmrm.pretraining.states import HELD_OUT_PAIRS, SHARES, cartpole_states, humanoid_states
 from gym_vlmrm.reward import load_reward_model
 from gym_vlmrm.reward.loading import EMBEDDED_FOLDER, UnknownWordsWarning, unknown_words
 from gym_vlmrm.reward.towers import Towers, load_towers
@@ -44,7 +44,14 @@ def test_equal_seeds_draw_equal_states() -> None:
     first, second = humanoid_states(20, 3), humanoid_states(20, 3)
     assert np.array_equal(first.qpos, second.qpos)
     assert not np.array_equal(first.qpos, humanoid_states(20, 4).qpos)
-    assert set(first.source) <= {"pose", "near_miss", "path", "random", "physics"}
+    assert set(first.source) <= set(SHARES)
+
+
+def test_every_source_has_its_share() -> None:
+    source = humanoid_states(100, 3).source
+    assert {name: round(100 * share) for name, share in SHARES.items()} == {
+        name: int((source == name).sum()) for name in SHARES
+    }
 
 
 def test_held_out_pairs_are_never_drawn_nor_captioned() -> None:

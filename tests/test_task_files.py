@@ -179,7 +179,7 @@ PIECES = (
 )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(PIECES, max_size=25).map("".join))
 def test_whatever_is_written_nothing_but_a_task_error_comes_out(tmp_path: Path, text: str) -> None:
     path = tmp_path / "fuzz.yaml"
@@ -196,7 +196,7 @@ def test_whatever_is_written_nothing_but_a_task_error_comes_out(tmp_path: Path, 
         assert "fuzz.yaml" in message
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=60))
 def test_bytes_too(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "fuzz.yaml"

@@ -17,6 +17,7 @@ from gym_vlmrm.envs.humanoid.poses import ARM_POSES, LEG_POSES, can_combine, pos
 
 __all__ = [
     "HELD_OUT_PAIRS",
+    "SHARES",
     "HumanoidStates",
     "cartpole_states",
     "combinations",
