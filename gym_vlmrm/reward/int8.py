@@ -76,7 +76,7 @@ class _Linear(nn.Module):
         """Without values; towers ask it for its dtype."""
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        rows = inputs.reshape(-1, inputs.shape[-1])
+        rows = inputs.reshape(-1, inputs.shape[-1]).to(torch.bfloat16)
         steps = (_largest(rows) / 127).clamp_(min=1e-12)[:, None]
         levels = _levels(rows, steps.reciprocal())
         products = torch.ops.onednn.qlinear_pointwise(
