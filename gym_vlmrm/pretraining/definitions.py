@@ -29,6 +29,16 @@ class Definition:
 
 
 _UPRIGHT, _IDEALLY_UPRIGHT = ("torso_up > 0.88", "pelvis_height > 0.78"), ("torso_up > 0.95", "pelvis_height > 0.83")
+
+
+def _one_leg(standing: str, raised: str) -> Definition:
+    return Definition(
+        "legs",
+        (*_UPRIGHT, f"{raised}_foot_height > 0.33", f"{standing}_foot_height < 0.13"),
+        (*_IDEALLY_UPRIGHT, f"{raised}_foot_height > 0.46", f"{standing}_foot_height < 0.1"),
+    )
+
+
 DEFINITIONS: dict[str, Definition] = {
     "standing": Definition(
         "legs",
@@ -73,16 +83,8 @@ DEFINITIONS: dict[str, Definition] = {
         (*_UPRIGHT, "foot_height_difference > 0.25", "lower_foot_height < 0.13"),
         (*_IDEALLY_UPRIGHT, "foot_height_difference > 0.38", "lower_foot_height < 0.1"),
     ),
-    "one_leg_left": Definition(
-        "legs",
-        (*_UPRIGHT, "right_foot_height > 0.33", "left_foot_height < 0.13"),
-        (*_IDEALLY_UPRIGHT, "right_foot_height > 0.46", "left_foot_height < 0.1"),
-    ),
-    "one_leg_right": Definition(
-        "legs",
-        (*_UPRIGHT, "left_foot_height > 0.33", "right_foot_height < 0.13"),
-        (*_IDEALLY_UPRIGHT, "left_foot_height > 0.46", "right_foot_height < 0.1"),
-    ),
+    "one_leg_left": _one_leg("left", "right"),
+    "one_leg_right": _one_leg("right", "left"),
     "raised": Definition(
         "arms",
         ("left_hand_up > 0.34", "right_hand_up > 0.34"),
