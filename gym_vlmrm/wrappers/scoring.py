@@ -14,6 +14,7 @@ from gym_vlmrm.reward.protocol import RewardModel, check_rewards
 
 __all__ = ["ScoringTeam"]
 
+_STARTING = threading.Lock()
 YIELDING_NICENESS = 5
 """A third of the weight of a thread that does not yield: enough, and not nothing where others keep the machine busy."""
 
@@ -88,9 +89,10 @@ def _take_one_core() -> None:
     torch: Any = sys.modules.get("torch")
     if torch is None:
         return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    # The call above also set what threads start with that are yet to come.
-    restore = threading.Thread(target=torch.set_num_threads, args=(before,))
-    restore.start()
-    restore.join()
+    with _STARTING:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        # The call above also set what threads start with that are yet to come: the lock keeps a second one from reading it.
+        restore = threading.Thread(target=torch.set_num_threads, args=(before,))
+        restore.start()
+        restore.join()
