@@ -54,6 +54,12 @@ class Settings:
         Round(agents=("splits",), steps=160_000, checkpoints=10, episodes=8, turned=True),
         Round(),
         Round(generations=100, epochs=2, share=1.0),
+        Round(agents=None, drawn=4, restarts=8, generations=60, kept=1600, share=0.3),
+        Round(drawn=4, restarts=8, generations=60, kept=1600, share=0.3),
+        Round(drawn=4, restarts=8, generations=60, kept=1600, share=0.3),
+        Round(drawn=4, restarts=8, generations=60, kept=1600, share=0.3),
+        Round(drawn=4, restarts=8, generations=60, kept=1600, epochs=2, share=1.0),
     )
     """Quick and several, because every search finds a new way round what the one before has taught. The long agent
-    is the one that once learned to lie on its side with one leg up; searches do not find what only physics holds."""
+    is the one that once learned to lie on its side with one leg up; searches do not find what only physics holds.
+    The later ones keep more of more searches: few fool the model by then, and each in its own way."""
