@@ -3,6 +3,7 @@
 import json
 import pickle
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -188,12 +189,14 @@ LARGE_LAYERS: dict[str, Any] = {
     **TINY_MODEL,
     "vision_cfg": {"image_size": 32, "layers": 2, "width": 256, "head_width": 64, "patch_size": 8},
 }
+LARGE_PATCHES: dict[str, Any] = {**LARGE_LAYERS, "vision_cfg": {**LARGE_LAYERS["vision_cfg"], "patch_size": 14}}
 needs_int8 = pytest.mark.skipif(not can_int8(), reason="needs a processor with VNNI")
 
 
 @needs_int8
-def test_int8_stays_close_and_alike_in_every_batch(make_model_folder: MakeFolder) -> None:
-    name = f"local-dir:{make_model_folder(LARGE_LAYERS)}"
+@pytest.mark.parametrize("model", [LARGE_LAYERS, LARGE_PATCHES], ids=["small patches", "large patches"])
+def test_int8_stays_close_and_alike_in_every_batch(model: dict[str, Any], make_model_folder: MakeFolder) -> None:
+    name = f"local-dir:{make_model_folder(model)}"
     exact, quick = load_towers(name, "cpu", "fp32"), load_towers(name, "cpu", "int8")
     pictures = frames(24)
     embeddings = quick.embed_frames(pictures)
@@ -204,6 +207,24 @@ def test_int8_stays_close_and_alike_in_every_batch(make_model_folder: MakeFolder
     np.testing.assert_allclose(embeddings, one_by_one, atol=0.005)
     assert spearmanr(exact.embed_frames(pictures) @ goal, embeddings @ goal).statistic > 0.99
     np.testing.assert_array_equal(quick.embed_sentences(["a cat"])[0], goal)
+
+
+@needs_int8
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("edge", [64, 70])
+def test_int8_patches_are_those_of_normalised_colours(bias: bool, edge: int) -> None:
+    torch.manual_seed(0)
+    mean, std = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.3, 0.25, 0.2])
+    tower = torch.nn.Sequential(OrderedDict(conv1=torch.nn.Conv2d(3, 200, 16, 16, bias=bias)))
+    tower.linear = torch.nn.Linear(400, 400)
+    levels = torch.randint(0, 256, (3, edge, edge, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    colours = (levels / 255 - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
+    with torch.inference_mode():
+        expected = tower.conv1(colours)
+        assert int8.quantise(tower, mean, std, torch.float32)
+        actual = tower.conv1(levels)
+    assert actual.shape == expected.shape
+    assert (actual - expected).abs().max() < 0.01 * expected.std() * 3
 
 
 @needs_int8

@@ -66,13 +66,11 @@ def prepare(data: Captioned, preprocess: Mapping[str, Any]) -> Frames:
         raise CaptionError(f"every picture has the caption '{texts[0]}'; nothing can be told apart")
     numbers = {text: number for number, text in enumerate(texts)}
     members = [np.array([numbers[text] for text in captions]) for captions in data.captions]
-    # Whole levels from 0 to 255 come back from a transform that normalises nothing.
-    fit = Preprocessing({**preprocess, "mean": [0.0] * 3, "std": [1.0] * 3}, torch.device("cpu"))
+    fit = Preprocessing(preprocess, torch.device("cpu"))
     pixels = np.empty((count, *fit.image_size, 3), np.uint8)
     for row, picture in enumerate(data.pictures):
         frame = picture if isinstance(picture, np.ndarray) else read_picture(picture)
-        levels = fit(torch.from_numpy(np.array(frame))[None])[0].mul(255).round()
-        pixels[row] = levels.permute(1, 2, 0).to(torch.uint8).numpy()
+        pixels[row] = fit.levels(torch.from_numpy(np.array(frame))[None])[0].permute(1, 2, 0).numpy()
     kinship = csr_matrix(identity(len(texts), np.float32)) if data.complete else _kinship(members, len(texts))
     return Frames(pixels, texts, members, kinship)
 

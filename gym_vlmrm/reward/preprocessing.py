@@ -20,19 +20,24 @@ class Preprocessing:
         self._mode = config.get("resize_mode", "shortest")
         self._interpolation = "bilinear" if config.get("interpolation") == "bilinear" else "bicubic"
         self._fill = float(config.get("fill_color", 0))
-        self._mean = torch.tensor(config["mean"], device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(config["std"], device=device).view(1, 3, 1, 1)
+        self.mean = torch.tensor(config["mean"], device=device)
+        """By channel (3,), of colours from 0 to 1."""
+        self.std = torch.tensor(config["std"], device=device)
+        """As `mean`."""
 
     def __call__(self, frames: torch.Tensor) -> torch.Tensor:
         """Return float32 images (N, 3, *image_size) of uint8 RGB frames (N, H, W, 3) on the same device."""
-        levels = self._fit(frames.permute(0, 3, 1, 2).float())
-        return (levels / 255 - self._mean) / self._std
+        mean, std = self.mean.view(1, 3, 1, 1), self.std.view(1, 3, 1, 1)
+        return (self.levels(frames).float() / 255 - mean) / std
+
+    def levels(self, frames: torch.Tensor) -> torch.Tensor:
+        """Return the same images before they are normalised: uint8 (N, 3, *image_size)."""
+        images = frames.permute(0, 3, 1, 2)
+        return images if images.shape[-2:] == self.image_size else self._fit(images.float()).to(torch.uint8)
 
     def _fit(self, images: torch.Tensor) -> torch.Tensor:
         """Bring images (N, 3, H, W), in levels from 0 to 255, to the input size as the model's training did."""
         height, width = images.shape[-2:]
-        if (height, width) == self.image_size:
-            return images
         if self._mode == "squash":
             return self._resize(images, *self.image_size)
         if self._mode == "shortest" and self.image_size[0] == self.image_size[1]:

@@ -39,7 +39,7 @@ import torch.nn.functional as functional  # noqa: E402
 from gym_vlmrm.reward.devices import choose_device, choose_precision  # noqa: E402
 from gym_vlmrm.reward.folding import fold_batch_norms  # noqa: E402
 from gym_vlmrm.reward.hub import impatient_hub  # noqa: E402
-from gym_vlmrm.reward.int8 import quantise_linear_layers  # noqa: E402
+from gym_vlmrm.reward.int8 import quantise  # noqa: E402
 from gym_vlmrm.reward.preprocessing import Preprocessing  # noqa: E402
 from gym_vlmrm.reward.text import TextTower  # noqa: E402
 
@@ -82,7 +82,11 @@ class Towers:
         reload = None if name.endswith(f"/{UNTRAINED}") else partial(_load_text, name)
         self._text = TextTower(_without_visual(model), tokenizer, device, reload)
         self._layout = _memory_format(visual)
-        self._visual = _prepared(visual, device, precision).to(memory_format=self._layout)
+        visual.eval().requires_grad_(False)
+        fold_batch_norms(visual)
+        mean, std = self._preprocessing.mean, self._preprocessing.std
+        self._takes_levels = precision == "int8" and quantise(visual, mean, std, self._dtype)
+        self._visual = visual.to(device=device, dtype=self._dtype, memory_format=self._layout)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Weights stay where they are: a copy loads them again, or shares them within one process.
@@ -101,10 +105,14 @@ class Towers:
         pixels = torch.from_numpy(np.ascontiguousarray(frames))
         if self._device.type == "cuda":
             pixels = pixels.pin_memory().to(self._device, non_blocking=True)
-        images = self._preprocessing(pixels.to(self._device)).to(dtype=self._dtype, memory_format=self._layout)
-        features = self._visual(images)
+        features = self._visual(self._images(pixels.to(self._device)))
         features = features[0] if isinstance(features, tuple) else features  # CoCa's tower returns its tokens too
         return functional.normalize(features.float(), dim=-1)
+
+    def _images(self, pixels: torch.Tensor) -> torch.Tensor:
+        if self._takes_levels:
+            return self._preprocessing.levels(pixels)
+        return self._preprocessing(pixels).to(dtype=self._dtype, memory_format=self._layout)
 
     def embed_sentences(self, sentences: Sequence[str]) -> NDArray[np.float32]:
         """Return unit embeddings (K, D) of sentences, in float32 whatever the precision."""
@@ -113,15 +121,6 @@ class Towers:
     def release_text(self) -> None:
         """Give back the memory of a large text tower until another sentence needs it."""
         self._text.release()
-
-
-def _prepared(visual: Any, device: torch.device, precision: str) -> Any:
-    """Return an image tower as it computes fastest."""
-    visual = visual.eval().requires_grad_(False)
-    fold_batch_norms(visual)
-    if precision == "int8":
-        quantise_linear_layers(visual, _DTYPES[precision])
-    return visual.requires_grad_(False).to(device=device, dtype=_DTYPES[precision])
 
 
 def _without_visual(model: Any) -> Any:

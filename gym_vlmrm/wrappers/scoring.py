@@ -92,7 +92,7 @@ def _take_one_core() -> None:
     with _STARTING:
         before = torch.get_num_threads()
         torch.set_num_threads(1)
-        # The call above also set what threads start with that are yet to come: the lock keeps a second one from reading it.
+        # That also set what threads start with that are yet to come; the lock keeps another one from reading it.
         restore = threading.Thread(target=torch.set_num_threads, args=(before,))
         restore.start()
         restore.join()
