@@ -57,15 +57,16 @@ def test_each_thread_has_one_thread_of_torch_and_others_keep_theirs() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        model = ConcurrentReward()
-        team = ScoringTeam(model, threads=2)
-        team(frames(8))
-        team.close()
-        elsewhere: list[int] = []
-        thread = threading.Thread(target=lambda: elsewhere.append(torch.get_num_threads()))
-        thread.start()
-        thread.join()
-        assert (model.torch_threads, torch.get_num_threads(), elsewhere) == ([1, 1], 2, [2])
+        for _ in range(20):  # the threads of one team start side by side
+            model = ConcurrentReward()
+            team = ScoringTeam(model, threads=8)
+            team(frames(8))
+            team.close()
+            elsewhere: list[int] = []
+            thread = threading.Thread(target=lambda: elsewhere.append(torch.get_num_threads()))
+            thread.start()
+            thread.join()
+            assert (model.torch_threads, torch.get_num_threads(), elsewhere) == ([1] * 8, 2, [2])
     finally:
         torch.set_num_threads(before)
 
