@@ -79,8 +79,7 @@ def refit_image(data: Path, work: Path, number: int, settings: Settings) -> Weig
         model = build_clip(MAX_VOCABULARY)
         model.load_state_dict(load_file(work / f"{before}.safetensors"), strict=False)
         rng = np.random.default_rng(seed)
-        shards = [shard for domain in DOMAINS for shard in load_domain(data, domain).frames]
-        frames, targets = _sample(shards, np.load(work / "frames.npy"), plan.share, rng)
+        frames, targets = _sample_data(data, np.load(work / "frames.npy"), plan.share, rng)
         for index in range(1, number + 1):
             folder = data / f"round_{index}"
             shards, rows = load_domain(folder, "humanoid").frames, np.load(folder / "targets.npy")
@@ -99,6 +98,19 @@ def refit_image(data: Path, work: Path, number: int, settings: Settings) -> Weig
         return _visual_state(model.visual)
 
     return _once(work / f"image_tower_{number}.safetensors", train)
+
+
+def _sample_data(
+    data: Path, targets: NDArray[np.float32], share: float, rng: np.random.Generator
+) -> tuple[list[Frames], NDArray[np.float32]]:
+    """Return a share of the data set's humanoid frames, all of the other scenes, and their targets."""
+    frames, kept, start = [], [], 0
+    for domain in DOMAINS:
+        shards = load_domain(data, domain).frames
+        end = start + sum(len(shard) for shard in shards)
+        part, rows = _sample(shards, targets[start:end], share if domain == "humanoid" else 1.0, rng)
+        frames, kept, start = [*frames, *part], [*kept, rows], end
+    return frames, np.concatenate(kept)
 
 
 def _sample(

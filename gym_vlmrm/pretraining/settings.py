@@ -36,7 +36,7 @@ class Round:
     """States kept of the searches for one goal."""
     epochs: int = 1
     share: float = 0.25
-    """Share of all earlier frames that is gone through again, beside the new ones."""
+    """Share of all earlier humanoid frames that is gone through again, beside the new ones and the few of other scenes."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Settings:
         Round(drawn=4, restarts=8, generations=60, kept=1600, share=0.3),
         Round(searched=HARDEST, restarts=12, generations=60, kept=4000, share=0.3),
         Round(drawn=4, restarts=8, generations=60, kept=1600, share=1.0),
+        Round(searched=HARDEST, restarts=12, generations=60, kept=4000, share=0.6),
     )
     """Quick and several, because every search finds a new way round what the one before has taught. The long agent
     is the one that once learned to lie on its side with one leg up; searches do not find what only physics holds.

@@ -20,11 +20,16 @@ def write_vocabulary(folder: Path, sentences: Iterable[str]) -> int:
     words = sorted({word for sentence in sentences for word in re.findall(r"[\w']+", sentence.lower())})
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    letters_only = [word for word in words if word.isascii() and word.isalpha()]
     trainer = trainers.BpeTrainer(
-        vocab_size=MAX_VOCABULARY, min_frequency=1, end_of_word_suffix="</w>", show_progress=False
+        vocab_size=MAX_VOCABULARY,
+        min_frequency=1,
+        end_of_word_suffix="</w>",
+        # Named here, they come in this order; the trainer numbers what it finds itself in another one in every process.
+        special_tokens=sorted({f"{word[-1]}</w>" for word in letters_only}),
+        show_progress=False,
     )
     # Two copies of each word make every word a token; frequencies would split the rare ones.
-    letters_only = [word for word in words if word.isascii() and word.isalpha()]
     tokenizer.train_from_iterator(letters_only * 2, trainer)
     merges = _merges(tokenizer.to_str())
     folder.mkdir(parents=True, exist_ok=True)
