@@ -12,6 +12,7 @@ from gym_vlmrm.catalog import builtin_tasks, override
 from gym_vlmrm.pretraining.adversaries import search_poses
 from gym_vlmrm.pretraining.concepts import ANGLES, CARS, CARTS, GENERIC
 from gym_vlmrm.pretraining.dataset import load_domain, make_dataset
+from gym_vlmrm.pretraining.fitting import sample_data
 from gym_vlmrm.pretraining.grammar import Grammar, paraphrases, predicate
 from gym_vlmrm.pretraining.landscapes import path_correlations, pole_landscape
 from gym_vlmrm.pretraining.measure import composition, measure_cost, measure_model
@@ -20,9 +21,10 @@ from gym_vlmrm.pretraining.rendering import render_now
 from gym_vlmrm.pretraining.settings import Round, Settings
 from gym_vlmrm.pretraining.space import BLOCKS, FeatureMap
 from gym_vlmrm.pretraining.states import HELD_OUT_PAIRS, SHARES, cartpole_states, humanoid_states
+from gym_vlmrm.pretraining.vocabulary import write_vocabulary
 from gym_vlmrm.reward import load_reward_model
-from gym_vlmrm.reward.loading import EMBEDDED_FOLDER, UnknownWordsWarning, unknown_words
-from gym_vlmrm.reward.towers import Towers, load_towers
+from gym_vlmrm.reward.loading import EMBEDDED_FOLDER, WORDS_FILE, UnknownWordsWarning, unknown_words
+from gym_vlmrm.reward.towers import MERGES_FILE, Towers, load_towers
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +129,30 @@ def test_statements_say_what_descriptions_say() -> None:
     assert said == {"that kneels and that raises both arms", "kneels and raises both arms"}
     assert {predicate(rng, "kneeling") for _ in range(50)} == {"kneeling", "is kneeling"}
     assert {predicate(rng, "with its knees on the floor") for _ in range(50)} == {"with its knees on the floor"}
+
+
+def test_the_vocabulary_is_the_same_every_time(tmp_path: Path) -> None:
+    sizes = [write_vocabulary(tmp_path / name, Grammar().phrases()) for name in ("first", "second")]
+    assert sizes[0] == sizes[1]
+    for name in (MERGES_FILE, WORDS_FILE):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
+def test_a_round_goes_through_a_share_of_humanoids_and_all_of_the_rest(tmp_path: Path) -> None:
+    counts = {"humanoid": [40, 20], "cartpole": [10], "mountain-car": [5]}
+    targets = np.arange(75, dtype=np.float32)[:, None]
+    number = 0
+    for domain, shards in counts.items():
+        for shard, count in enumerate(shards):
+            frames = np.arange(number, number + count, dtype=np.uint8)[:, None, None, None]
+            np.save(tmp_path / f"{domain}_{shard:03d}_frames.npy", np.broadcast_to(frames, (count, 1, 1, 3)))
+            np.save(tmp_path / f"{domain}_{shard:03d}_states.npy", np.zeros((count, 2)))
+            number += count
+    frames_kept, rows = sample_data(tmp_path, targets, 0.3, np.random.default_rng(0))
+    kept = np.concatenate(frames_kept)[:, 0, 0, 0]
+    assert np.array_equal(kept, rows[:, 0])
+    assert 5 < (kept < 60).sum() < 35
+    assert (kept >= 60).sum() == 15
 
 
 @pytest.mark.slow

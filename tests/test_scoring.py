@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -62,11 +63,9 @@ def test_each_thread_has_one_thread_of_torch_and_others_keep_theirs() -> None:
             team = ScoringTeam(model, threads=8)
             team(frames(8))
             team.close()
-            elsewhere: list[int] = []
-            thread = threading.Thread(target=lambda: elsewhere.append(torch.get_num_threads()))
-            thread.start()
-            thread.join()
-            assert (model.torch_threads, torch.get_num_threads(), elsewhere) == ([1] * 8, 2, [2])
+            with ThreadPoolExecutor(1) as other:
+                elsewhere = other.submit(torch.get_num_threads).result()
+            assert (model.torch_threads, torch.get_num_threads(), elsewhere) == ([1] * 8, 2, 2)
     finally:
         torch.set_num_threads(before)
 

@@ -22,7 +22,7 @@ from gym_vlmrm.pretraining.text_tower import train_text_tower
 from gym_vlmrm.pretraining.vocabulary import MAX_VOCABULARY
 from gym_vlmrm.reward.towers import MERGES_FILE
 
-__all__ = ["Weights", "fit_image", "fit_text", "refit_image"]
+__all__ = ["Weights", "fit_image", "fit_text", "refit_image", "sample_data"]
 
 Weights: TypeAlias = dict[str, torch.Tensor]
 THREADS = 2
@@ -79,7 +79,7 @@ def refit_image(data: Path, work: Path, number: int, settings: Settings) -> Weig
         model = build_clip(MAX_VOCABULARY)
         model.load_state_dict(load_file(work / f"{before}.safetensors"), strict=False)
         rng = np.random.default_rng(seed)
-        frames, targets = _sample_data(data, np.load(work / "frames.npy"), plan.share, rng)
+        frames, targets = sample_data(data, np.load(work / "frames.npy"), plan.share, rng)
         for index in range(1, number + 1):
             folder = data / f"round_{index}"
             shards, rows = load_domain(folder, "humanoid").frames, np.load(folder / "targets.npy")
@@ -100,17 +100,17 @@ def refit_image(data: Path, work: Path, number: int, settings: Settings) -> Weig
     return _once(work / f"image_tower_{number}.safetensors", train)
 
 
-def _sample_data(
+def sample_data(
     data: Path, targets: NDArray[np.float32], share: float, rng: np.random.Generator
 ) -> tuple[list[Frames], NDArray[np.float32]]:
     """Return a share of the data set's humanoid frames, all of the other scenes, and their targets."""
-    frames, kept, start = [], [], 0
-    for domain in DOMAINS:
-        shards = load_domain(data, domain).frames
-        end = start + sum(len(shard) for shard in shards)
-        part, rows = _sample(shards, targets[start:end], share if domain == "humanoid" else 1.0, rng)
-        frames, kept, start = [*frames, *part], [*kept, rows], end
-    return frames, np.concatenate(kept)
+    domains = {domain: load_domain(data, domain).frames for domain in DOMAINS}
+    ends = np.cumsum([sum(len(shard) for shard in shards) for shards in domains.values()])
+    parts = [
+        _sample(shards, rows, share if domain == "humanoid" else 1.0, rng)
+        for (domain, shards), rows in zip(domains.items(), np.split(targets, ends[:-1]), strict=True)
+    ]
+    return [shard for shards, _ in parts for shard in shards], np.concatenate([rows for _, rows in parts])
 
 
 def _sample(

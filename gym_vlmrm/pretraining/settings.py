@@ -36,7 +36,7 @@ class Round:
     """States kept of the searches for one goal."""
     epochs: int = 1
     share: float = 0.25
-    """Share of all earlier humanoid frames that is gone through again, beside the new ones and the few of other scenes."""
+    """Share of all earlier humanoid frames that is gone through again, beside new ones and all of the other scenes."""
 
 
 @dataclass(frozen=True)
