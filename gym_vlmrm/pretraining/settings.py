@@ -1,6 +1,7 @@
 """Sizes and seeds of the embedded model's recipe."""
 
 from dataclasses import dataclass
+from functools import partial
 
 __all__ = ["COUNTS", "Round", "Settings"]
 
@@ -39,6 +40,10 @@ class Round:
     """Share of all earlier humanoid frames that is gone through again, beside new ones and all of the other scenes."""
 
 
+_wide = partial(Round, drawn=4, restarts=8, generations=60, kept=1600)
+_hardest = partial(Round, searched=HARDEST, restarts=12, generations=60, kept=4000)
+
+
 @dataclass(frozen=True)
 class Settings:
     """Sizes and seeds of a training run."""
@@ -57,13 +62,11 @@ class Settings:
         Round(agents=("splits",), steps=160_000, checkpoints=10, episodes=8, turned=True),
         Round(),
         Round(generations=100, epochs=2, share=1.0),
-        Round(agents=None, drawn=4, restarts=8, generations=60, kept=1600, share=0.3),
-        Round(drawn=4, restarts=8, generations=60, kept=1600, share=0.3),
-        Round(drawn=4, restarts=8, generations=60, kept=1600, share=0.3),
-        Round(drawn=4, restarts=8, generations=60, kept=1600, share=0.3),
-        Round(searched=HARDEST, restarts=12, generations=60, kept=4000, share=0.3),
-        Round(drawn=4, restarts=8, generations=60, kept=1600, share=1.0),
-        Round(searched=HARDEST, restarts=12, generations=60, kept=4000, share=0.6),
+        _wide(agents=None, share=0.3),
+        *[_wide(share=0.3)] * 3,
+        _hardest(share=0.3),
+        _wide(share=1.0),
+        _hardest(share=0.6),
     )
     """Quick and several, because every search finds a new way round what the one before has taught. The long agent
     is the one that once learned to lie on its side with one leg up; searches do not find what only physics holds.
