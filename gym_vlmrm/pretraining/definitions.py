@@ -102,8 +102,8 @@ DEFINITIONS: dict[str, Definition] = {
             *("hands_distance < 0.3", "hands_crossed > 0.03"),
         ),
         (
-            *("least_hand_forward > 0.26", "lowest_hand_up > -0.26", "highest_hand_up < 0.08"),
-            *("hands_distance < 0.25", "hands_crossed > 0.06"),
+            *("least_hand_forward > 0.26", "lowest_hand_up > -0.17", "highest_hand_up < 0.05"),
+            *("hands_distance < 0.2", "hands_crossed > 0.1"),
         ),
     ),
 }

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gym_vlmrm.pretraining.model import MEAN, STD
 
@@ -17,6 +18,8 @@ PEAK_RATE = 3e-3
 WEIGHT_DECAY = 0.02
 SCORE_WEIGHT = 6.0
 """Weight of the error of concept scores against that of the whole embedding."""
+LARGE_ERROR = 0.2
+"""Error of a concept score from which on it counts by its size instead of its square."""
 SHIFT = 3
 """Frames are shifted by up to this many pixels."""
 _GROUP = 16
@@ -58,7 +61,8 @@ def train_image_tower(
         order = torch.randperm(len(pixels), generator=generator)
         for rows in torch.split(order[: len(order) // BATCH * BATCH], BATCH):
             images = _augment(pixels[rows], generator)
-            with torch.autocast("cpu", torch.bfloat16):
+            # Its attention pooling has one query: the fused kernel's backward pass is the slower one.
+            with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
                 features = tower(images)
             loss = _loss(functional.normalize(features.float(), dim=-1), goals[rows], prototypes)
             optimizer.zero_grad(set_to_none=True)
@@ -73,22 +77,25 @@ def train_image_tower(
 
 
 def _loss(embeddings: Tensor, targets: Tensor, concepts: Tensor) -> Tensor:
-    """Distance of embeddings (B, D) from their targets, and of their concept scores (B, K) from the true ones."""
-    whole = (1 - (embeddings * targets).sum(-1)).mean()
-    scores = functional.smooth_l1_loss(embeddings @ concepts.T, targets @ concepts.T, beta=0.02)
+    """Squared error of embeddings (B, D), whose last coordinate is free, and of their concept scores (B, K).
+
+    Squares, because their minimum is the mean of what a frame may show: limbs that are hidden are not wished for.
+    """
+    whole = 0.5 * (embeddings - targets)[:, :-1].square().sum(-1).mean()
+    scores = functional.huber_loss(embeddings @ concepts.T, targets @ concepts.T, delta=LARGE_ERROR) / LARGE_ERROR
     return whole + SCORE_WEIGHT * scores
 
 
 def _augment(frames: Tensor, generator: torch.Generator) -> Tensor:
     """Return normalised images (B, 3, S, S): shifted, brighter or darker, tinted."""
     size, count = frames.shape[1], len(frames)
-    padded = functional.pad(frames.permute(0, 3, 1, 2).float(), (SHIFT,) * 4, mode="replicate")
     groups = []
-    for group in torch.split(padded, _GROUP):
-        top, left = torch.randint(0, 2 * SHIFT + 1, (2,), generator=generator).tolist()
-        groups.append(group[..., top : top + size, left : left + size])
+    for group in torch.split(frames, _GROUP):
+        top, left = torch.randint(-SHIFT, SHIFT + 1, (2,), generator=generator)
+        rows, columns = ((torch.arange(size) + shift).clamp(0, size - 1) for shift in (top, left))
+        groups.append(group[:, rows][:, :, columns])
     gain = 1 + 0.15 * torch.randn((count, 1, 1, 1), generator=generator)
-    tint = 0.05 * torch.randn((count, 3, 1, 1), generator=generator)
-    mean, std = torch.tensor(MEAN).view(1, 3, 1, 1), torch.tensor(STD).view(1, 3, 1, 1)
-    images = torch.cat(groups).mul_(gain / (255 * std)).add_((tint - mean) / std)
-    return images.contiguous(memory_format=torch.channels_last)
+    tint = 0.05 * torch.randn((count, 1, 1, 3), generator=generator)
+    mean, std = torch.tensor(MEAN), torch.tensor(STD)
+    images = torch.cat(groups).float().mul_(gain / (255 * std)).add_((tint - mean) / std)
+    return images.permute(0, 3, 1, 2)

@@ -17,7 +17,7 @@ from gym_vlmrm.envs.pool import usable_cores
 __all__ = ["FRAME_SIZE", "render_now", "render_states"]
 
 FRAME_SIZE = 96
-ORIGINAL_SHARE = 0.06
+ORIGINAL_SHARE = 0.1
 """Share of the frames that wear Gymnasium's own look."""
 STANDARD_SHARE = 0.03
 """Share of the humanoid's frames that are drawn with multisampling."""
