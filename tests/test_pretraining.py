@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from gym_vlmrm.audit.search import POPULATION
 from gym_vlmrm.catalog import builtin_tasks, override
@@ -14,12 +16,13 @@ from gym_vlmrm.pretraining.concepts import ANGLES, CARS, CARTS, GENERIC
 from gym_vlmrm.pretraining.dataset import load_domain, make_dataset
 from gym_vlmrm.pretraining.fitting import sample_data
 from gym_vlmrm.pretraining.grammar import Grammar, paraphrases, predicate
+from gym_vlmrm.pretraining.image_tower import train_image_tower
 from gym_vlmrm.pretraining.landscapes import path_correlations, pole_landscape
 from gym_vlmrm.pretraining.measure import composition, measure_cost, measure_model
 from gym_vlmrm.pretraining.recipe import train_model
 from gym_vlmrm.pretraining.rendering import render_now
 from gym_vlmrm.pretraining.settings import Round, Settings
-from gym_vlmrm.pretraining.space import BLOCKS, FeatureMap
+from gym_vlmrm.pretraining.space import BLOCKS, SIZE, FeatureMap
 from gym_vlmrm.pretraining.states import HELD_OUT_PAIRS, SHARES, cartpole_states, humanoid_states
 from gym_vlmrm.pretraining.vocabulary import write_vocabulary
 from gym_vlmrm.reward import load_reward_model
@@ -136,6 +139,25 @@ def test_the_vocabulary_is_the_same_every_time(tmp_path: Path) -> None:
     assert sizes[0] == sizes[1]
     for name in (MERGES_FILE, WORDS_FILE):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
+def test_a_frame_that_may_show_two_states_scores_their_mean() -> None:
+    torch.manual_seed(0)
+    tower = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 32), nn.ReLU(), nn.Linear(32, SIZE))
+    frames = np.zeros((19_200, 4, 4, 3), np.uint8)
+    seen_once, goal, other = np.arange(len(frames)) % 3 == 0, np.eye(SIZE)[0], np.eye(SIZE)[5]
+    frames[seen_once] = 255
+    hidden = np.where(np.random.default_rng(0).random((len(frames), 1)) < 0.5, goal, other)
+    targets = np.where(seen_once[:, None], goal, hidden).astype(np.float32)
+    concepts = np.stack([goal, other]).astype(np.float32)
+    train_image_tower(
+        tower, [frames], targets, concepts, epochs=1, seed=0, peak_rate=0.01, report=lambda step, steps, loss: None
+    )
+    dark, bright = torch.tensor([-2.0, 2.0]).view(2, 1, 1, 1).expand(2, 3, 4, 4)
+    with torch.no_grad():
+        scores = nn.functional.normalize(tower(torch.stack([dark, bright])), dim=-1)[:, 0]
+    assert scores[1] > 0.95
+    assert abs(scores[0] - 0.5) < 0.05  # a unit vector between the two would have 0.71
 
 
 def test_a_round_goes_through_a_share_of_humanoids_and_all_of_the_rest(tmp_path: Path) -> None:
