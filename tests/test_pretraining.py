@@ -22,7 +22,7 @@ from gym_vlmrm.pretraining.measure import composition, measure_cost, measure_mod
 from gym_vlmrm.pretraining.recipe import train_model
 from gym_vlmrm.pretraining.rendering import render_now
 from gym_vlmrm.pretraining.settings import Round, Settings
-from gym_vlmrm.pretraining.space import BLOCKS, SIZE, FeatureMap
+from gym_vlmrm.pretraining.space import SIZE, FeatureMap
 from gym_vlmrm.pretraining.states import HELD_OUT_PAIRS, SHARES, cartpole_states, humanoid_states
 from gym_vlmrm.pretraining.vocabulary import write_vocabulary
 from gym_vlmrm.reward import load_reward_model
@@ -207,4 +207,4 @@ def test_the_recipe_runs_from_nothing_and_goes_on(tmp_path: Path) -> None:
     assert same_weights(tmp_path / "data" / "targets" / "stage_1", tmp_path / "model")
     model = load_towers(f"local-dir:{tmp_path / 'model'}", "cpu", "fp32")
     frames = render_now("cartpole", cartpole_states(3, 0), 0)
-    assert model.embed_frames(frames).shape == (3, 3 + sum(block.size for block in BLOCKS.values()))
+    assert model.embed_frames(frames).shape == (3, SIZE)

@@ -85,7 +85,8 @@ class Space:
         Args:
             domain: what the sentence is about.
             parts: (not normalised) mean features of the blocks that it speaks of.
-            hints: the same for blocks of which it says nothing but takes something for granted; they weigh less.
+            hints: the same for blocks of which it says nothing but takes something for granted; they are
+                `HINT_WEIGHT` times as long.
         """
         given = {name: _unit(mean[None]) for name, mean in parts.items()}
         given |= {name: HINT_WEIGHT * _unit(mean[None]) for name, mean in (hints or {}).items()}
