@@ -108,7 +108,7 @@ DEFINITIONS: dict[str, Definition] = {
     ),
 }
 """Comparisons a little stricter than the tasks' success rules, so that the reward is highest inside them, not on their
-edge; ideals are about what the reference poses measure."""
+edge; ideals are about what the reference poses measure, those of crossed arms a little beyond."""
 
 _SCALES = {"bend": 50.0, "torso_up": 0.4}
 _LENGTH_SCALE = 0.3

@@ -90,7 +90,7 @@ def refit_image(data: Path, work: Path, number: int, settings: Settings) -> Weig
             frames,
             targets,
             np.load(work / "concepts.npy"),
-            epochs=plan.epochs,
+            epochs=1,
             seed=seed,
             peak_rate=PEAK_RATE / 2,
             report=_Progress(f"image tower, round {number}"),

@@ -35,7 +35,6 @@ class Round:
     """Of each search."""
     kept: int = 1600
     """States kept of the searches for one goal."""
-    epochs: int = 1
     share: float = 0.3
     """Share of all earlier humanoid frames that is gone through again, beside new ones and all of the other scenes."""
 
@@ -66,6 +65,6 @@ class Settings:
         Round(share=1.0),
         _hardest(share=0.6),
     )
-    """Several, because every search finds a new way round what the one before has taught. The two long agents are those
-    that once learned to lie on the side with one leg up instead of doing the splits; searches do not find what only
-    physics holds. The whole data set is gone through again near the end."""
+    """Several, because every search finds a new way round what the one before has taught. Two agents train long,
+    because searches do not find what only physics holds: one once learned to lie on its side with one leg up instead of
+    doing the splits. The whole data set is gone through again near the end."""
