@@ -11,15 +11,15 @@ from torch import nn
 
 from gym_vlmrm.audit.search import POPULATION
 from gym_vlmrm.catalog import builtin_tasks, override
-from gym_vlmrm.pretraining.adversaries import search_poses
+from gym_vlmrm.pretraining.adversaries import overrated_states, search_poses
 from gym_vlmrm.pretraining.concepts import ANGLES, CARS, CARTS, GENERIC
-from gym_vlmrm.pretraining.dataset import load_domain, make_dataset
+from gym_vlmrm.pretraining.dataset import describe, load_domain, make_dataset
 from gym_vlmrm.pretraining.fitting import sample_data
 from gym_vlmrm.pretraining.grammar import Grammar, paraphrases, predicate
-from gym_vlmrm.pretraining.image_tower import train_image_tower
+from gym_vlmrm.pretraining.image_tower import OVERRATING, train_image_tower
 from gym_vlmrm.pretraining.landscapes import path_correlations, pole_landscape
 from gym_vlmrm.pretraining.measure import composition, measure_cost, measure_model
-from gym_vlmrm.pretraining.recipe import train_model
+from gym_vlmrm.pretraining.recipe import empty_space, train_model
 from gym_vlmrm.pretraining.rendering import render_now
 from gym_vlmrm.pretraining.settings import Round, Settings
 from gym_vlmrm.pretraining.space import SIZE, FeatureMap
@@ -116,14 +116,30 @@ def same_weights(left: Path, right: Path) -> bool:
 
 def test_pose_searches_find_higher_rewards_and_repeat() -> None:
     task = override(builtin_tasks()["kneeling"], device="cpu")
-    visited, winners, successes = search_poses(task, 3, 3, restarts=2)
-    again = search_poses(task, 3, 3, restarts=2)[1]
-    assert visited.shape == (3 * 2 * POPULATION, 24)
-    assert successes.shape == (2,)
-    assert np.array_equal(winners, again)
+    search = search_poses(task, 3, 3, restarts=2)
+    assert search.states.shape == (3, 2, POPULATION, 24)
+    assert search.successes.shape == (2,)
+    assert np.array_equal(search.winners, search_poses(task, 3, 3, restarts=2).winners)
     judge = load_reward_model(task)
-    rewards = judge(render_now("humanoid", np.concatenate([winners, visited]), 0, jitter=False))
-    assert rewards[:2].max() >= rewards[2:].max() - 1e-4
+    rewards = judge(render_now("humanoid", search.winners, 0, jitter=False))
+    assert np.allclose(rewards, search.rewards.max(axis=(0, 2)), atol=1e-4)
+
+
+def test_half_of_what_is_kept_of_a_search_is_what_the_model_overrates_most() -> None:
+    task = override(builtin_tasks()["kneeling"], device="cpu")
+    search = search_poses(task, 3, 4, restarts=2)
+    small = Settings(landmarks=250)
+    space = empty_space(small)
+    kept = overrated_states(search, task, 40, 0, space)
+    assert len(kept) == 40
+    judge = load_towers(f"local-dir:{EMBEDDED_FOLDER}", "cpu", "fp32")
+    goal = judge.embed_sentences([task.reward.goal])[0]
+    for index in range(2):
+        late = search.states[1:, index].reshape(-1, 24)
+        excess = search.rewards[1:, index].reshape(-1) - space.frames("humanoid", describe("humanoid", late)) @ goal
+        worst = late[np.argsort(-excess)[:10]]
+        of_search = kept[20 * index : 20 * (index + 1)]
+        assert all((of_search == state).all(axis=1).any() for state in worst)
 
 
 def test_statements_say_what_descriptions_say() -> None:
@@ -141,7 +157,7 @@ def test_the_vocabulary_is_the_same_every_time(tmp_path: Path) -> None:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 
-def test_a_frame_that_may_show_two_states_scores_their_mean() -> None:
+def test_a_frame_that_may_show_two_states_scores_less_than_their_mean() -> None:
     torch.manual_seed(0)
     tower = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 32), nn.ReLU(), nn.Linear(32, SIZE))
     frames = np.zeros((19_200, 4, 4, 3), np.uint8)
@@ -157,7 +173,7 @@ def test_a_frame_that_may_show_two_states_scores_their_mean() -> None:
     with torch.no_grad():
         scores = nn.functional.normalize(tower(torch.stack([dark, bright])), dim=-1)[:, 0]
     assert scores[1] > 0.95
-    assert abs(scores[0] - 0.5) < 0.05  # a unit vector between the two would have 0.71
+    assert abs(scores[0] - 1 / (1 + OVERRATING)) < 0.05  # a unit vector between the two would have 0.71
 
 
 def test_a_round_goes_through_a_share_of_humanoids_and_all_of_the_rest(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import logging
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from itertools import count, islice
 from multiprocessing import get_context
@@ -20,18 +21,29 @@ from gym_vlmrm.audit.stage import Stage
 from gym_vlmrm.catalog import builtin_tasks, override
 from gym_vlmrm.envs.humanoid.kinematics import mirror
 from gym_vlmrm.envs.pool import usable_cores
+from gym_vlmrm.pretraining.dataset import describe
 from gym_vlmrm.pretraining.grammar import Grammar
 from gym_vlmrm.pretraining.rendering import FRAME_SIZE
 from gym_vlmrm.pretraining.settings import Round
+from gym_vlmrm.pretraining.space import Space
 from gym_vlmrm.pretraining.states import turned
 from gym_vlmrm.reward import load_reward_model
+from gym_vlmrm.reward.clip import ClipReward
 from gym_vlmrm.runs import RunFolder
 from gym_vlmrm.spec import TaskSpec
 from gym_vlmrm.training import choose_recipe, train
 from gym_vlmrm.training.agents import Agent
 from gym_vlmrm.training.checkpoints import load_agent
 
-__all__ = ["OTHER_GOALS", "adversarial_states", "chased_tasks", "search_poses", "search_tasks"]
+__all__ = [
+    "OTHER_GOALS",
+    "PoseSearch",
+    "adversarial_states",
+    "chased_tasks",
+    "overrated_states",
+    "search_poses",
+    "search_tasks",
+]
 
 Floats = NDArray[np.float64]
 OTHER_GOALS = (
@@ -44,6 +56,22 @@ OTHER_GOALS = (
 RESTARTS = 10
 STRIDE, NOISES = 2, (0.0, 0.2, 0.5)
 """Every which step of an agent's episode is kept, and how noisy its actions are [deviation, of their range]."""
+OVERRATED_SHARE = 0.5
+"""Share of the states kept of a search that are those which the model overrates most; the others are drawn."""
+
+
+@dataclass(frozen=True)
+class PoseSearch:
+    """What R searches for one goal saw, G generations of P states each."""
+
+    states: Floats
+    """(G, R, P, 24)"""
+    rewards: Floats
+    """(G, R, P)"""
+    winners: Floats
+    """(R, 24) state of the highest reward in each search."""
+    successes: NDArray[np.bool_]
+    """(R,) whether it is a success."""
 
 
 def chased_tasks(model: str, drawn: int = 0, seed: int = 0) -> dict[str, TaskSpec]:
@@ -60,7 +88,7 @@ def chased_tasks(model: str, drawn: int = 0, seed: int = 0) -> dict[str, TaskSpe
     return {key: override(task, model=model, device="cpu") for key, task in tasks.items()}
 
 
-def adversarial_states(model: str, folder: Path, plan: Round, seed: int) -> Floats:
+def adversarial_states(model: str, folder: Path, plan: Round, seed: int, space: Space) -> Floats:
     """Return states (N, 24) that searches for each task's highest reward visit, and states that its agents do.
 
     Args:
@@ -68,17 +96,21 @@ def adversarial_states(model: str, folder: Path, plan: Round, seed: int) -> Floa
         folder: for the agents' runs; what an interrupted call has finished is kept.
         plan: which goals, and how long.
         seed: of searches and agents.
+        space: says what the model should have answered.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tasks = chased_tasks(model, plan.drawn, seed)
-    goals = list(chased_tasks(model))
+    tasks = {name: override(task, precision="bf16") for name, task in chased_tasks(model, plan.drawn, seed).items()}
+    goals = [name for name in tasks if name in OTHER_GOALS or name in builtin_tasks()]
     agents = goals if plan.agents is None else plan.agents
     searched = tasks if plan.searched is None else plan.searched
     with ProcessPoolExecutor(usable_cores(), mp_context=get_context("spawn")) as processes:
         jobs = [
-            processes.submit(chase, tasks[name], folder / f"{index:02d}", seed + index, plan)
-            for chase, names in ((_agent_states, agents), (_searched_states, searched))
-            for index, name in enumerate(names)
+            processes.submit(_agent_states, tasks[name], folder / f"{index:02d}", seed + index, plan)
+            for index, name in enumerate(agents)
+        ]
+        jobs += [
+            processes.submit(_searched_states, tasks[name], folder / f"{index:02d}", seed + index, plan, space)
+            for index, name in enumerate(searched)
         ]
         return np.concatenate([job.result() for job in jobs])
 
@@ -90,51 +122,62 @@ def search_tasks(
     tasks = {key: task for key, task in chased_tasks(model).items() if key not in OTHER_GOALS}
     with ProcessPoolExecutor(usable_cores(), mp_context=get_context("spawn")) as processes:
         jobs = [processes.submit(search_poses, task, seed, generations, restarts) for task in tasks.values()]
-        successes = [int(job.result()[2].sum()) for job in jobs]
+        successes = [int(job.result().successes.sum()) for job in jobs]
     return [{"task": key, "successes": found, "of": restarts} for key, found in zip(tasks, successes, strict=True)]
 
 
-def _searched_states(task: TaskSpec, place: Path, seed: int, plan: Round) -> Floats:
+def _searched_states(task: TaskSpec, place: Path, seed: int, plan: Round, space: Space) -> Floats:
     finished = place.with_name(f"search_{place.name}.npy")
     if not finished.exists():
-        visited = search_poses(task, seed, plan.generations, plan.restarts)[0]
-        # The first quarter is still near the random states that the data set has anyway.
-        late = visited[len(visited) // 4 :]
-        np.save(finished, late[np.random.default_rng(seed).permutation(len(late))[: plan.kept]])
+        search = search_poses(task, seed, plan.generations, plan.restarts)
+        np.save(finished, overrated_states(search, task, plan.kept, seed, space))
     return np.asarray(np.load(finished))
 
 
-def search_poses(
-    task: TaskSpec, seed: int, generations: int, restarts: int = RESTARTS
-) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Search from random states for the highest reward, alone of the model's making, by CMA-ES.
+def overrated_states(search: PoseSearch, task: TaskSpec, kept: int, seed: int, space: Space) -> Floats:
+    """Choose states (N, 24), N at most `kept`: of each search those that are overrated most, and some at random."""
+    judge = load_reward_model(task)
+    assert isinstance(judge, ClipReward)
+    rng = np.random.default_rng(seed)
+    # The first quarter is still near the random states that the data set has anyway.
+    late = slice(len(search.states) // 4, None)
+    restarts, chosen = search.states.shape[1], []
+    for index in range(restarts):
+        states, rewards = search.states[late, index].reshape(-1, 24), search.rewards[late, index].reshape(-1)
+        deserved = space.frames("humanoid", describe("humanoid", states)) @ judge.goal
+        worst_first = np.argsort(deserved - rewards)
+        quota = kept // restarts
+        worst, others = np.split(worst_first, [round(OVERRATED_SHARE * quota)])
+        chosen.append(states[np.concatenate([worst, rng.permutation(others)])[:quota]])
+    return np.concatenate(chosen)
 
-    Returns:
-        All states (N, 24) that were scored, the winner (R, 24) of each restart, and whether it is a success (R,).
-    """
+
+def search_poses(task: TaskSpec, seed: int, generations: int, restarts: int = RESTARTS) -> PoseSearch:
+    """Search from random states for the highest reward, alone of the model's making, by CMA-ES."""
     torch.set_num_threads(1)
     space, stage = SPACES[task.env.id], Stage(task, FRAME_SIZE)
     judge = load_reward_model(task)
     rng = np.random.default_rng(seed)
-    visited: list[Floats] = []
+    states, scores = [], []
     best = np.full(restarts, -np.inf)
     winners, successes = np.zeros((restarts, 24)), np.zeros(restarts, np.bool_)
 
     def costs(points: Floats, generation: int) -> list[Floats]:
         seen = stage.show(space.decode(points), draw=True)
         rewards = judge(seen.frames).astype(np.float64).reshape(restarts, POPULATION)
-        visited.append(seen.states)
+        states.append(seen.states.reshape(restarts, POPULATION, -1))
+        scores.append(rewards)
         for index, row in enumerate(rewards):
             top = int(row.argmax())
             if row[top] > best[index]:
                 best[index] = row[top]
-                winners[index] = seen.states[index * POPULATION + top]
+                winners[index] = states[-1][index, top]
                 successes[index] = seen.success[index * POPULATION + top]
         return list(-rewards)
 
     minimise_together([rng.random(space.dimension) for _ in range(restarts)], costs, generations, seed)
     stage.world.close()
-    return np.concatenate(visited), winners, successes
+    return PoseSearch(np.stack(states), np.stack(scores), winners, successes)
 
 
 def _agent_states(task: TaskSpec, place: Path, seed: int, plan: Round) -> Floats:

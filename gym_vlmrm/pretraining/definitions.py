@@ -48,11 +48,11 @@ DEFINITIONS: dict[str, Definition] = {
     "kneeling": Definition(
         "legs",
         (
-            *("higher_knee_height < 0.14", "torso_up > 0.85", "pelvis_height > 0.35"),
+            *("higher_knee_height < 0.14", "torso_up > 0.85", "pelvis_height > 0.24"),
             *("higher_foot_height < 0.25", "least_knee_bend > 62", "knees_distance < 0.52"),
         ),
         (
-            *("higher_knee_height < 0.08", "torso_up > 0.95", "pelvis_height > 0.42"),
+            *("higher_knee_height < 0.08", "torso_up > 0.95", "pelvis_height > 0.32"),
             *("higher_foot_height < 0.13", "least_knee_bend > 80", "knees_distance < 0.42"),
         ),
     ),

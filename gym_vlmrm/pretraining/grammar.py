@@ -1,7 +1,7 @@
 """Sentences about frames: phrases of concepts, joined in the ways that people join them, with their targets."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -62,6 +62,10 @@ class Grammar:
         table = self.cartpole if domain == "cartpole" else self.car
         return list(table["positions" if block in ("cart", "car") else "angles"][name][self.split])
 
+    def goals(self) -> list[Sentence]:
+        """Return the paper's goal prompts of the humanoid."""
+        return [_goal(entry) for entry in self.humanoid["goals"]]
+
     def phrases(self) -> list[str]:
         """Return every phrase that training may use: the words of these are the words that the model knows."""
         return [
@@ -81,8 +85,7 @@ class Grammar:
 
     def _humanoid(self, rng: np.random.Generator) -> Sentence:
         if self.split == "train" and rng.random() < GOAL_SHARE:
-            goal = dict(_one_of(rng, self.humanoid["goals"]))
-            return Sentence(goal.pop("text"), "humanoid", goal)
+            return _goal(_one_of(rng, self.humanoid["goals"]))
         subject = self._subject(rng)
         prefix = self._pick(rng, self.humanoid["prefixes"]) if rng.random() < 0.25 else ""
         suffix = self._pick(rng, self.humanoid["suffixes"]) if rng.random() < 0.25 else ""
@@ -171,6 +174,11 @@ class Grammar:
         name = options[rng.integers(len(options))]
         parts = [self._pick(rng, self.car["positions"][name]) for _ in range(1 + (rng.random() < 0.15))]
         return Sentence(_join(rng, parts), "mountain-car", {"car": name})
+
+
+def _goal(entry: Mapping[str, str]) -> Sentence:
+    names = dict(entry)
+    return Sentence(names.pop("text"), "humanoid", names)
 
 
 def predicate(rng: np.random.Generator, body: str) -> str:

@@ -21,7 +21,7 @@ def model_config(vocabulary: int) -> dict[str, Any]:
     """Return open_clip's ``model_cfg``: a modified ResNet of width 16 and a two-layer text transformer."""
     return {
         "embed_dim": SIZE,
-        "vision_cfg": {"image_size": FRAME_SIZE, "layers": [1, 2, 2, 2], "width": 16, "patch_size": None},
+        "vision_cfg": {"image_size": FRAME_SIZE, "layers": [1, 2, 4, 3], "width": 16, "patch_size": None},
         "text_cfg": {
             "context_length": CONTEXT_LENGTH,
             "vocab_size": vocabulary,

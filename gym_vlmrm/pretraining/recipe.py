@@ -21,18 +21,20 @@ from gym_vlmrm.pretraining.space import BLOCKS, DOMAINS, Space
 from gym_vlmrm.pretraining.states import cartpole_states, humanoid_states, mountain_car_states
 from gym_vlmrm.pretraining.vocabulary import write_vocabulary
 
-__all__ = ["build_space", "sentence_target", "train_model"]
+__all__ = ["build_space", "empty_space", "sentence_target", "train_model"]
 
 Floats = NDArray[np.float64]
+GOAL_REPEATS = 2
+"""How often the humanoid's goals stand among the concepts whose scores the image tower learns."""
 
 
 def build_space(settings: Settings) -> tuple[Space, Concepts]:
     """Build the embedding space and place every concept in it; equal settings give equal spaces."""
-    space, seed = _empty_space(settings), settings.seed + 1000
+    space, seed = empty_space(settings), settings.seed + 1000
     return space, Concepts(space, humanoid_states(settings.bodies, seed + 1).qpos, seed)
 
 
-def _empty_space(settings: Settings) -> Space:
+def empty_space(settings: Settings) -> Space:
     """Build the space without its concepts, which take minutes to fit."""
     seed, small = settings.seed + 1000, settings.landmarks // 3
     landmarks = {
@@ -56,13 +58,14 @@ def sentence_target(space: Space, concepts: Concepts, sentence: Sentence) -> Flo
 
 
 def concept_targets(space: Space, concepts: Concepts) -> NDArray[np.float32]:
-    """Return the unit targets (K, SIZE) of every concept alone."""
+    """Return the unit targets (K, SIZE) of every concept alone, and `GOAL_REPEATS` times those of the paper's goals."""
     rows = [
         space.sentence(BLOCKS[block].domain, {block: direction})
         for block, directions in concepts.directions.items()
         for direction in directions.values()
     ]
-    return np.stack(rows).astype(np.float32)
+    goals = [sentence_target(space, concepts, goal) for goal in Grammar().goals()]
+    return np.stack(rows + GOAL_REPEATS * goals).astype(np.float32)
 
 
 def train_model(data: Path, folder: Path, settings: Settings, say: Callable[[str], None]) -> None:
@@ -112,10 +115,11 @@ def _collect(data: Path, model: Path, number: int, settings: Settings, say: Call
         return
     say(f"round {number}: searches and agents chase the reward ...")
     seed = settings.seed + 100 * (number - 1)
-    states = adversarial_states(f"local-dir:{model}", folder, settings.rounds[number - 1], seed)
+    space = empty_space(settings)
+    states = adversarial_states(f"local-dir:{model}", folder, settings.rounds[number - 1], seed, space)
     say(f"round {number}: rendering {len(states)} of their states ...")
     add_states(folder, states, seed)
-    targets = _empty_space(settings).frames("humanoid", describe("humanoid", load_domain(folder, "humanoid").states))
+    targets = space.frames("humanoid", describe("humanoid", load_domain(folder, "humanoid").states))
     np.save(folder / "targets.npy", targets.astype(np.float32))
 
 
