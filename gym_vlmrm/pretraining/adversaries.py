@@ -100,13 +100,11 @@ def adversarial_states(model: str, folder: Path, plan: Round, seed: int, space: 
     """
     folder.mkdir(parents=True, exist_ok=True)
     tasks = {name: override(task, precision="bf16") for name, task in chased_tasks(model, plan.drawn, seed).items()}
-    goals = [name for name in tasks if name in OTHER_GOALS or name in builtin_tasks()]
-    agents = goals if plan.agents is None else plan.agents
     searched = tasks if plan.searched is None else plan.searched
     with ProcessPoolExecutor(usable_cores(), mp_context=get_context("spawn")) as processes:
         jobs = [
             processes.submit(_agent_states, tasks[name], folder / f"{index:02d}", seed + index, plan)
-            for index, name in enumerate(agents)
+            for index, name in enumerate(plan.agents)
         ]
         jobs += [
             processes.submit(_searched_states, tasks[name], folder / f"{index:02d}", seed + index, plan, space)

@@ -16,8 +16,8 @@ HARDEST = ("splits", "lotus", "hands-on-hips", "arms-crossed", "one-leg", "kneel
 class Round:
     """A round in which searches and agents look for what fools the model so far, which then learns it."""
 
-    agents: tuple[str, ...] | None = ()
-    """Goals that agents chase, by the names of `gym_vlmrm.pretraining.adversaries.chased_tasks`; all if ``None``."""
+    agents: tuple[str, ...] = ()
+    """Goals that agents chase, by the names of `gym_vlmrm.pretraining.adversaries.chased_tasks`."""
     steps: int = 24_000
     """Environment steps of each agent's training."""
     checkpoints: int = 5
