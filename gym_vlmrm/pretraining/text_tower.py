@@ -12,8 +12,8 @@ from torch.nn import functional
 
 __all__ = ["train_text_tower"]
 
-BATCH = 256
-PEAK_RATE = 2e-3
+BATCH = 128
+PEAK_RATE = 1.5e-3
 WEIGHT_DECAY = 0.05
 GROUP = 16
 """Batches among which sentences are sorted by length."""
