@@ -64,14 +64,28 @@ OVERRATED_SHARE = 0.5
 class PoseSearch:
     """What R searches for one goal saw, G generations of P states each."""
 
+    goal: NDArray[np.floating]
+    """(D,) unit embedding of the goal prompt."""
     states: Floats
-    """(G, R, P, 24)"""
+    """(R, G, P, 24)"""
     rewards: Floats
-    """(G, R, P)"""
-    winners: Floats
-    """(R, 24) state of the highest reward in each search."""
-    successes: NDArray[np.bool_]
-    """(R,) whether it is a success."""
+    """(R, G, P)"""
+    success: NDArray[np.bool_]
+    """(R, G, P)"""
+
+    @property
+    def winners(self) -> Floats:
+        """State (R, 24) of the highest reward in each search."""
+        return self.states.reshape(len(self.states), -1, 24)[self._best()]
+
+    @property
+    def successes(self) -> NDArray[np.bool_]:
+        """Whether each winner is a success (R,)."""
+        return self.success.reshape(len(self.success), -1)[self._best()]
+
+    def _best(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        restarts = len(self.rewards)
+        return np.arange(restarts), self.rewards.reshape(restarts, -1).argmax(axis=1)
 
 
 def chased_tasks(model: str, drawn: int = 0, seed: int = 0) -> dict[str, TaskSpec]:
@@ -103,12 +117,12 @@ def adversarial_states(model: str, folder: Path, plan: Round, seed: int, space: 
     searched = tasks if plan.searched is None else plan.searched
     with ProcessPoolExecutor(usable_cores(), mp_context=get_context("spawn")) as processes:
         jobs = [
-            processes.submit(_agent_states, tasks[name], folder / f"{index:02d}", seed + index, plan)
-            for index, name in enumerate(plan.agents)
-        ]
-        jobs += [
-            processes.submit(_searched_states, tasks[name], folder / f"{index:02d}", seed + index, plan, space)
-            for index, name in enumerate(searched)
+            processes.submit(chase, tasks[name], folder / f"{index:02d}", seed + index, plan)
+            for chase, names in (
+                (_agent_states, plan.agents),
+                (partial(_searched_states, space=space), searched),
+            )
+            for index, name in enumerate(names)
         ]
         return np.concatenate([job.result() for job in jobs])
 
@@ -128,58 +142,50 @@ def _searched_states(task: TaskSpec, place: Path, seed: int, plan: Round, space:
     finished = place.with_name(f"search_{place.name}.npy")
     if not finished.exists():
         search = search_poses(task, seed, plan.generations, plan.restarts)
-        np.save(finished, overrated_states(search, task, plan.kept, seed, space))
+        np.save(finished, overrated_states(search, plan.kept, seed, space))
     return np.asarray(np.load(finished))
 
 
-def overrated_states(search: PoseSearch, task: TaskSpec, kept: int, seed: int, space: Space) -> Floats:
+def overrated_states(search: PoseSearch, kept: int, seed: int, space: Space) -> Floats:
     """Choose states (N, 24), N at most `kept`: of each search those that are overrated most, and some at random."""
-    judge = load_reward_model(task)
-    assert isinstance(judge, ClipReward)
     rng = np.random.default_rng(seed)
+    restarts, generations = search.rewards.shape[:2]
+    quota = kept // restarts
+    chosen = []
     # The first quarter is still near the random states that the data set has anyway.
-    late = slice(len(search.states) // 4, None)
-    restarts, chosen = search.states.shape[1], []
-    for index in range(restarts):
-        states, rewards = search.states[late, index].reshape(-1, 24), search.rewards[late, index].reshape(-1)
-        deserved = space.frames("humanoid", describe("humanoid", states)) @ judge.goal
-        worst_first = np.argsort(deserved - rewards)
-        quota = kept // restarts
+    late = slice(generations // 4, None)
+    for states, rewards in zip(search.states[:, late], search.rewards[:, late], strict=True):
+        rows = states.reshape(-1, 24)
+        deserved = space.frames("humanoid", describe("humanoid", rows)) @ search.goal
+        worst_first = np.argsort(deserved - rewards.reshape(-1))
         worst, others = np.split(worst_first, [round(OVERRATED_SHARE * quota)])
-        chosen.append(states[np.concatenate([worst, rng.permutation(others)])[:quota]])
+        chosen.append(rows[np.concatenate([worst, rng.permutation(others)])[:quota]])
     return np.concatenate(chosen)
 
 
 def search_poses(task: TaskSpec, seed: int, generations: int, restarts: int = RESTARTS) -> PoseSearch:
-    """Search from random states for the highest reward, alone of the model's making, by CMA-ES."""
+    """Search from random states for the highest reward of a CLIP-type model, alone of its making, by CMA-ES."""
     torch.set_num_threads(1)
     space, stage = SPACES[task.env.id], Stage(task, FRAME_SIZE)
     judge = load_reward_model(task)
+    assert isinstance(judge, ClipReward)
     rng = np.random.default_rng(seed)
-    states, scores = [], []
-    best = np.full(restarts, -np.inf)
-    winners, successes = np.zeros((restarts, 24)), np.zeros(restarts, np.bool_)
+    states, rewards, success = [], [], []
 
     def costs(points: Floats, generation: int) -> list[Floats]:
         seen = stage.show(space.decode(points), draw=True)
-        rewards = judge(seen.frames).astype(np.float64).reshape(restarts, POPULATION)
         states.append(seen.states.reshape(restarts, POPULATION, -1))
-        scores.append(rewards)
-        for index, row in enumerate(rewards):
-            top = int(row.argmax())
-            if row[top] > best[index]:
-                best[index] = row[top]
-                winners[index] = states[-1][index, top]
-                successes[index] = seen.success[index * POPULATION + top]
-        return list(-rewards)
+        rewards.append(judge(seen.frames).astype(np.float64).reshape(restarts, POPULATION))
+        success.append(seen.success.reshape(restarts, POPULATION))
+        return list(-rewards[-1])
 
     minimise_together([rng.random(space.dimension) for _ in range(restarts)], costs, generations, seed)
     stage.world.close()
-    return PoseSearch(np.stack(states), np.stack(scores), winners, successes)
+    return PoseSearch(judge.goal, np.stack(states, axis=1), np.stack(rewards, axis=1), np.stack(success, axis=1))
 
 
 def _agent_states(task: TaskSpec, place: Path, seed: int, plan: Round) -> Floats:
-    """Train an agent, and return states that it passes at every stage of its learning."""
+    """Train an agent, and return states that it passes at every stage of its learning, also mirrored and turned."""
     logging.getLogger("gym_vlmrm").setLevel(logging.ERROR)
     torch.set_num_threads(1)
     finished, path = place.with_name(f"agent_{place.name}.npy"), place.with_name(f"agent_{place.name}")
@@ -193,9 +199,8 @@ def _agent_states(task: TaskSpec, place: Path, seed: int, plan: Round) -> Floats
     stage = Stage(task, 16)
     states = np.concatenate(list(_play(stage, path, seed, plan.episodes)))
     stage.world.close()
-    if plan.turned:
-        mirrored = np.stack([mirror(row) for row in states])
-        states = np.concatenate([states, mirrored, turned(states, np.random.default_rng(seed))])
+    mirrored = np.stack([mirror(row) for row in states])
+    states = np.concatenate([states, mirrored, turned(states, np.random.default_rng(seed))])
     np.save(finished, states)
     return states
 

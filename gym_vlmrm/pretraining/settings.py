@@ -18,13 +18,11 @@ class Round:
 
     agents: tuple[str, ...] = ()
     """Goals that agents chase, by the names of `gym_vlmrm.pretraining.adversaries.chased_tasks`."""
-    steps: int = 24_000
+    steps: int = 40_000
     """Environment steps of each agent's training."""
     checkpoints: int = 5
     episodes: int = 6
     """Episodes of an agent at each of its checkpoints."""
-    turned: bool = False
-    """Whether every state of an agent is shown mirrored and turned about the vertical, too."""
     searched: tuple[str, ...] | None = None
     """Goals that are searched for; all if ``None``."""
     drawn: int = 4
@@ -56,7 +54,7 @@ class Settings:
     text_epochs: int = 3
     rounds: tuple[Round, ...] = (
         Round(share=0.5),
-        _hardest(agents=("splits", "kneeling", "lotus", "hands-on-hips"), steps=40_000, turned=True),
+        _hardest(agents=("splits", "kneeling", "lotus", "hands-on-hips")),
         Round(),
         _hardest(),
         Round(share=0.8),
