@@ -1,5 +1,6 @@
 """The embedded model: what it knows, and that its recipe runs from nothing."""
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from gym_vlmrm.pretraining.adversaries import overrated_states, search_poses
 from gym_vlmrm.pretraining.concepts import ANGLES, CARS, CARTS, GENERIC
 from gym_vlmrm.pretraining.dataset import describe, load_domain, make_dataset
 from gym_vlmrm.pretraining.fitting import sample_data
-from gym_vlmrm.pretraining.grammar import Grammar, paraphrases, predicate
+from gym_vlmrm.pretraining.grammar import Grammar, Rewording, paraphrases, predicate
 from gym_vlmrm.pretraining.image_tower import OVERRATING, train_image_tower
 from gym_vlmrm.pretraining.landscapes import path_correlations, pole_landscape
 from gym_vlmrm.pretraining.measure import composition, measure_cost, measure_model
@@ -147,6 +148,26 @@ def test_statements_say_what_descriptions_say() -> None:
     assert said == {"that kneels and that raises both arms", "kneels and raises both arms"}
     assert {predicate(rng, "kneeling") for _ in range(50)} == {"kneeling", "is kneeling"}
     assert {predicate(rng, "with its knees on the floor") for _ in range(50)} == {"with its knees on the floor"}
+
+
+def test_synonyms_change_places_and_nothing_else() -> None:
+    reword = Rewording(groups=[["both feet", "its feet"], ["floor", "ground"]], possessives=["her"], fillers=["calmly"])
+    rng = np.random.default_rng(0)
+    said = {reword(rng, "with one of its feet off the floor") for _ in range(300)}
+    assert {"with one of its feet off the ground", "with one of her feet off the floor"} <= said
+    assert any("calmly" in text for text in said)
+    assert not any("both" in text for text in said)
+    assert {reword(rng, "on both feet").removesuffix(" calmly") for _ in range(300)} >= {"on both feet", "on its feet"}
+
+
+def test_training_sentences_have_no_words_outside_the_vocabulary(tmp_path: Path) -> None:
+    grammar, rng = Grammar(), np.random.default_rng(0)
+    write_vocabulary(tmp_path, grammar.phrases())
+    known = set((tmp_path / WORDS_FILE).read_text(encoding="utf-8").split())
+    for _ in range(2000):
+        sentence = grammar.draw(rng)
+        unknown = set(re.findall(r"[\w']+", sentence.text.lower())) - known
+        assert len(unknown) <= 1, sentence.text  # the subject may be made up
 
 
 def test_the_vocabulary_is_the_same_every_time(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gym_vlmrm.errors import did_you_mean
 from gym_vlmrm.finetuning.captions import Captioned, CaptionError, read_captions
 from gym_vlmrm.pretraining.concepts import ANGLES, CARS, CARTS, GENERIC
-from gym_vlmrm.pretraining.definitions import DEFINITIONS, graded_scores
+from gym_vlmrm.pretraining.definitions import DEFINITIONS, graded_scores, measure_bodies
 from gym_vlmrm.pretraining.grammar import Grammar
 from gym_vlmrm.pretraining.rendering import render_now
 from gym_vlmrm.pretraining.states import cartpole_states, humanoid_states, mountain_car_states
@@ -73,7 +73,8 @@ def _humanoid(count: int, seed: int) -> tuple[Floats, Named]:
     phrases = Grammar().humanoid
     for batch in range(20):
         drawn = humanoid_states(count, seed + batch)
-        fits = {name: graded_scores(definition, drawn.qpos)[1] for name, definition in DEFINITIONS.items()}
+        measured = measure_bodies(drawn.qpos)
+        fits = {name: graded_scores(definition, measured)[1] for name, definition in DEFINITIONS.items()}
         for row, qpos in enumerate(drawn.qpos):
             names = {"legs": str(drawn.legs[row]), "arms": str(drawn.arms[row])}
             for name, definition in DEFINITIONS.items():

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.envs.humanoid.poses import ARM_POSES, LEG_POSES, can_combine, reference_pose
-from gym_vlmrm.pretraining.definitions import DEFINITIONS, graded_scores
+from gym_vlmrm.pretraining.definitions import DEFINITIONS, graded_scores, measure_bodies
 from gym_vlmrm.pretraining.descriptors import humanoid_descriptors
 from gym_vlmrm.pretraining.space import Space
 
@@ -85,9 +85,10 @@ class Concepts:
         """
         rng = np.random.default_rng(seed)
         descriptors = dict(zip(("legs", "arms"), humanoid_descriptors(bodies), strict=True))
+        measured = measure_bodies(bodies)
         self.directions: dict[str, dict[str, Floats]] = {
             **{
-                block: self._humanoid(space, rng, block) | _fitted(space, block, descriptors[block], bodies)
+                block: self._humanoid(space, rng, block) | _fitted(space, block, descriptors[block], measured)
                 for block in ("legs", "arms")
             },
             "angle": self._angles(space),
@@ -122,10 +123,10 @@ class Concepts:
         return means | _generic(means, {side: (f"{side}_left", f"{side}_right") for side in _SIDES})
 
 
-def _fitted(space: Space, block: str, descriptors: Floats, bodies: Floats) -> dict[str, Floats]:
+def _fitted(space: Space, block: str, descriptors: Floats, measured: Mapping[str, Floats]) -> dict[str, Floats]:
     features = space.maps[block](descriptors)
     return {
-        name: _ridge(features, *graded_scores(definition, bodies))
+        name: _ridge(features, *graded_scores(definition, measured))
         for name, definition in DEFINITIONS.items()
         if definition.block == block
     }

@@ -11,7 +11,7 @@ from gym_vlmrm.envs.humanoid.kinematics import forward
 from gym_vlmrm.envs.humanoid.state import quantities
 from gym_vlmrm.rules import Comparison, parse_rule
 
-__all__ = ["DEFINITIONS", "Definition", "graded_scores"]
+__all__ = ["DEFINITIONS", "Definition", "graded_scores", "measure_bodies"]
 
 Floats = NDArray[np.float64]
 
@@ -116,35 +116,35 @@ NEAR, FAR = 0.35, 8.0
 NEAR_SHARE = 0.6
 
 
-def graded_scores(definition: Definition, bodies: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return how nearly bodies (N, 24) meet a definition, and whether they do: two arrays (N,).
+def measure_bodies(bodies: Floats) -> dict[str, Floats]:
+    """Return the named quantities (N,) of bodies (N, 24); see `gym_vlmrm.envs.humanoid.state`."""
+    rows = []
+    for body in bodies:
+        data = forward(body)
+        mujoco.mj_collision(data.model, data)
+        rows.append(quantities(data.model, data))
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def graded_scores(definition: Definition, measured: Mapping[str, Floats]) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return how nearly bodies, measured by `measure_bodies`, meet a definition, and whether they do: two arrays (N,).
 
     The score is 1 where the ideal is met, and falls with the distance, the mean of those to comparisons and ideal.
     Each sums what every comparison lacks, in units of 0.3 m, 50 degrees, or 0.4 of uprightness. A part of it falls
     steeply, so that a near miss is told from a success; the rest evenly, so that there is a slope far from the goal,
     where an agent begins.
     """
-    rules = [
-        [rule for rule in map(parse_rule, texts) if isinstance(rule, Comparison)]
-        for texts in (definition.comparisons, definition.ideal)
-    ]
-    lacks = np.array([_lacks(rules, body) for body in bodies])
-    lack = lacks.mean(axis=1)
+    from_comparisons, from_ideal = (_lack(texts, measured) for texts in (definition.comparisons, definition.ideal))
+    lack = (from_comparisons + from_ideal) / 2
     scores = NEAR_SHARE * np.exp(-lack / NEAR) + (1 - NEAR_SHARE) * np.maximum(0.0, 1.0 - lack / FAR)
-    return np.asarray(scores), np.asarray(lacks[:, 0] <= 0)
+    return np.asarray(scores), np.asarray(from_comparisons <= 0)
 
 
-def _lacks(rules: list[list[Comparison]], body: Floats) -> list[float]:
-    data = forward(body)
-    mujoco.mj_collision(data.model, data)
-    measured = quantities(data.model, data)
-    return [_lack(comparisons, measured) for comparisons in rules]
-
-
-def _lack(comparisons: list[Comparison], measured: Mapping[str, float]) -> float:
-    total = 0.0
-    for comparison in comparisons:
+def _lack(texts: tuple[str, ...], measured: Mapping[str, Floats]) -> Floats:
+    total = np.zeros(len(next(iter(measured.values()))))
+    for comparison in map(parse_rule, texts):
+        assert isinstance(comparison, Comparison)
         sign = 1.0 if comparison.op == "<" else -1.0
         scale = next((value for key, value in _SCALES.items() if key in comparison.name), _LENGTH_SCALE)
-        total += max(0.0, sign * (measured[comparison.name] - comparison.number)) / scale
+        total += np.maximum(0.0, sign * (measured[comparison.name] - comparison.number)) / scale
     return total

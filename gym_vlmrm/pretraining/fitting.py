@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from gym_vlmrm.frames import Frames
 from gym_vlmrm.pretraining.dataset import load_domain
-from gym_vlmrm.pretraining.image_tower import PEAK_RATE, train_image_tower
+from gym_vlmrm.pretraining.image_tower import train_image_tower
 from gym_vlmrm.pretraining.model import CONTEXT_LENGTH, build_clip
 from gym_vlmrm.pretraining.settings import Settings
 from gym_vlmrm.pretraining.space import DOMAINS
@@ -90,9 +90,9 @@ def refit_image(data: Path, work: Path, number: int, settings: Settings) -> Weig
             frames,
             targets,
             np.load(work / "concepts.npy"),
-            epochs=1,
+            epochs=plan.epochs,
             seed=seed,
-            peak_rate=PEAK_RATE / 2,
+            peak_rate=plan.peak_rate,
             report=_Progress(f"image tower, round {number}"),
         )
         return _visual_state(model.visual)

@@ -11,7 +11,7 @@ import yaml
 
 from gym_vlmrm.pretraining.states import HELD_OUT_PAIRS
 
-__all__ = ["Grammar", "Sentence", "paraphrases", "predicate"]
+__all__ = ["Grammar", "Rewording", "Sentence", "paraphrases", "predicate"]
 
 Split: TypeAlias = Literal["train", "held_out"]
 PHRASES = Path(__file__).parent / "phrases"
@@ -20,6 +20,8 @@ _TWO_JOINTS = (", ", " and ", ", and ", ", that is ", ": ")
 _CONSONANTS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "tr", "pl", "st")
 GOAL_SHARE = 0.04
 """Share of the training sentences about the humanoid that are the paper's goal prompts, word for word."""
+REWORDED_SHARE = 0.5
+"""Share of the training sentences about the humanoid some of whose words change for synonyms."""
 _FREE_LEGS = {"all_fours", "plank", "handstand", "bridge"}
 """Leg poses whose arms are taken."""
 
@@ -44,6 +46,7 @@ class Grammar:
         self.humanoid = _load("humanoid")
         self.cartpole = _load("cartpole")
         self.car = _load("mountain_car")
+        self._rewording = Rewording(**_load("synonyms"))
 
     def draw(self, rng: np.random.Generator) -> Sentence:
         """Draw one sentence of any domain."""
@@ -73,6 +76,7 @@ class Grammar:
             *(entry["phrase"] for entry in self.humanoid["negations"]),
             *_leaves(self.cartpole),
             *_leaves(self.car),
+            *self._rewording.words,
             *_JOINTS,
             *_TWO_JOINTS,
             "while is and",
@@ -99,6 +103,8 @@ class Grammar:
         body = self._body(rng, names)
         if self.split == "train" and not prefix:
             body = predicate(rng, body)
+        if self.split == "train" and rng.random() < REWORDED_SHARE:
+            body = self._rewording(rng, body)
         text = f"{prefix}{subject} {body}{suffix}" if rng.random() < 0.9 else body
         return Sentence(text, "humanoid", names)
 
@@ -174,6 +180,33 @@ class Grammar:
         name = options[rng.integers(len(options))]
         parts = [self._pick(rng, self.car["positions"][name]) for _ in range(1 + (rng.random() < 0.15))]
         return Sentence(_join(rng, parts), "mountain-car", {"car": name})
+
+
+class Rewording:
+    """Changes words of a sentence for others that say the same, so that none of them carries it alone."""
+
+    def __init__(self, groups: Sequence[Sequence[str]], possessives: Sequence[str], fillers: Sequence[str]) -> None:
+        """Take over groups of synonyms, words that stand for *its*, and adverbs that say nothing about a pose."""
+        self._others = {word: group for group in groups for word in group}
+        self._possessives, self._fillers = possessives, fillers
+        longest_first = sorted(self._others, key=len, reverse=True)
+        self._pattern = re.compile(rf"(?<!of )\b({'|'.join(map(re.escape, longest_first))})\b")
+        self.words = [*self._others, *possessives, *fillers]
+        """All that it may write."""
+
+    def __call__(self, rng: np.random.Generator, text: str) -> str:
+        """Return `text` with about half of what can be reworded reworded."""
+        text = self._pattern.sub(lambda match: self._other(rng, match[0]), text)
+        if rng.random() < 0.4:
+            text = re.sub(r"\bits\b", _one_of(rng, self._possessives), text)
+        if rng.random() < 0.15:
+            words = text.split(" ")
+            words.insert(int(rng.integers(len(words) + 1)), _one_of(rng, self._fillers))
+            text = " ".join(words)
+        return text
+
+    def _other(self, rng: np.random.Generator, word: str) -> str:
+        return str(_one_of(rng, self._others[word])) if rng.random() < 0.6 else word
 
 
 def _goal(entry: Mapping[str, str]) -> Sentence:

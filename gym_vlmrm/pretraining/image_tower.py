@@ -18,7 +18,7 @@ PEAK_RATE = 2e-3
 WEIGHT_DECAY = 0.02
 SCORE_WEIGHT = 12.0
 """Weight of the squared error of concept scores against that of the whole embedding."""
-OVERRATING = 2.0
+OVERRATING = 3.0
 """How much worse it is to rate a frame too high than too low: who maximises a reward finds what is rated too high."""
 SHIFT = 3
 """Frames are shifted by up to this many pixels."""

@@ -35,6 +35,10 @@ class Round:
     """States kept of the searches for one goal."""
     share: float = 0.3
     """Share of all earlier humanoid frames that is gone through again, beside new ones and all of the other scenes."""
+    epochs: int = 1
+    """Passes over those frames."""
+    peak_rate: float = 1e-3
+    """Highest learning rate."""
 
 
 _hardest = partial(Round, searched=HARDEST, restarts=12, kept=4000)
@@ -51,7 +55,7 @@ class Settings:
     """Humanoid states on which definitions are fitted."""
     image_epochs: int = 3
     sentences: int = 300_000
-    text_epochs: int = 3
+    text_epochs: int = 5
     rounds: tuple[Round, ...] = (
         Round(share=0.5),
         _hardest(agents=("splits", "kneeling", "lotus", "hands-on-hips")),
@@ -59,7 +63,9 @@ class Settings:
         _hardest(),
         Round(share=0.8),
         _hardest(share=0.5),
+        Round(share=1.0, epochs=3, peak_rate=2e-3),
     )
     """Several, because every search finds a new way round what the one before has taught. Agents chase four goals,
     because searches do not find what only physics holds: one once learned to lie on its side with one leg up instead of
-    doing the splits. Most of the data set is gone through again near the end."""
+    doing the splits. In the last round the tower learns all frames, of the data set and of every round, as from the
+    beginning: only then does it fit what the rounds found."""
