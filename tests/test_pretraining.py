@@ -16,7 +16,7 @@ from gym_vlmrm.pretraining.adversaries import overrated_states, search_poses
 from gym_vlmrm.pretraining.concepts import ANGLES, CARS, CARTS, GENERIC
 from gym_vlmrm.pretraining.dataset import describe, load_domain, make_dataset
 from gym_vlmrm.pretraining.fitting import sample_data
-from gym_vlmrm.pretraining.grammar import Grammar, Rewording, paraphrases, predicate
+from gym_vlmrm.pretraining.grammar import Grammar, Rewording, paraphrases, parts_first, predicate
 from gym_vlmrm.pretraining.image_tower import OVERRATING, train_image_tower
 from gym_vlmrm.pretraining.landscapes import path_correlations, pole_landscape
 from gym_vlmrm.pretraining.measure import composition, measure_cost, measure_model
@@ -158,6 +158,16 @@ def test_synonyms_change_places_and_nothing_else() -> None:
     assert any("calmly" in text for text in said)
     assert not any("both" in text for text in said)
     assert {reword(rng, "on both feet").removesuffix(" calmly") for _ in range(300)} >= {"on both feet", "on its feet"}
+
+
+def test_a_part_of_the_body_may_come_first() -> None:
+    rng = np.random.default_rng(0)
+    said = {parts_first(rng, "a robot", "with its arms crossed") for _ in range(50)}
+    assert said == {"the arms of a robot are crossed", "a robot's arms are crossed"}
+    assert parts_first(rng, "a robot", "with one knee up") == "one knee of a robot is up"
+    assert parts_first(rng, "a robot", "with one of its knees up") == "one of the knees of a robot is up"
+    assert parts_first(rng, "a robot", "kneeling") is None
+    assert parts_first(rng, "she", "with both arms up") is None
 
 
 def test_training_sentences_have_no_words_outside_the_vocabulary(tmp_path: Path) -> None:

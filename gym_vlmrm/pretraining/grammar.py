@@ -11,7 +11,7 @@ import yaml
 
 from gym_vlmrm.pretraining.states import HELD_OUT_PAIRS
 
-__all__ = ["Grammar", "Rewording", "Sentence", "paraphrases", "predicate"]
+__all__ = ["Grammar", "Rewording", "Sentence", "paraphrases", "parts_first", "predicate"]
 
 Split: TypeAlias = Literal["train", "held_out"]
 PHRASES = Path(__file__).parent / "phrases"
@@ -22,6 +22,13 @@ GOAL_SHARE = 0.04
 """Share of the training sentences about the humanoid that are the paper's goal prompts, word for word."""
 REWORDED_SHARE = 0.5
 """Share of the training sentences about the humanoid some of whose words change for synonyms."""
+PARTS_FIRST_SHARE = 0.4
+"""Share of those that speak of a part of the body first which make that the subject."""
+_PART_FIRST = re.compile(
+    r"with ((?:both|its|the|one|only one|one of its|both of its|its (?:left|right)|the (?:left|right)) "
+    r"(?:legs?|knees?|feet|foot|shins?|arms?|hands?|forearms|fists|palms|elbows|hips|pelvis|bottom|torso|back)) "
+    r"((?!of |and ).+)"
+)
 _FREE_LEGS = {"all_fours", "plank", "handstand", "bridge"}
 """Leg poses whose arms are taken."""
 
@@ -106,6 +113,8 @@ class Grammar:
         if self.split == "train" and rng.random() < REWORDED_SHARE:
             body = self._rewording(rng, body)
         text = f"{prefix}{subject} {body}{suffix}" if rng.random() < 0.9 else body
+        if self.split == "train" and rng.random() < PARTS_FIRST_SHARE:
+            text = parts_first(rng, subject, body) or text
         return Sentence(text, "humanoid", names)
 
     def _subject(self, rng: np.random.Generator) -> str:
@@ -222,6 +231,25 @@ def predicate(rng: np.random.Generator, body: str) -> str:
     if first not in ("that", "who", "whose", "with", "without", "having", "like") and rng.random() < 0.2:
         return f"is {body}"
     return body
+
+
+def parts_first(rng: np.random.Generator, subject: str, body: str) -> str | None:
+    """Turn ``with its arms crossed`` into ``the arms of a robot are crossed`` or ``a robot's arms are crossed``.
+
+    Returns ``None`` where there is nothing to turn.
+    """
+    found = _PART_FIRST.fullmatch(body)
+    if not found or subject in ("it", "he", "she", "they"):
+        return None
+    part, rest = found.groups()
+    verb = (
+        "are"
+        if part.endswith(("s", "feet")) and not part.endswith("pelvis") and not part.startswith("one of")
+        else "is"
+    )
+    if part.startswith("its ") and rng.random() < 0.5:
+        return f"{subject}'s {part.removeprefix('its ')} {verb} {rest}"
+    return f"{part.replace('its', 'the')} of {subject} {verb} {rest}"
 
 
 def _one_of(rng: np.random.Generator, options: Sequence[Any]) -> Any:
