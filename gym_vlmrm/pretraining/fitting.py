@@ -93,6 +93,7 @@ def refit_image(data: Path, work: Path, number: int, settings: Settings) -> Weig
             epochs=plan.epochs,
             seed=seed,
             peak_rate=plan.peak_rate,
+            overrating=plan.overrating,
             report=_Progress(f"image tower, round {number}"),
         )
         return _visual_state(model.visual)

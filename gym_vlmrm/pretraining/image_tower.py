@@ -18,7 +18,7 @@ PEAK_RATE = 2e-3
 WEIGHT_DECAY = 0.02
 SCORE_WEIGHT = 12.0
 """Weight of the squared error of concept scores against that of the whole embedding."""
-OVERRATING = 3.0
+OVERRATING = 2.0
 """How much worse it is to rate a frame too high than too low: who maximises a reward finds what is rated too high."""
 SHIFT = 3
 """Frames are shifted by up to this many pixels."""
@@ -35,6 +35,7 @@ def train_image_tower(
     seed: int,
     report: Callable[[int, int, float], None],
     peak_rate: float = PEAK_RATE,
+    overrating: float = OVERRATING,
 ) -> None:
     """Train in place.
 
@@ -47,6 +48,7 @@ def train_image_tower(
         seed: draws order and augmentation.
         report: called with step, number of steps and smoothed loss.
         peak_rate: highest learning rate.
+        overrating: how much worse it is to rate a frame too high than too low.
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -64,7 +66,7 @@ def train_image_tower(
             # Its attention pooling has one query: the fused kernel's backward pass is the slower one.
             with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
                 features = tower(images)
-            loss = _loss(functional.normalize(features.float(), dim=-1), goals[rows], prototypes)
+            loss = _loss(functional.normalize(features.float(), dim=-1), goals[rows], prototypes, overrating)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
@@ -76,15 +78,15 @@ def train_image_tower(
     tower.eval()
 
 
-def _loss(embeddings: Tensor, targets: Tensor, concepts: Tensor) -> Tensor:
+def _loss(embeddings: Tensor, targets: Tensor, concepts: Tensor, overrating: float) -> Tensor:
     """Squared error of embeddings (B, D), whose last coordinate is free, and of their concept scores (B, K).
 
     Squares, because their minimum is the mean of what a frame may show: limbs that are hidden are not wished for.
-    Scores that are too high weigh `OVERRATING` times as much: an expectile (Newey and Powell 1987) below that mean.
+    Scores that are too high weigh `overrating` times as much: an expectile (Newey and Powell 1987) below that mean.
     """
     whole = 0.5 * (embeddings - targets)[:, :-1].square().sum(-1).mean()
     errors = (embeddings - targets) @ concepts.T
-    weights = torch.where(errors > 0, OVERRATING, 1.0)
+    weights = torch.where(errors > 0, overrating, 1.0)
     return whole + SCORE_WEIGHT * (weights * errors.square()).mean()
 
 
