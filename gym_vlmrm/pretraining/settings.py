@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from functools import partial
 
+from gym_vlmrm.pretraining.image_tower import OVERRATING, PEAK_RATE
+
 __all__ = ["COUNTS", "Round", "Settings"]
 
 COUNTS = {"humanoid": 70_000, "cartpole": 7_000, "mountain-car": 4_000}
@@ -37,9 +39,9 @@ class Round:
     """Share of all earlier humanoid frames that is gone through again, beside new ones and all of the other scenes."""
     epochs: int = 1
     """Passes over those frames."""
-    peak_rate: float = 1e-3
+    peak_rate: float = PEAK_RATE / 2
     """Highest learning rate."""
-    overrating: float = 2.0
+    overrating: float = OVERRATING
     """How much worse it is to rate a frame too high than too low."""
 
 
@@ -65,7 +67,7 @@ class Settings:
         _hardest(),
         Round(share=0.8),
         _hardest(share=0.5),
-        Round(share=1.0, epochs=3, peak_rate=2e-3, overrating=3.0),
+        Round(share=1.0, epochs=3, peak_rate=PEAK_RATE, overrating=3.0),
         Round(share=0.5, overrating=8.0),
         Round(searched=("splits", "arms-crossed", "one-leg"), restarts=16, kept=8000, share=0.5, overrating=8.0),
     )
