@@ -29,6 +29,7 @@ _PART_FIRST = re.compile(
     r"(?:legs?|knees?|feet|foot|shins?|arms?|hands?|forearms|fists|palms|elbows|hips|pelvis|bottom|torso|back)) "
     r"((?!of |and ).+)"
 )
+_SINGULAR = ("leg", "knee", "foot", "shin", "arm", "hand", "pelvis", "bottom", "torso", "back")
 _FREE_LEGS = {"all_fours", "plank", "handstand", "bridge"}
 """Leg poses whose arms are taken."""
 
@@ -204,7 +205,7 @@ class Rewording:
         """All that it may write."""
 
     def __call__(self, rng: np.random.Generator, text: str) -> str:
-        """Return `text` with about half of what can be reworded reworded."""
+        """Return `text` with some of its words changed."""
         text = self._pattern.sub(lambda match: self._other(rng, match[0]), text)
         if rng.random() < 0.4:
             text = re.sub(r"\bits\b", _one_of(rng, self._possessives), text)
@@ -242,11 +243,7 @@ def parts_first(rng: np.random.Generator, subject: str, body: str) -> str | None
     if not found or subject in ("it", "he", "she", "they"):
         return None
     part, rest = found.groups()
-    verb = (
-        "are"
-        if part.endswith(("s", "feet")) and not part.endswith("pelvis") and not part.startswith("one of")
-        else "is"
-    )
+    verb = "is" if part.startswith("one of") or part.endswith(_SINGULAR) else "are"
     if part.startswith("its ") and rng.random() < 0.5:
         return f"{subject}'s {part.removeprefix('its ')} {verb} {rest}"
     return f"{part.replace('its', 'the')} of {subject} {verb} {rest}"
