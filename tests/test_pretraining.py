@@ -10,13 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from gym_vlmrm.audit.search import POPULATION
 from gym_vlmrm.catalog import builtin_tasks, override
 from gym_vlmrm.pretraining.adversaries import overrated_states, search_poses
 from gym_vlmrm.pretraining.concepts import ANGLES, CARS, CARTS, GENERIC
 from gym_vlmrm.pretraining.dataset import describe, load_domain, make_dataset
 from gym_vlmrm.pretraining.fitting import sample_data
-from gym_vlmrm.pretraining.grammar import Grammar, Rewording, paraphrases, parts_first, predicate
+from gym_vlmrm.pretraining.grammar import Grammar, Rewording, own_clause, paraphrases, parts_first, predicate
 from gym_vlmrm.pretraining.image_tower import OVERRATING, train_image_tower
 from gym_vlmrm.pretraining.landscapes import path_correlations, pole_landscape
 from gym_vlmrm.pretraining.measure import composition, measure_cost, measure_model
@@ -117,11 +116,11 @@ def same_weights(left: Path, right: Path) -> bool:
 
 def test_pose_searches_find_higher_rewards_and_repeat() -> None:
     task = override(builtin_tasks()["kneeling"], device="cpu")
-    search = search_poses(task, 3, 3, restarts=2)
+    search = search_poses(task, 3, 3, restarts=2, population=8)
     visited, winners = search.states.reshape(-1, 24), search.winners
-    assert visited.shape == (3 * 2 * POPULATION, 24)
+    assert visited.shape == (3 * 2 * 8, 24)
     assert search.successes.shape == (2,)
-    assert np.array_equal(winners, search_poses(task, 3, 3, restarts=2).winners)
+    assert np.array_equal(winners, search_poses(task, 3, 3, restarts=2, population=8).winners)
     judge = load_reward_model(task)
     rewards = judge(render_now("humanoid", np.concatenate([winners, visited]), 0, jitter=False))
     assert rewards[:2].max() >= rewards[2:].max() - 1e-4
@@ -130,7 +129,7 @@ def test_pose_searches_find_higher_rewards_and_repeat() -> None:
 
 def test_half_of_what_is_kept_of_a_search_is_what_the_model_overrates_most(towers: Towers) -> None:
     task = override(builtin_tasks()["kneeling"], device="cpu")
-    search, space = search_poses(task, 3, 4, restarts=2), empty_space(Settings(landmarks=250))
+    search, space = search_poses(task, 3, 4, restarts=2, population=8), empty_space(Settings(landmarks=250))
     kept = overrated_states(search, 40, 0, space)
     assert len(kept) == 40
     goal = towers.embed_sentences([task.reward.goal])[0]
@@ -168,6 +167,14 @@ def test_a_part_of_the_body_may_come_first() -> None:
     assert parts_first(rng, "a robot", "with one of its knees up") == "one of the knees of a robot is up"
     assert parts_first(rng, "a robot", "kneeling") is None
     assert parts_first(rng, "she", "with both arms up") is None
+
+
+def test_a_part_of_the_body_can_have_a_clause_of_its_own() -> None:
+    rng = np.random.default_rng(0)
+    said = {own_clause(rng, "kneeling with its back straight") for _ in range(80)}
+    assert {"kneeling, and it keeps its back straight", "kneeling and its back is straight"} <= said
+    assert own_clause(rng, "kneeling") == "kneeling"
+    assert own_clause(rng, "with its back straight") == "with its back straight"
 
 
 def test_training_sentences_have_no_words_outside_the_vocabulary(tmp_path: Path) -> None:

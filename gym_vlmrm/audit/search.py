@@ -16,7 +16,7 @@ __all__ = ["minimise_together", "search_success"]
 Floats = NDArray[np.float64]
 POPULATION = 16
 STEP = 0.2
-"""First standard deviation of the search, in edges of the unit cube."""
+"""Points per search and generation, and the first standard deviation of a search, in edges of the unit cube."""
 
 
 def minimise_together(
@@ -25,6 +25,7 @@ def minimise_together(
     generations: int,
     seed: int,
     population: int = POPULATION,
+    step: float = STEP,
 ) -> None:
     """Run one CMA-ES per start, all of them one generation at a time.
 
@@ -35,12 +36,13 @@ def minimise_together(
         generations: how many.
         seed: equal seeds search alike.
         population: points per search and generation.
+        step: first standard deviation, in edges of the unit cube.
     """
     import cma  # type: ignore[import-untyped]
 
     state = np.random.get_state()  # noqa: NPY002 - cma seeds and draws from NumPy's global generator
     try:
-        _minimise(cma, starts, costs, generations, seed, population)
+        _minimise(cma, starts, costs, generations, seed, population, step)
     finally:
         np.random.set_state(state)  # noqa: NPY002
 
@@ -52,6 +54,7 @@ def _minimise(
     generations: int,
     seed: int,
     population: int,
+    step: float,
 ) -> None:
     searches: list[Any] = []
     for index, start in enumerate(starts):
@@ -64,7 +67,7 @@ def _minimise(
             "verbose": -9,
             "tolflatfitness": 10**6,
         }
-        searches.append(cma.CMAEvolutionStrategy(np.clip(padded, 0.02, 0.98), STEP, options))
+        searches.append(cma.CMAEvolutionStrategy(np.clip(padded, 0.02, 0.98), step, options))
     for generation in range(generations):
         asked = [np.array(search.ask()) for search in searches]
         points = np.concatenate(asked)[:, : len(starts[0])]

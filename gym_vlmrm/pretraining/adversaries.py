@@ -15,7 +15,7 @@ import torch
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from gym_vlmrm.audit.search import POPULATION, minimise_together
+from gym_vlmrm.audit.search import minimise_together
 from gym_vlmrm.audit.space import SPACES
 from gym_vlmrm.audit.stage import Stage
 from gym_vlmrm.catalog import builtin_tasks, override
@@ -53,7 +53,12 @@ OTHER_GOALS = (
     "a humanoid robot standing in a T-pose",
 )
 """Goals beside those of the built-in tasks, as users may write them."""
-RESTARTS = 10
+RESTARTS, POPULATION = 10, 40
+"""Of the searches that measure a model. The population is three times the usual one, and the first step `STEP` wider,
+because rewards have an optimum for every side from which a body is seen: a large population finds the best of many
+(Hansen and Kern, "Evaluating the CMA evolution strategy on multimodal test functions", PPSN 2004)."""
+STEP = 0.3
+"""First standard deviation of a search, in edges of the unit cube."""
 STRIDE, NOISES = 2, (0.0, 0.2, 0.5)
 """Every which step of an agent's episode is kept, and how noisy its actions are [deviation, of their range]."""
 OVERRATED_SHARE = 0.5
@@ -128,12 +133,14 @@ def adversarial_states(model: str, folder: Path, plan: Round, seed: int, space: 
 
 
 def search_tasks(
-    model: str, generations: int, *, restarts: int = RESTARTS, seed: int = 79_000
+    model: str, generations: int, *, restarts: int = RESTARTS, population: int = POPULATION, seed: int = 79_000
 ) -> list[dict[str, object]]:
     """Return, for every humanoid task, how many winners of the searches for the highest reward are successes."""
     tasks = {key: task for key, task in chased_tasks(model).items() if key not in OTHER_GOALS}
     with ProcessPoolExecutor(usable_cores(), mp_context=get_context("spawn")) as processes:
-        jobs = [processes.submit(search_poses, task, seed, generations, restarts) for task in tasks.values()]
+        jobs = [
+            processes.submit(search_poses, task, seed, generations, restarts, population) for task in tasks.values()
+        ]
         successes = [int(job.result().successes.sum()) for job in jobs]
     return [{"task": key, "successes": found, "of": restarts} for key, found in zip(tasks, successes, strict=True)]
 
@@ -141,7 +148,7 @@ def search_tasks(
 def _searched_states(task: TaskSpec, place: Path, seed: int, plan: Round, space: Space) -> Floats:
     finished = place.with_name(f"search_{place.name}.npy")
     if not finished.exists():
-        search = search_poses(task, seed, plan.generations, plan.restarts)
+        search = search_poses(task, seed, plan.generations, plan.restarts, plan.population)
         np.save(finished, overrated_states(search, plan.kept, seed, space))
     return np.asarray(np.load(finished))
 
@@ -163,7 +170,7 @@ def overrated_states(search: PoseSearch, kept: int, seed: int, space: Space) -> 
     return np.concatenate(chosen)
 
 
-def search_poses(task: TaskSpec, seed: int, generations: int, restarts: int = RESTARTS) -> PoseSearch:
+def search_poses(task: TaskSpec, seed: int, generations: int, restarts: int, population: int) -> PoseSearch:
     """Search from random states for the highest reward of a CLIP-type model, alone of its making, by CMA-ES."""
     torch.set_num_threads(1)
     space, stage = SPACES[task.env.id], Stage(task, FRAME_SIZE)
@@ -174,12 +181,13 @@ def search_poses(task: TaskSpec, seed: int, generations: int, restarts: int = RE
 
     def costs(points: Floats, generation: int) -> list[Floats]:
         seen = stage.show(space.decode(points), draw=True)
-        states.append(seen.states.reshape(restarts, POPULATION, -1))
-        rewards.append(judge(seen.frames).astype(np.float64).reshape(restarts, POPULATION))
-        success.append(seen.success.reshape(restarts, POPULATION))
+        states.append(seen.states.reshape(restarts, population, -1))
+        rewards.append(judge(seen.frames).astype(np.float64).reshape(restarts, population))
+        success.append(seen.success.reshape(restarts, population))
         return list(-rewards[-1])
 
-    minimise_together([rng.random(space.dimension) for _ in range(restarts)], costs, generations, seed)
+    starts = [rng.random(space.dimension) for _ in range(restarts)]
+    minimise_together(starts, costs, generations, seed, population, STEP)
     stage.world.close()
     return PoseSearch(judge.goal, np.stack(states, axis=1), np.stack(rewards, axis=1), np.stack(success, axis=1))
 

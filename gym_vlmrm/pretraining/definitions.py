@@ -26,9 +26,13 @@ class Definition:
     """They all hold where the concept fits."""
     ideal: tuple[str, ...]
     """They hold deep inside, so that the reward goes on rising there."""
+    near: float = 0.35
+    """What may be lacking until the steep part of the score has fallen to 1/e; see `graded_scores`."""
 
 
 _UPRIGHT, _IDEALLY_UPRIGHT = ("torso_up > 0.88", "pelvis_height > 0.78"), ("torso_up > 0.95", "pelvis_height > 0.83")
+# Wider, because a foot that just leaves the floor moves little: the score has to rise from there on.
+_NEAR_ONE_LEG = 0.7
 
 
 def _one_leg(standing: str, raised: str) -> Definition:
@@ -36,6 +40,7 @@ def _one_leg(standing: str, raised: str) -> Definition:
         "legs",
         (*_UPRIGHT, f"{raised}_foot_height > 0.33", f"{standing}_foot_height < 0.13"),
         (*_IDEALLY_UPRIGHT, f"{raised}_foot_height > 0.46", f"{standing}_foot_height < 0.1"),
+        near=_NEAR_ONE_LEG,
     )
 
 
@@ -82,6 +87,7 @@ DEFINITIONS: dict[str, Definition] = {
         "legs",
         (*_UPRIGHT, "foot_height_difference > 0.25", "lower_foot_height < 0.13"),
         (*_IDEALLY_UPRIGHT, "foot_height_difference > 0.38", "lower_foot_height < 0.1"),
+        near=_NEAR_ONE_LEG,
     ),
     "one_leg_left": _one_leg("left", "right"),
     "one_leg_right": _one_leg("right", "left"),
@@ -112,7 +118,7 @@ edge; ideals are about what the reference poses measure, those of crossed arms a
 
 _SCALES = {"bend": 50.0, "torso_up": 0.4}
 _LENGTH_SCALE = 0.3
-NEAR, FAR = 0.35, 8.0
+FAR = 8.0
 NEAR_SHARE = 0.6
 
 
@@ -136,7 +142,7 @@ def graded_scores(definition: Definition, measured: Mapping[str, Floats]) -> tup
     """
     from_comparisons, from_ideal = (_lack(texts, measured) for texts in (definition.comparisons, definition.ideal))
     lack = (from_comparisons + from_ideal) / 2
-    scores = NEAR_SHARE * np.exp(-lack / NEAR) + (1 - NEAR_SHARE) * np.maximum(0.0, 1.0 - lack / FAR)
+    scores = NEAR_SHARE * np.exp(-lack / definition.near) + (1 - NEAR_SHARE) * np.maximum(0.0, 1.0 - lack / FAR)
     return np.asarray(scores), np.asarray(from_comparisons <= 0)
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from gym_vlmrm.pretraining.states import HELD_OUT_PAIRS
 
-__all__ = ["Grammar", "Rewording", "Sentence", "paraphrases", "parts_first", "predicate"]
+__all__ = ["Grammar", "Rewording", "Sentence", "own_clause", "paraphrases", "parts_first", "predicate"]
 
 Split: TypeAlias = Literal["train", "held_out"]
 PHRASES = Path(__file__).parent / "phrases"
@@ -24,12 +24,16 @@ REWORDED_SHARE = 0.5
 """Share of the training sentences about the humanoid some of whose words change for synonyms."""
 PARTS_FIRST_SHARE = 0.4
 """Share of those that speak of a part of the body first which make that the subject."""
-_PART_FIRST = re.compile(
-    r"with ((?:both|its|the|one|only one|one of its|both of its|its (?:left|right)|the (?:left|right)) "
+OWN_CLAUSE_SHARE = 0.3
+"""Share of those that end with a part of the body which say that in a clause of its own."""
+_PART = (
+    r"((?:both|its|the|one|only one|one of its|both of its|its (?:left|right)|the (?:left|right)) "
     r"(?:legs?|knees?|feet|foot|shins?|arms?|hands?|forearms|fists|palms|elbows|hips|pelvis|bottom|torso|back)) "
-    r"((?!of |and ).+)"
 )
+_PART_FIRST = re.compile(rf"with {_PART}((?!of |and ).+)")
+_PART_LAST = re.compile(rf"(?<=\w)(?:,? and(?: with)?|,? with|,) {_PART}((?!of |and |to |not )[^,]+)$")
 _SINGULAR = ("leg", "knee", "foot", "shin", "arm", "hand", "pelvis", "bottom", "torso", "back")
+_HOLDERS = ("it keeps", "it keeps", "it holds", "it has", "he keeps", "she keeps", "they keep", "who keeps", "keeping")
 _FREE_LEGS = {"all_fours", "plank", "handstand", "bridge"}
 """Leg poses whose arms are taken."""
 
@@ -87,6 +91,7 @@ class Grammar:
             *self._rewording.words,
             *_JOINTS,
             *_TWO_JOINTS,
+            *_HOLDERS,
             "while is and",
         ]
 
@@ -113,6 +118,8 @@ class Grammar:
             body = predicate(rng, body)
         if self.split == "train" and rng.random() < REWORDED_SHARE:
             body = self._rewording(rng, body)
+        if self.split == "train" and rng.random() < OWN_CLAUSE_SHARE:
+            body = own_clause(rng, body)
         text = f"{prefix}{subject} {body}{suffix}" if rng.random() < 0.9 else body
         if self.split == "train" and rng.random() < PARTS_FIRST_SHARE:
             text = parts_first(rng, subject, body) or text
@@ -243,10 +250,26 @@ def parts_first(rng: np.random.Generator, subject: str, body: str) -> str | None
     if not found or subject in ("it", "he", "she", "they"):
         return None
     part, rest = found.groups()
-    verb = "is" if part.startswith("one of") or part.endswith(_SINGULAR) else "are"
     if part.startswith("its ") and rng.random() < 0.5:
-        return f"{subject}'s {part.removeprefix('its ')} {verb} {rest}"
-    return f"{part.replace('its', 'the')} of {subject} {verb} {rest}"
+        return f"{subject}'s {part.removeprefix('its ')} {_be(part)} {rest}"
+    return f"{part.replace('its', 'the')} of {subject} {_be(part)} {rest}"
+
+
+def own_clause(rng: np.random.Generator, body: str) -> str:
+    """Turn ``kneeling with its back straight`` into ``kneeling, and its back is straight`` or ``and it keeps ...``.
+
+    Returns `body` where it does not end with a part of the body.
+    """
+    found = _PART_LAST.search(body)
+    if not found:
+        return body
+    part, rest = found.groups()
+    clause = f"{part} {_be(part)} {rest}" if rng.random() < 0.4 else f"{_one_of(rng, _HOLDERS)} {part} {rest}"
+    return body[: found.start()] + _one_of(rng, (", and ", " and ", ", while ", ", ")) + clause
+
+
+def _be(part: str) -> str:
+    return "is" if part.startswith("one of") or part.endswith(_SINGULAR) else "are"
 
 
 def _one_of(rng: np.random.Generator, options: Sequence[Any]) -> Any:
