@@ -265,7 +265,7 @@ def own_clause(rng: np.random.Generator, body: str) -> str:
         return body
     part, rest = found.groups()
     clause = f"{part} {_be(part)} {rest}" if rng.random() < 0.4 else f"{_one_of(rng, _HOLDERS)} {part} {rest}"
-    return body[: found.start()] + _one_of(rng, (", and ", " and ", ", while ", ", ")) + clause
+    return body[: found.start()] + str(_one_of(rng, (", and ", " and ", ", while ", ", "))) + clause
 
 
 def _be(part: str) -> str:
