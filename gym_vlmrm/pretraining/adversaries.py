@@ -24,7 +24,7 @@ from gym_vlmrm.envs.pool import usable_cores
 from gym_vlmrm.pretraining.dataset import describe
 from gym_vlmrm.pretraining.grammar import Grammar
 from gym_vlmrm.pretraining.rendering import FRAME_SIZE
-from gym_vlmrm.pretraining.settings import Round
+from gym_vlmrm.pretraining.settings import POPULATION, Round
 from gym_vlmrm.pretraining.space import Space
 from gym_vlmrm.pretraining.states import turned
 from gym_vlmrm.reward import load_reward_model
@@ -53,10 +53,8 @@ OTHER_GOALS = (
     "a humanoid robot standing in a T-pose",
 )
 """Goals beside those of the built-in tasks, as users may write them."""
-RESTARTS, POPULATION = 10, 40
-"""Of the searches that measure a model. The population is three times the usual one, and the first step `STEP` wider,
-because rewards have an optimum for every side from which a body is seen: a large population finds the best of many
-(Hansen and Kern, "Evaluating the CMA evolution strategy on multimodal test functions", PPSN 2004)."""
+RESTARTS = 10
+"""Of the searches that measure a model."""
 STEP = 0.3
 """First standard deviation of a search, in edges of the unit cube."""
 STRIDE, NOISES = 2, (0.0, 0.2, 0.5)
