@@ -16,7 +16,7 @@ from gym_vlmrm.frames import Frames
 from gym_vlmrm.pretraining.dataset import load_domain
 from gym_vlmrm.pretraining.image_tower import train_image_tower
 from gym_vlmrm.pretraining.model import CONTEXT_LENGTH, build_clip
-from gym_vlmrm.pretraining.settings import Settings
+from gym_vlmrm.pretraining.settings import GOAL_WEIGHT, Settings
 from gym_vlmrm.pretraining.space import DOMAINS
 from gym_vlmrm.pretraining.text_tower import train_text_tower
 from gym_vlmrm.pretraining.vocabulary import MAX_VOCABULARY
@@ -58,10 +58,14 @@ def fit_image(data: Path, work: Path, settings: Settings) -> Weights:
         torch.manual_seed(settings.seed)
         tower = build_clip(MAX_VOCABULARY).visual
         frames = [shard for domain in DOMAINS for shard in load_domain(data, domain).frames]
-        targets, concepts = np.load(work / "frames.npy"), np.load(work / "concepts.npy")
-        report = _Progress("image tower")
         train_image_tower(
-            tower, frames, targets, concepts, epochs=settings.image_epochs, seed=settings.seed, report=report
+            tower,
+            frames,
+            np.load(work / "frames.npy"),
+            _scored(work, GOAL_WEIGHT),
+            epochs=settings.image_epochs,
+            seed=settings.seed,
+            report=_Progress("image tower"),
         )
         return _visual_state(tower)
 
@@ -89,7 +93,7 @@ def refit_image(data: Path, work: Path, number: int, settings: Settings) -> Weig
             model.visual,
             frames,
             targets,
-            np.load(work / "concepts.npy"),
+            _scored(work, plan.goal_weight),
             epochs=plan.epochs,
             seed=seed,
             peak_rate=plan.peak_rate,
@@ -112,6 +116,11 @@ def sample_data(
         for (domain, shards), rows in zip(domains.items(), np.split(targets, ends[:-1]), strict=True)
     ]
     return [shard for shards, _ in parts for shard in shards], np.concatenate([rows for _, rows in parts])
+
+
+def _scored(work: Path, goal_weight: int) -> NDArray[np.float32]:
+    """Return the targets (K, SIZE) of sentences whose scores a tower learns; goals stand there `goal_weight` times."""
+    return np.concatenate([np.load(work / "concepts.npy"), *[np.load(work / "goals.npy")] * goal_weight])
 
 
 def _sample(

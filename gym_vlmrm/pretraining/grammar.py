@@ -21,7 +21,7 @@ _CONSONANTS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", 
 GOAL_SHARE = 0.04
 """Share of the training sentences about the humanoid that are the paper's goal prompts, word for word."""
 REWORDED_SHARE = 0.5
-"""Share of the training sentences about the humanoid some of whose words change for synonyms."""
+"""Share of the training sentences about the humanoid or the pole some of whose words change for synonyms."""
 PARTS_FIRST_SHARE = 0.4
 """Share of those that speak of a part of the body first which make that the subject."""
 OWN_CLAUSE_SHARE = 0.3
@@ -59,6 +59,7 @@ class Grammar:
         self.cartpole = _load("cartpole")
         self.car = _load("mountain_car")
         self._rewording = Rewording(**_load("synonyms"))
+        self._cartpole_rewording = Rewording(**self.cartpole["synonyms"])
 
     def draw(self, rng: np.random.Generator) -> Sentence:
         """Draw one sentence of any domain."""
@@ -104,7 +105,7 @@ class Grammar:
         if self.split == "train" and rng.random() < GOAL_SHARE:
             return _goal(_one_of(rng, self.humanoid["goals"]))
         subject = self._subject(rng)
-        prefix = self._pick(rng, self.humanoid["prefixes"]) if rng.random() < 0.25 else ""
+        prefix = self._prefix(rng)
         suffix = self._pick(rng, self.humanoid["suffixes"]) if rng.random() < 0.25 else ""
         kind = rng.random()
         if kind < 0.05:
@@ -124,6 +125,10 @@ class Grammar:
         if self.split == "train" and rng.random() < PARTS_FIRST_SHARE:
             text = parts_first(rng, subject, body) or text
         return Sentence(text, "humanoid", names)
+
+    def _prefix(self, rng: np.random.Generator) -> str:
+        """Return how some sentences begin that say what a picture shows, of whatever scene."""
+        return self._pick(rng, self.humanoid["prefixes"]) if rng.random() < 0.25 else ""
 
     def _subject(self, rng: np.random.Generator) -> str:
         """Return who the sentence is about; it never matters, so that unseen names of a robot matter little."""
@@ -188,7 +193,10 @@ class Grammar:
             parts.append(self._pick(rng, self.cartpole["angles"][names["angle"]]))
         if "cart" in names:
             parts.append(self._pick(rng, self.cartpole["positions"][names["cart"]]))
-        return Sentence(_join(rng, parts), "cartpole", names)
+        text = _join(rng, parts)
+        if self.split == "train" and rng.random() < REWORDED_SHARE:
+            text = self._cartpole_rewording(rng, text)
+        return Sentence(self._prefix(rng) + text, "cartpole", names)
 
     def _mountain_car(self, rng: np.random.Generator) -> Sentence:
         if rng.random() < 0.12:
@@ -196,7 +204,7 @@ class Grammar:
         options = list(self.car["positions"])
         name = options[rng.integers(len(options))]
         parts = [self._pick(rng, self.car["positions"][name]) for _ in range(1 + (rng.random() < 0.15))]
-        return Sentence(_join(rng, parts), "mountain-car", {"car": name})
+        return Sentence(self._prefix(rng) + _join(rng, parts), "mountain-car", {"car": name})
 
 
 class Rewording:

@@ -24,8 +24,6 @@ from gym_vlmrm.pretraining.vocabulary import write_vocabulary
 __all__ = ["build_space", "empty_space", "sentence_target", "train_model"]
 
 Floats = NDArray[np.float64]
-GOAL_REPEATS = 2
-"""How often the humanoid's goals stand among the concepts whose scores the image tower learns."""
 
 
 def build_space(settings: Settings) -> tuple[Space, Concepts]:
@@ -57,15 +55,15 @@ def sentence_target(space: Space, concepts: Concepts, sentence: Sentence) -> Flo
     return space.sentence(sentence.domain, parts, hints)
 
 
-def concept_targets(space: Space, concepts: Concepts) -> NDArray[np.float32]:
-    """Return the unit targets (K, SIZE) of every concept alone, and `GOAL_REPEATS` times those of the paper's goals."""
-    rows = [
+def concept_targets(space: Space, concepts: Concepts) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the unit targets (K, SIZE) of every concept alone, and those (G, SIZE) of the paper's goals."""
+    alone = [
         space.sentence(BLOCKS[block].domain, {block: direction})
         for block, directions in concepts.directions.items()
         for direction in directions.values()
     ]
     goals = [sentence_target(space, concepts, goal) for goal in Grammar().goals()]
-    return np.stack(rows + GOAL_REPEATS * goals).astype(np.float32)
+    return np.stack(alone).astype(np.float32), np.stack(goals).astype(np.float32)
 
 
 def train_model(data: Path, folder: Path, settings: Settings, say: Callable[[str], None]) -> None:
@@ -133,7 +131,9 @@ def _write_targets(data: Path, work: Path, settings: Settings) -> None:
     domains = [load_domain(data, domain) for domain in DOMAINS]
     frames = [space.frames(domain.domain, describe(domain.domain, domain.states)) for domain in domains]
     np.save(work / "frames.npy", np.concatenate(frames).astype(np.float32))
-    np.save(work / "concepts.npy", concept_targets(space, concepts))
+    alone, goals = concept_targets(space, concepts)
+    np.save(work / "goals.npy", goals)
+    np.save(work / "concepts.npy", alone)
 
 
 def _draw_sentences(settings: Settings) -> list[Sentence]:

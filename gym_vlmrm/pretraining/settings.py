@@ -16,6 +16,8 @@ POPULATION = 40
 """Points per generation of thorough searches, those of the last rounds and those that measure a model. Three times the
 usual number, because rewards have an optimum for every side from which a body is seen: a large population finds the
 best of many (Hansen and Kern, "Evaluating the CMA evolution strategy on multimodal test functions", PPSN 2004)."""
+GOAL_WEIGHT = 2
+"""How much more the paper's goals count than other concepts whose scores the image tower learns."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,13 @@ class Round:
     """Highest learning rate."""
     overrating: float = OVERRATING
     """How much worse it is to rate a frame too high than too low."""
+    goal_weight: int = GOAL_WEIGHT
+    """How much more the paper's goals count than other concepts."""
 
 
 _hardest = partial(Round, searched=HARDEST, restarts=12, kept=4000)
 _thorough = partial(Round, restarts=6, generations=50, population=POPULATION)
+_final = partial(_thorough, share=0.5, overrating=16.0, goal_weight=10)
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,14 @@ class Settings:
         _thorough(share=1.0, epochs=3, peak_rate=PEAK_RATE, overrating=3.0),
         _thorough(share=0.5, overrating=8.0),
         _thorough(kept=2400, share=0.5, overrating=8.0),
+        _final(
+            agents=("kneeling", "kneeling", "splits", "lotus"),
+            steps=80_000,
+            searched=("splits", "arms-crossed", "kneeling", "lotus"),
+            restarts=10,
+            kept=8000,
+        ),
+        _final(kept=2400),
     )
     """Several, because every search finds a new way round what the one before has taught. Agents chase four goals,
     because searches do not find what only physics holds: one once learned to lie on its side with one leg up instead of
