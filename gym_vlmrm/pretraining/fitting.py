@@ -25,6 +25,7 @@ from gym_vlmrm.reward.towers import MERGES_FILE
 __all__ = ["Weights", "fit_image", "fit_text", "refit_image", "sample_data"]
 
 Weights: TypeAlias = dict[str, torch.Tensor]
+Rows: TypeAlias = NDArray[np.floating]
 THREADS = 2
 """Of a round's training, which has nothing else beside it; fixed, because results depend on it."""
 
@@ -62,7 +63,7 @@ def fit_image(data: Path, work: Path, settings: Settings) -> Weights:
             tower,
             frames,
             np.load(work / "frames.npy"),
-            _scored(work, GOAL_WEIGHT),
+            _scored(np.load(work / "concepts.npy"), np.load(work / "goals.npy"), GOAL_WEIGHT),
             epochs=settings.image_epochs,
             seed=settings.seed,
             report=_Progress("image tower"),
@@ -89,15 +90,17 @@ def refit_image(data: Path, work: Path, number: int, settings: Settings) -> Weig
             shards, rows = load_domain(folder, "humanoid").frames, np.load(folder / "targets.npy")
             more, theirs = _sample(shards, rows, plan.share if index < number else 1.0, rng)
             frames, targets = frames + more, np.concatenate([targets, theirs])
+        concepts, goals = np.load(work / "concepts.npy"), np.load(work / "goals.npy")
+        caution = np.full(len(concepts), plan.overrating), np.full(len(goals), plan.overrating_goals or plan.overrating)
         train_image_tower(
             model.visual,
             frames,
             targets,
-            _scored(work, plan.goal_weight),
+            _scored(concepts, goals, plan.goal_weight),
             epochs=plan.epochs,
             seed=seed,
             peak_rate=plan.peak_rate,
-            overrating=plan.overrating,
+            overrating=_scored(*caution, plan.goal_weight).astype(np.float32),
             report=_Progress(f"image tower, round {number}"),
         )
         return _visual_state(model.visual)
@@ -118,9 +121,9 @@ def sample_data(
     return [shard for shards, _ in parts for shard in shards], np.concatenate([rows for _, rows in parts])
 
 
-def _scored(work: Path, goal_weight: int) -> NDArray[np.float32]:
-    """Return the targets (K, SIZE) of sentences whose scores a tower learns; goals stand there `goal_weight` times."""
-    return np.concatenate([np.load(work / "concepts.npy"), *[np.load(work / "goals.npy")] * goal_weight])
+def _scored(concepts: Rows, goals: Rows, goal_weight: int) -> Rows:
+    """Join rows of all sentences whose scores a tower learns (K, ...); a goal's stands there `goal_weight` times."""
+    return np.concatenate([concepts, *[goals] * goal_weight])
 
 
 def _sample(

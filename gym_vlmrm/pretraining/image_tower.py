@@ -35,7 +35,7 @@ def train_image_tower(
     seed: int,
     report: Callable[[int, int, float], None],
     peak_rate: float = PEAK_RATE,
-    overrating: float = OVERRATING,
+    overrating: float | NDArray[np.float32] = OVERRATING,
 ) -> None:
     """Train in place.
 
@@ -48,12 +48,12 @@ def train_image_tower(
         seed: draws order and augmentation.
         report: called with step, number of steps and smoothed loss.
         peak_rate: highest learning rate.
-        overrating: how much worse it is to rate a frame too high than too low.
+        overrating: how much worse it is to rate a frame too high than too low, of all concepts or of each (K,).
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.from_numpy(np.concatenate(frames))  # (N, S, S, 3)
-    goals, prototypes = torch.from_numpy(targets), torch.from_numpy(concepts)
+    goals, prototypes, caution = (torch.as_tensor(rows) for rows in (targets, concepts, overrating))
     tower = tower.to(memory_format=torch.channels_last).train()
     steps = epochs * (len(pixels) // BATCH)
     optimizer = torch.optim.AdamW(tower.parameters(), lr=peak_rate, weight_decay=WEIGHT_DECAY, fused=True)
@@ -66,7 +66,7 @@ def train_image_tower(
             # Its attention pooling has one query: the fused kernel's backward pass is the slower one.
             with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
                 features = tower(images)
-            loss = _loss(functional.normalize(features.float(), dim=-1), goals[rows], prototypes, overrating)
+            loss = _loss(functional.normalize(features.float(), dim=-1), goals[rows], prototypes, caution)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
@@ -78,7 +78,7 @@ def train_image_tower(
     tower.eval()
 
 
-def _loss(embeddings: Tensor, targets: Tensor, concepts: Tensor, overrating: float) -> Tensor:
+def _loss(embeddings: Tensor, targets: Tensor, concepts: Tensor, overrating: Tensor) -> Tensor:
     """Squared error of embeddings (B, D), whose last coordinate is free, and of their concept scores (B, K).
 
     Squares, because their minimum is the mean of what a frame may show: limbs that are hidden are not wished for.

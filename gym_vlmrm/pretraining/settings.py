@@ -53,11 +53,13 @@ class Round:
     """How much worse it is to rate a frame too high than too low."""
     goal_weight: int = GOAL_WEIGHT
     """How much more the paper's goals count than other concepts."""
+    overrating_goals: float | None = None
+    """How much worse it is to rate a frame too high than too low for one of those goals; as for others if ``None``."""
 
 
 _hardest = partial(Round, searched=HARDEST, restarts=12, kept=4000)
 _thorough = partial(Round, restarts=6, generations=50, population=POPULATION)
-_final = partial(_thorough, share=0.5, overrating=16.0, goal_weight=10)
+_final = partial(_thorough, share=0.5, goal_weight=10, overrating_goals=16.0)
 
 
 @dataclass(frozen=True)
