@@ -159,6 +159,21 @@ def test_synonyms_change_places_and_nothing_else() -> None:
     assert {reword(rng, "on both feet").removesuffix(" calmly") for _ in range(300)} >= {"on both feet", "on its feet"}
 
 
+def test_sentences_about_every_scene_may_say_that_they_describe_a_picture() -> None:
+    rng, grammar = np.random.default_rng(0), Grammar()
+    sentences = [grammar.draw(rng) for _ in range(4000)]
+    for domain in ("humanoid", "cartpole", "mountain-car"):
+        texts = [sentence.text for sentence in sentences if sentence.domain == domain]
+        assert any(text.startswith(("a picture of ", "an image of ")) for text in texts), domain
+
+
+def test_the_pole_and_its_cart_go_by_several_names() -> None:
+    rng, grammar = np.random.default_rng(0), Grammar()
+    upright = [sentence.text for _ in range(4000) if (sentence := grammar.draw(rng)).names == {"angle": "upright"}]
+    for words in ("that is balanced", "on a trolley", "black cart", "the rod", "atop"):
+        assert any(words in text for text in upright), words
+
+
 def test_a_part_of_the_body_may_come_first() -> None:
     rng = np.random.default_rng(0)
     said = {parts_first(rng, "a robot", "with its arms crossed") for _ in range(50)}
@@ -194,7 +209,8 @@ def test_the_vocabulary_is_the_same_every_time(tmp_path: Path) -> None:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 
-def test_a_frame_that_may_show_two_states_scores_less_than_their_mean() -> None:
+@pytest.mark.parametrize("caution", [(OVERRATING, OVERRATING), (8.0, 2.0)])
+def test_a_frame_that_may_show_two_states_scores_less_than_their_mean(caution: tuple[float, float]) -> None:
     torch.manual_seed(0)
     tower = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 32), nn.ReLU(), nn.Linear(32, SIZE))
     frames = np.zeros((19_200, 4, 4, 3), np.uint8)
@@ -204,13 +220,22 @@ def test_a_frame_that_may_show_two_states_scores_less_than_their_mean() -> None:
     targets = np.where(seen_once[:, None], goal, hidden).astype(np.float32)
     concepts = np.stack([goal, other]).astype(np.float32)
     train_image_tower(
-        tower, [frames], targets, concepts, epochs=1, seed=0, peak_rate=0.01, report=lambda step, steps, loss: None
+        tower,
+        [frames],
+        targets,
+        concepts,
+        epochs=1,
+        seed=0,
+        peak_rate=0.01,
+        overrating=np.array(caution, np.float32),
+        report=lambda step, steps, loss: None,
     )
     dark, bright = torch.tensor([-2.0, 2.0]).view(2, 1, 1, 1).expand(2, 3, 4, 4)
     with torch.no_grad():
-        scores = nn.functional.normalize(tower(torch.stack([dark, bright])), dim=-1)[:, 0]
-    assert scores[1] > 0.95
-    assert abs(scores[0] - 1 / (1 + OVERRATING)) < 0.05  # a unit vector between the two would have 0.71
+        scores = nn.functional.normalize(tower(torch.stack([dark, bright])), dim=-1)[:, [0, 5]]
+    assert scores[1, 0] > 0.95
+    for score, overrating in zip(scores[0], caution, strict=True):
+        assert abs(score - 1 / (1 + overrating)) < 0.05  # a unit vector between the two would have 0.71
 
 
 def test_a_round_goes_through_a_share_of_humanoids_and_all_of_the_rest(tmp_path: Path) -> None:
