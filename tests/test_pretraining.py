@@ -170,7 +170,7 @@ def test_sentences_about_every_scene_may_say_that_they_describe_a_picture() -> N
 def test_the_pole_and_its_cart_go_by_several_names() -> None:
     rng, grammar = np.random.default_rng(0), Grammar()
     upright = [sentence.text for _ in range(4000) if (sentence := grammar.draw(rng)).names == {"angle": "upright"}]
-    for words in ("that is balanced", "on a trolley", "black cart", "the rod", "atop"):
+    for words in ("balanced", "trolley", "black cart", "the rod"):
         assert any(words in text for text in upright), words
 
 
