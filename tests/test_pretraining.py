@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from gym_vlmrm.catalog import builtin_tasks, override
 from gym_vlmrm.pretraining.adversaries import overrated_states, search_poses
 from gym_vlmrm.pretraining.concepts import ANGLES, CARS, CARTS, GENERIC
 from gym_vlmrm.pretraining.dataset import describe, load_domain, make_dataset
-from gym_vlmrm.pretraining.fitting import sample_data
+from gym_vlmrm.pretraining.fitting import averaged_image, sample_data
 from gym_vlmrm.pretraining.grammar import Grammar, Rewording, own_clause, paraphrases, parts_first, predicate
 from gym_vlmrm.pretraining.image_tower import OVERRATING, train_image_tower
 from gym_vlmrm.pretraining.landscapes import path_correlations, pole_landscape
@@ -265,6 +266,15 @@ def test_the_model_knows_its_scenes(towers: Towers) -> None:
     assert np.median(list(composition(towers, per_pair=4).values())) > 0.9
 
 
+@pytest.mark.parametrize(("averaged", "mean"), [(1, 5.0), (2, 4.0), (9, 3.0)])
+def test_the_last_towers_are_averaged(tmp_path: Path, averaged: int, mean: float) -> None:
+    for name, value in (("image_tower", 1.0), ("image_tower_1", 3.0), ("image_tower_2", 5.0)):
+        save_file({"visual.w": torch.full((2,), value), "visual.n": torch.tensor(7)}, tmp_path / f"{name}.safetensors")
+    weights = averaged_image(tmp_path, Settings(rounds=(Round(), Round()), averaged=averaged))
+    assert weights["visual.w"].tolist() == [mean, mean]
+    assert weights["visual.n"].item() == 7
+
+
 @pytest.mark.slow
 def test_the_recipe_runs_from_nothing_and_goes_on(tmp_path: Path) -> None:
     counts = {"humanoid": 300, "cartpole": 120, "mountain-car": 120}
@@ -276,13 +286,14 @@ def test_the_recipe_runs_from_nothing_and_goes_on(tmp_path: Path) -> None:
         make_dataset(tmp_path / "data", counts, 2)
     assert len(load_domain(tmp_path / "data", "cartpole").states) == 120
     chased: dict[str, Any] = {"agents": ("kneeling",), "searched": ("kneeling",), "drawn": 0}
-    plan = Round(**chased, generations=1, kept=40, steps=1024, checkpoints=1, episodes=1)
+    plan = Round(**chased, generations=1, kept=40, steps=1024, checkpoints=1, episodes=1, overrating_goals=8)
     short = {"landmarks": 250, "bodies": 300, "image_epochs": 1, "sentences": 512, "text_epochs": 1}
     settings = Settings(**short, rounds=(plan,))  # type: ignore[arg-type]
     train_model(tmp_path / "data", tmp_path / "model", settings, lambda _: None)
     assert len(load_domain(tmp_path / "data" / "round_1", "humanoid").states) > 40
     assert not same_weights(tmp_path / "data" / "targets" / "stage_0", tmp_path / "model")
-    assert same_weights(tmp_path / "data" / "targets" / "stage_1", tmp_path / "model")
+    assert not same_weights(tmp_path / "data" / "targets" / "stage_1", tmp_path / "model")
+    assert same_weights(tmp_path / "data" / "targets" / "final", tmp_path / "model")
     model = load_towers(f"local-dir:{tmp_path / 'model'}", "cpu", "fp32")
     frames = render_now("cartpole", cartpole_states(3, 0), 0)
     assert model.embed_frames(frames).shape == (3, SIZE)

@@ -39,7 +39,7 @@ def make(
 def measure(
     model: Model = EMBEDDED_FOLDER,
     count: Annotated[int, typer.Option(help="Fresh humanoid states; a quarter as many of the other scenes.")] = 4000,
-    generations: Annotated[int, typer.Option(help="Of each pose search; 0 leaves the searches out.")] = 100,
+    generations: Annotated[int, typer.Option(help="Of each pose search; 0 leaves the searches out.")] = 200,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Print the figures of the model on states, sentences and pairs that training never saw."""

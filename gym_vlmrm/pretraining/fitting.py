@@ -22,7 +22,7 @@ from gym_vlmrm.pretraining.text_tower import train_text_tower
 from gym_vlmrm.pretraining.vocabulary import MAX_VOCABULARY
 from gym_vlmrm.reward.towers import MERGES_FILE
 
-__all__ = ["Weights", "fit_image", "fit_text", "refit_image", "sample_data"]
+__all__ = ["Weights", "averaged_image", "fit_image", "fit_text", "refit_image", "sample_data"]
 
 Weights: TypeAlias = dict[str, torch.Tensor]
 Rows: TypeAlias = NDArray[np.floating]
@@ -70,7 +70,7 @@ def fit_image(data: Path, work: Path, settings: Settings) -> Weights:
         )
         return _visual_state(tower)
 
-    return _once(work / "image_tower.safetensors", train)
+    return _once(_tower_file(work, 0), train)
 
 
 def refit_image(data: Path, work: Path, number: int, settings: Settings) -> Weights:
@@ -80,9 +80,9 @@ def refit_image(data: Path, work: Path, number: int, settings: Settings) -> Weig
 
     def train() -> Weights:
         torch.set_num_threads(THREADS)
-        seed, before = settings.seed + number, "image_tower" if number == 1 else f"image_tower_{number - 1}"
+        seed = settings.seed + number
         model = build_clip(MAX_VOCABULARY)
-        model.load_state_dict(load_file(work / f"{before}.safetensors"), strict=False)
+        model.load_state_dict(load_file(_tower_file(work, number - 1)), strict=False)
         rng = np.random.default_rng(seed)
         frames, targets = sample_data(data, np.load(work / "frames.npy"), plan.share, rng)
         for index in range(1, number + 1):
@@ -105,7 +105,22 @@ def refit_image(data: Path, work: Path, number: int, settings: Settings) -> Weig
         )
         return _visual_state(model.visual)
 
-    return _once(work / f"image_tower_{number}.safetensors", train)
+    return _once(_tower_file(work, number), train)
+
+
+def averaged_image(work: Path, settings: Settings) -> Weights:
+    """Return the mean of the last rounds' image towers.
+
+    Each round starts from the one before, so they are near enough for that (Izmailov et al., "Averaging weights leads
+    to wider optima and better generalization", UAI 2018). What fools one of them fools the mean less.
+    """
+    last = len(settings.rounds)
+    numbers = range(max(last - settings.averaged + 1, 0), last + 1)
+    towers = [load_file(_tower_file(work, number)) for number in numbers]
+    return {
+        name: torch.stack([tower[name].double() for tower in towers]).mean(0).to(value.dtype)
+        for name, value in towers[-1].items()
+    }
 
 
 def sample_data(
@@ -135,6 +150,11 @@ def _sample(
     kept = rng.random(len(targets)) < share
     ends = np.cumsum([len(shard) for shard in shards])
     return [shard[mask] for shard, mask in zip(shards, np.split(kept, ends[:-1]), strict=True)], targets[kept]
+
+
+def _tower_file(work: Path, number: int) -> Path:
+    """Return where the image tower is kept after a round; 0 is before the first."""
+    return work / (f"image_tower_{number}.safetensors" if number else "image_tower.safetensors")
 
 
 def _once(finished: Path, train: Callable[[], Weights]) -> Weights:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gym_vlmrm.pretraining.adversaries import adversarial_states
 from gym_vlmrm.pretraining.concepts import Concepts
 from gym_vlmrm.pretraining.dataset import add_states, describe, load_domain
-from gym_vlmrm.pretraining.fitting import Weights, fit_image, fit_text, refit_image
+from gym_vlmrm.pretraining.fitting import Weights, averaged_image, fit_image, fit_text, refit_image
 from gym_vlmrm.pretraining.grammar import Grammar, Sentence
 from gym_vlmrm.pretraining.model import build_clip, save_folder
 from gym_vlmrm.pretraining.settings import Settings
@@ -96,7 +96,9 @@ def train_model(data: Path, folder: Path, settings: Settings, say: Callable[[str
         image = refit_image(data, work, number, settings)
         shutil.copytree(stage, work / f"stage_{number}", dirs_exist_ok=True)
         _save(text | image, vocabulary, work / f"stage_{number}")
-    shutil.copytree(work / f"stage_{len(settings.rounds)}", folder, dirs_exist_ok=True)
+    shutil.copytree(stage, work / "final", dirs_exist_ok=True)
+    _save(text | averaged_image(work, settings), vocabulary, work / "final")
+    shutil.copytree(work / "final", folder, dirs_exist_ok=True)
     say(f"wrote {folder}")
 
 

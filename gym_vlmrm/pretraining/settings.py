@@ -97,8 +97,11 @@ class Settings:
         ),
         _final(agents=("kneeling", "splits"), searched=("splits", "arms-crossed", "splits", "arms-crossed")),
     )
-    """Several, because every search finds a new way round what the one before has taught. Agents chase four goals,
+    """Several, because every search finds a new way round what the one before has taught. Agents chase some goals,
     because searches do not find what only physics holds: one once learned to lie on its side with one leg up instead of
-    doing the splits. In the fourth the tower learns all frames, of the data set and of every round, as from the
-    beginning: only then does it fit what the rounds found. After it caution weighs more: searches had come to prefer
-    views in which what would spoil the pose is hidden, such as crossed arms from behind."""
+    doing the splits, another leaned back on its knees. In the fourth the tower learns all frames, of the data set and
+    of every round, as from the beginning: only then does it fit what the rounds found. After it caution weighs more:
+    searches had come to prefer views in which what would spoil the pose is hidden, such as crossed arms from behind. In
+    the last two the goals weigh more, and caution is about them alone: arms that nothing hides need not pay for it."""
+    averaged: int = 2
+    """Last rounds the mean of whose image towers is the model's."""
