@@ -118,7 +118,9 @@ def averaged_image(work: Path, settings: Settings) -> Weights:
     numbers = range(max(last - settings.averaged + 1, 0), last + 1)
     towers = [load_file(_tower_file(work, number)) for number in numbers]
     return {
-        name: torch.stack([tower[name].double() for tower in towers]).mean(0).to(value.dtype)
+        name: torch.stack([tower[name] for tower in towers]).double().mean(0).to(value.dtype)
+        if value.is_floating_point()
+        else value
         for name, value in towers[-1].items()
     }
 
