@@ -59,17 +59,7 @@ class Round:
 
 _hardest = partial(Round, searched=HARDEST, restarts=12, kept=4000)
 _thorough = partial(Round, restarts=6, generations=50, population=POPULATION)
-_final = partial(
-    Round,
-    steps=80_000,
-    restarts=10,
-    generations=50,
-    population=POPULATION,
-    kept=8000,
-    share=0.5,
-    goal_weight=10,
-    overrating_goals=16.0,
-)
+_final = partial(_thorough, restarts=10, kept=8000, steps=80_000, share=0.5, goal_weight=10, overrating_goals=16.0)
 
 
 @dataclass(frozen=True)
