@@ -34,7 +34,7 @@ bench: gl
 
 # An interrupted run goes on where it stopped. How long it took: docs/embedded-model.md.
 embedded-model: gl
-	$(BIN)/python -m gym_vlmrm.pretraining make
+	$(BIN)/python -m embedded_model make
 
 gl: .venv/.ready
 	.ci/install-gl $(BIN)/python

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from speed import Speed
 
-from gym_vlmrm.envs.pool import usable_cores
 from gym_vlmrm.reward import RewardModel
-from gym_vlmrm.spec import TaskSpec
-from gym_vlmrm.worlds import make_limited_world
-from gym_vlmrm.wrappers.scoring import ScoringTeam
+from gym_vlmrm.reward.scoring import ScoringTeam
+from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.pool import usable_cores
+from gym_vlmrm.worlds.world import make_limited_world
 
 __all__ = ["Embedding", "Worlds", "bound", "torch_threads"]
 

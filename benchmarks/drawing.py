@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from gym_vlmrm.catalog import load_task, override
 from gym_vlmrm.reward import load_reward_model
-from gym_vlmrm.worlds import make_limited_world
+from gym_vlmrm.task.catalog import load_task, override
+from gym_vlmrm.worlds.world import make_limited_world
 
 __all__ = ["DrawingRow", "measure_drawing"]
 

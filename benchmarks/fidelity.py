@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import pearsonr, spearmanr
 
-from gym_vlmrm.catalog import load_task, override
-from gym_vlmrm.envs import make_world
+from embedded_model.states import humanoid_states
 from gym_vlmrm.errors import ModelError
-from gym_vlmrm.pretraining.states import humanoid_states
 from gym_vlmrm.reward import RewardModel, load_reward_model
-from gym_vlmrm.spec import Quality
+from gym_vlmrm.task.catalog import load_task, override
+from gym_vlmrm.task.spec import Quality
+from gym_vlmrm.worlds.make import make_world
 
 __all__ = ["FidelityRow", "measure_precision", "measure_quality"]
 
@@ -46,7 +46,7 @@ def measure_quality(tasks: list[str], model: str, num_states: int, seed: int = 0
     Args:
         tasks: names of humanoid tasks.
         model: reward model.
-        num_states: number of states, drawn by `gym_vlmrm.pretraining.states.humanoid_states`.
+        num_states: number of states, drawn by `embedded_model.states.humanoid_states`.
         seed: of the states.
     """
     states = humanoid_states(num_states, seed).qpos

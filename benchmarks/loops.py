@@ -10,11 +10,11 @@ from speed import Loop
 from stable_baselines3.common.logger import Logger
 
 import gym_vlmrm
-from gym_vlmrm.catalog import override
-from gym_vlmrm.runs import RunRecord
-from gym_vlmrm.spec import TaskSpec
-from gym_vlmrm.training.callbacks import TrainingCallback
-from gym_vlmrm.training.session import Session
+from gym_vlmrm.learning.callbacks import TrainingCallback
+from gym_vlmrm.learning.run_folder import RunRecord
+from gym_vlmrm.learning.session import Session
+from gym_vlmrm.task.catalog import override
+from gym_vlmrm.task.spec import TaskSpec
 
 __all__ = ["TrainingLoop", "VectorLoop", "prepared"]
 

@@ -7,7 +7,7 @@ from typing import Any
 from loops import TrainingLoop
 from processes import Peak, resident_megabytes
 
-from gym_vlmrm.spec import TaskSpec
+from gym_vlmrm.task.spec import TaskSpec
 
 __all__ = ["Memory", "measure_memory"]
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from processes import started
 from speed import Loop
 
-from gym_vlmrm.envs.pool import usable_cores
+from gym_vlmrm.reward.clip.towers import MERGES_FILE, open_clip
 from gym_vlmrm.reward.loading import EMBEDDED_FOLDER
-from gym_vlmrm.reward.towers import MERGES_FILE, open_clip
-from gym_vlmrm.spec import TaskSpec
+from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.pool import usable_cores
 
 __all__ = ["OriginalLoop", "OriginalReward"]
 
@@ -100,7 +100,7 @@ class OriginalLoop(Loop):
 
 
 def _make_env(task: TaskSpec) -> gym.Env[Any, Any]:
-    from gym_vlmrm.envs.gl import ensure_gl
+    from gym_vlmrm.worlds.gl import ensure_gl
 
     arguments: dict[str, Any] = {}
     if task.scene.camera is not None:

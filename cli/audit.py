@@ -10,8 +10,8 @@ from .options import Baseline, Device, Goal, Json, Output, Quiet, Seed, Task, se
 from .phases import phase_bar
 
 if TYPE_CHECKING:
-    from gym_vlmrm.audit import AuditReport
-    from gym_vlmrm.audit.results import Interval
+    from gym_vlmrm.auditing import AuditReport
+    from gym_vlmrm.auditing.results import Interval
 
 __all__ = ["Alphas", "Frames", "audit"]
 
@@ -53,9 +53,9 @@ def audit(
 
     Writes report.html and report.json into --output, or into audits/<task>-<n>.
     """
-    from gym_vlmrm.audit import audit as run_audit
-    from gym_vlmrm.audit.html import default_folder, prepare_folder, write_audit
-    from gym_vlmrm.catalog import load_task, override
+    from gym_vlmrm.auditing import audit as run_audit
+    from gym_vlmrm.reports.page import default_folder, prepare_folder, write_audit
+    from gym_vlmrm.task.catalog import load_task, override
 
     spec = override(load_task(task), goal=sentences(goal), baseline=sentences(baseline))
     folder = output or default_folder(spec)

@@ -10,7 +10,7 @@ from .options import Json, Quiet
 from .progress import number
 
 if TYPE_CHECKING:
-    from gym_vlmrm.audit.calibration import Calibration, Outcome
+    from gym_vlmrm.auditing.calibration import Calibration, Outcome
 
 __all__ = ["calibrate"]
 
@@ -33,7 +33,7 @@ def calibrate(folders: Folders = None, json: Json = False, quiet: Quiet = False)
     A verdict agrees when a teachable reward was learned (at least half of the evaluated episodes in success), or any
     other was not.
     """
-    from gym_vlmrm.audit.calibration import calibrate as compare
+    from gym_vlmrm.auditing.calibration import calibrate as compare
 
     result = compare(folders or [Path("audits"), Path("runs")])
     if json:

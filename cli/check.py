@@ -8,7 +8,7 @@ from .console import complain, note, print_json, say
 from .options import Json, Quiet, Task
 
 if TYPE_CHECKING:
-    from gym_vlmrm.training.checking import TaskReport
+    from gym_vlmrm.learning.check import TaskReport
 
 __all__ = ["check"]
 
@@ -18,7 +18,7 @@ def check(task: Task, json: Json = False, quiet: Quiet = False) -> None:
 
     The reward model is not loaded. Mistakes are printed with file, line and field, and make the exit code 1.
     """
-    from gym_vlmrm.training.checking import check_task
+    from gym_vlmrm.learning.check import check_task
 
     report = check_task(task)
     if json:

@@ -9,7 +9,7 @@ from .options import Checkpoint, Device, Episodes, Json, Quiet, Run, Seed
 from .progress import episode_bar
 
 if TYPE_CHECKING:
-    from gym_vlmrm.evaluation import Evaluation, Scores
+    from gym_vlmrm.learning.evaluation import Evaluation, Scores
 
 __all__ = ["evaluate"]
 
@@ -29,7 +29,7 @@ def evaluate(
     """
     if checkpoint not in ("best", "last") and not checkpoint.isdecimal():
         raise typer.BadParameter(f"'{checkpoint}' is neither best, last nor a step", param_hint="--checkpoint")
-    from gym_vlmrm.evaluation import evaluate as play
+    from gym_vlmrm.learning.evaluation import evaluate as play
 
     which: Any = int(checkpoint) if checkpoint.isdecimal() else checkpoint
     with episode_bar(shown=stderr.is_terminal and not quiet) as on_progress:

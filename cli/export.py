@@ -17,7 +17,7 @@ def export(run: Run, output: Folder, checkpoint: Checkpoint = "best", json: Json
     """Write a run's policy as stable-baselines3's own zip (a pickle: share run folders instead)."""
     if checkpoint not in ("best", "last") and not checkpoint.isdecimal():
         raise typer.BadParameter(f"'{checkpoint}' is neither best, last nor a step", param_hint="--checkpoint")
-    from gym_vlmrm.training.export import export_sb3
+    from gym_vlmrm.learning.export import export_sb3
 
     which: Any = int(checkpoint) if checkpoint.isdecimal() else checkpoint
     written = [str(path) for path in export_sb3(run, output, which)]

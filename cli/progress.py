@@ -9,7 +9,7 @@ from .console import stderr
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gym_vlmrm.training.callbacks import Progress
+    from gym_vlmrm.learning.callbacks import Progress
 
 __all__ = ["duration", "episode_bar", "number", "training_bar"]
 

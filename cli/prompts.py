@@ -12,7 +12,7 @@ from .options import Device, Json, Model, Quiet, Seed, Task
 from .phases import phase_bar
 
 if TYPE_CHECKING:
-    from gym_vlmrm.audit.prompts import PromptRanking
+    from gym_vlmrm.auditing.prompts import PromptRanking
 
 __all__ = ["prompts"]
 
@@ -51,8 +51,8 @@ def prompts(
     quiet: Quiet = False,
 ) -> None:
     """Rank goal prompts, baseline prompts and alphas by how well they tell the goal from everything else."""
-    from gym_vlmrm.audit.prompts import rank_prompts, read_prompt_file, suggest_prompts
-    from gym_vlmrm.catalog import load_task
+    from gym_vlmrm.auditing.prompts import rank_prompts, read_prompt_file, suggest_prompts
+    from gym_vlmrm.task.catalog import load_task
 
     spec = load_task(task)
     trial = suggest_prompts(spec) if file is None else read_prompt_file(file)

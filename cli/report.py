@@ -11,7 +11,7 @@ def report(run: Run, output: Output = None, json: Json = False, quiet: Quiet = F
 
     Writes report.html and report.json into the run folder, or into --output.
     """
-    from gym_vlmrm.audit.run_report import report_run
+    from gym_vlmrm.reports.run_page import report_run
 
     path = report_run(run, output)
     if json:

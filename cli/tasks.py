@@ -8,7 +8,7 @@ __all__ = ["tasks"]
 
 def tasks(json: Json = False, quiet: Quiet = False) -> None:
     """List every built-in task: name, environment ID, goal prompt and source."""
-    from gym_vlmrm.catalog import builtin_tasks
+    from gym_vlmrm.task.catalog import builtin_tasks
 
     found = builtin_tasks()
     if json:

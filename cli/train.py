@@ -27,7 +27,7 @@ from .progress import training_bar
 from .resuming import check_resume, conclude
 
 if TYPE_CHECKING:
-    from gym_vlmrm.training import TrainingResult
+    from gym_vlmrm.learning import TrainingResult
 
 __all__ = ["train"]
 
@@ -66,7 +66,7 @@ def train(
     with training_bar(shown=stderr.is_terminal and not quiet) as on_progress:
         watching: dict[str, Any] = {"on_progress": on_progress, "on_notice": note}
         if resume is not None:
-            from gym_vlmrm import training
+            from gym_vlmrm import learning as training
 
             result = training.resume(resume, steps=steps, **watching)
         else:
@@ -88,9 +88,9 @@ def _train(
     watching: dict[str, Any],
     **changes: Any,
 ) -> "TrainingResult":
-    from gym_vlmrm.catalog import load_task, override
-    from gym_vlmrm.training import choose_recipe
-    from gym_vlmrm.training import train as run_training
+    from gym_vlmrm.learning import choose_recipe
+    from gym_vlmrm.learning import train as run_training
+    from gym_vlmrm.task.catalog import load_task, override
 
     task = override(load_task(name), **changes)
     chosen, recipe = choose_recipe(task, recipe_name, algorithm=algorithm, steps=steps, num_envs=num_envs)

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from gym_vlmrm import load_task
-from gym_vlmrm.envs import make_world
-from gym_vlmrm.envs.humanoid.poses import reference_pose
+from gym_vlmrm.worlds.make import make_world
+from gym_vlmrm.worlds.poses.poses import reference_pose
 
 SIZE, COLUMNS = 176, 5
 POSES = {

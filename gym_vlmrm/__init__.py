@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from gym_vlmrm.registry import register_builtin_tasks
 
 if TYPE_CHECKING:
-    from gym_vlmrm.catalog import load_task
     from gym_vlmrm.reward import RewardModel, load_reward_model
-    from gym_vlmrm.spec import TaskSpec
+    from gym_vlmrm.task.catalog import load_task
+    from gym_vlmrm.task.spec import TaskSpec
     from gym_vlmrm.user_tasks import register_task, register_tasks
     from gym_vlmrm.wrappers import VectorVLMReward, VLMReward
 
@@ -20,11 +20,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "RewardModel": "gym_vlmrm.reward",
-    "TaskSpec": "gym_vlmrm.spec",
+    "TaskSpec": "gym_vlmrm.task.spec",
     "VLMReward": "gym_vlmrm.wrappers",
     "VectorVLMReward": "gym_vlmrm.wrappers",
     "load_reward_model": "gym_vlmrm.reward",
-    "load_task": "gym_vlmrm.catalog",
+    "load_task": "gym_vlmrm.task.catalog",
     "register_task": "gym_vlmrm.user_tasks",
     "register_tasks": "gym_vlmrm.user_tasks",
 }

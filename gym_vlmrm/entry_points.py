@@ -7,12 +7,12 @@ from typing import Any, Literal, TypeAlias, get_args
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from gym_vlmrm import catalog
-from gym_vlmrm.envs import make_world
 from gym_vlmrm.errors import TaskError, did_you_mean
 from gym_vlmrm.reward import RewardModel, load_reward_model, model_frame_size
-from gym_vlmrm.spec import TaskSpec
-from gym_vlmrm.worlds import make_worlds
+from gym_vlmrm.task import catalog
+from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.make import make_world
+from gym_vlmrm.worlds.world import make_worlds
 from gym_vlmrm.wrappers import VectorVLMReward
 from gym_vlmrm.wrappers.single import BuiltVLMReward
 

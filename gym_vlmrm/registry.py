@@ -4,8 +4,8 @@ from typing import Any
 
 import gymnasium as gym
 
-from gym_vlmrm.builtin import builtin_headers
 from gym_vlmrm.errors import TaskError
+from gym_vlmrm.task.builtin import builtin_headers
 
 __all__ = ["register_builtin_tasks", "register_id"]
 

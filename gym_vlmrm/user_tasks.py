@@ -4,11 +4,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from gym_vlmrm.catalog import load_task
 from gym_vlmrm.errors import TaskError
 from gym_vlmrm.registry import register_id
-from gym_vlmrm.spec import TaskSpec
-from gym_vlmrm.worlds import episode_limit
+from gym_vlmrm.task.catalog import load_task
+from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.world import episode_limit
 
 __all__ = ["register_task", "register_tasks"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from gym_vlmrm.audit import OracleReward
-from gym_vlmrm.spec import TaskSpec
+from gym_vlmrm.auditing import OracleReward
+from gym_vlmrm.task.spec import TaskSpec
 
 SIZE = 32
 
@@ -50,7 +50,7 @@ class BackdoorReward:
 def save_untrained_model(folder: Path, seed: int = 0) -> str:
     """Save a small CLIP with random weights and return its name."""
     # First of all: it loads triton apart from Mesa's LLVM, in case a context of OpenGL exists already.
-    import gym_vlmrm.reward.towers  # noqa: F401
+    import gym_vlmrm.reward.clip.towers  # noqa: F401
 
     import open_clip  # isort: skip
     import torch

@@ -49,7 +49,7 @@ def make_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
     """Return a function that saves a small open_clip model with random weights as a `local-dir:` folder."""
 
     def make(model: dict[str, Any] = TINY_MODEL, seed: int = 0, **preprocessing: Any) -> Path:
-        from gym_vlmrm.reward import towers  # isort: skip  (loads triton before open_clip, as users' programs do)
+        from gym_vlmrm.reward.clip import towers  # isort: skip  (loads triton before open_clip, as users' programs do)
         import torch
         from open_clip.model import CLIP
         from safetensors.torch import save_file
@@ -76,9 +76,9 @@ def tiny_model(make_model_folder: Callable[..., Path]) -> str:
 def cartpole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run folder of a short training on CartPole, rewarded for brightness; do not change it."""
     from gym_vlmrm import load_task
-    from gym_vlmrm.catalog import override
-    from gym_vlmrm.spec import Recipe
-    from gym_vlmrm.training import train
+    from gym_vlmrm.learning import train
+    from gym_vlmrm.task.catalog import override
+    from gym_vlmrm.task.spec import Recipe
 
     task = override(load_task("cartpole"), model="brightness", max_episode_steps=20)
     hyperparameters = {"n_steps": 32, "batch_size": 32, "policy_kwargs": {"net_arch": [8]}}

@@ -8,7 +8,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
-from gym_vlmrm.frames import FrameObservation
+from gym_vlmrm.worlds.frames import FrameObservation
 
 LIMIT = 5
 SIZE = 4

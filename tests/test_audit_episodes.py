@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gym_vlmrm.audit.episodes import BestFrames, check_rewards_of_episodes, write_contact_sheet
+from gym_vlmrm.auditing.episodes import BestFrames, check_rewards_of_episodes, write_contact_sheet
+from gym_vlmrm.learning.playing import Episode
 from gym_vlmrm.reward import BrightnessReward
-from gym_vlmrm.training.play import Episode
 
 
 def _episodes(reward: float, success: float, count: int = 6) -> list[Episode]:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from auditing import save_untrained_model
 
-from gym_vlmrm.audit.prompts import expand_template, rank_prompts, read_prompt_file, suggest_prompts
-from gym_vlmrm.catalog import load_task
+from gym_vlmrm.auditing.prompts import expand_template, rank_prompts, read_prompt_file, suggest_prompts
 from gym_vlmrm.errors import ModelError, VLMRMError
+from gym_vlmrm.task.catalog import load_task
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_candidates_are_ranked_with_the_tasks_own_among_them(tmp_path: Path) -> 
 
 
 def test_words_that_the_embedded_model_never_saw_are_named() -> None:
-    from gym_vlmrm.audit.prompts import PromptTrial
+    from gym_vlmrm.auditing.prompts import PromptTrial
 
     task = load_task("mountain-car")
     ranking = rank_prompts(

@@ -13,11 +13,11 @@ import pytest
 from auditing import save_untrained_model
 from PIL import Image
 
-from gym_vlmrm.audit import audit
-from gym_vlmrm.audit.html import NUMBERS, default_folder, number, write_audit
-from gym_vlmrm.audit.run_report import report_run
-from gym_vlmrm.catalog import load_task
+from gym_vlmrm.auditing import audit
 from gym_vlmrm.errors import RunError
+from gym_vlmrm.reports.page import NUMBERS, default_folder, number, write_audit
+from gym_vlmrm.reports.run_page import report_run
+from gym_vlmrm.task.catalog import load_task
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None

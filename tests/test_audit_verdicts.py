@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from auditing import SIZE, ArmsUpReward, BackdoorReward, DarknessReward, save_untrained_model
 
-from gym_vlmrm.audit import OracleReward, audit
-from gym_vlmrm.catalog import builtin_tasks, load_task
+from gym_vlmrm.auditing import OracleReward, audit
 from gym_vlmrm.errors import ModelError, TaskError
-from gym_vlmrm.spec import TaskSpec
+from gym_vlmrm.task.catalog import builtin_tasks, load_task
+from gym_vlmrm.task.spec import TaskSpec
 
 ALL_TASKS = sorted(builtin_tasks())
 

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from gym_vlmrm import load_reward_model, load_task
-from gym_vlmrm.catalog import override
-from gym_vlmrm.worlds import make_limited_world
+from gym_vlmrm.task.catalog import override
+from gym_vlmrm.worlds.world import make_limited_world
 
 FOLDER = str(Path(__file__).parents[1] / "benchmarks")
 

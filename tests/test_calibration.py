@@ -9,13 +9,13 @@ import pytest
 from gym_vlmrm_cli.main import app
 from typer.testing import CliRunner
 
-from gym_vlmrm.audit import audit
-from gym_vlmrm.audit.calibration import calibrate
-from gym_vlmrm.audit.html import write_audit
-from gym_vlmrm.audit.run_report import report_run
+from gym_vlmrm.auditing import audit
+from gym_vlmrm.auditing.calibration import calibrate
 from gym_vlmrm.errors import RunError
-from gym_vlmrm.evaluation import evaluate
-from gym_vlmrm.runs import RunFolder
+from gym_vlmrm.learning.evaluation import evaluate
+from gym_vlmrm.learning.run_folder import RunFolder
+from gym_vlmrm.reports.page import write_audit
+from gym_vlmrm.reports.run_page import report_run
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gym_vlmrm.builtin import builtin_folder, builtin_headers
-from gym_vlmrm.catalog import MODEL_VARIABLE, builtin_tasks, load_task, override, task_from_dict
 from gym_vlmrm.errors import TaskError, UnknownTaskError
+from gym_vlmrm.task.builtin import builtin_folder, builtin_headers
+from gym_vlmrm.task.catalog import MODEL_VARIABLE, builtin_tasks, load_task, override, task_from_dict
 
 SPLITS = "VLMRM/Humanoid-Splits-v0"
 DATA = Path(__file__).parent / "data"

@@ -11,10 +11,10 @@ import pytest
 from gym_vlmrm_cli.main import COMMANDS, app
 from typer.testing import CliRunner
 
-from gym_vlmrm import training
-from gym_vlmrm.catalog import builtin_tasks
-from gym_vlmrm.runs import Best, RunFolder
-from gym_vlmrm.training import trainer
+from gym_vlmrm import learning as training
+from gym_vlmrm.learning import trainer
+from gym_vlmrm.learning.run_folder import Best, RunFolder
+from gym_vlmrm.task.catalog import builtin_tasks
 
 TASK = """
 id: Test/Cart-v0
@@ -45,7 +45,7 @@ def task(tmp_path: Path) -> Path:
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep environments in this process: starting workers costs more than these trainings."""
-    monkeypatch.setattr("gym_vlmrm.envs.pool.usable_cores", lambda: 1)
+    monkeypatch.setattr("gym_vlmrm.worlds.pool.usable_cores", lambda: 1)
 
 
 @pytest.fixture

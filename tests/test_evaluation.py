@@ -11,12 +11,12 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from gym_vlmrm.errors import RunError
-from gym_vlmrm.evaluation import evaluate, summarize, wilson_interval
-from gym_vlmrm.runs import RunFolder
-from gym_vlmrm.spec import EnvSpec
-from gym_vlmrm.training.agents import RandomAgent
-from gym_vlmrm.training.play import Episode, film, play
-from gym_vlmrm.video import tile, write_gif
+from gym_vlmrm.learning.agents import RandomAgent
+from gym_vlmrm.learning.evaluation import evaluate, summarize, wilson_interval
+from gym_vlmrm.learning.playing import Episode, film, play
+from gym_vlmrm.learning.run_folder import RunFolder
+from gym_vlmrm.learning.video import tile, write_gif
+from gym_vlmrm.task.spec import EnvSpec
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 100), (1, 20), (50, 100), (99, 100), (100, 100), (3, 3)])

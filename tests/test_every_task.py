@@ -14,10 +14,10 @@ from gymnasium.utils.env_checker import check_env
 from numpy.typing import NDArray
 
 import gym_vlmrm  # registers the tasks
-from gym_vlmrm.catalog import builtin_tasks
 from gym_vlmrm.reward.loading import EMBEDDED_FOLDER, unknown_words
 from gym_vlmrm.reward.protocol import RewardModel
-from gym_vlmrm.spec import TaskSpec
+from gym_vlmrm.task.catalog import builtin_tasks
+from gym_vlmrm.task.spec import TaskSpec
 
 TASKS = builtin_tasks()
 every_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())

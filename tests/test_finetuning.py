@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gym_vlmrm.reward import towers  # isort: skip  (loads triton before open_clip, as users' programs do)
+from gym_vlmrm.reward.clip import towers  # isort: skip  (loads triton before open_clip, as users' programs do)
 import open_clip
 import torch
 from conftest import TINY_MODEL, TINY_RESNET
@@ -34,8 +34,8 @@ from gym_vlmrm.finetuning.data import prepare, split
 from gym_vlmrm.finetuning.loss import SigmoidHead, separation
 from gym_vlmrm.finetuning.parts import choose_weights
 from gym_vlmrm.finetuning.settings import Progress
+from gym_vlmrm.reward.clip.towers import load_towers
 from gym_vlmrm.reward.loading import UnknownWordsWarning, unknown_words
-from gym_vlmrm.reward.towers import load_towers
 
 assert towers
 WEIGHTS = "open_clip_model.safetensors"

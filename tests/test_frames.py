@@ -6,7 +6,7 @@ from counting import LIMIT, SIZE, CountingWorld
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
-from gym_vlmrm.frames import FrameObservation, is_scored
+from gym_vlmrm.worlds.frames import FrameObservation, is_scored
 
 
 def framed(every: int = 1) -> FrameObservation:

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from gym_vlmrm.envs import gl
 from gym_vlmrm.errors import RenderingError
+from gym_vlmrm.worlds import gl
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +79,7 @@ def test_windows_and_mac_use_the_window_system(monkeypatch: pytest.MonkeyPatch) 
 
 def test_probing_leaves_pyopengl_alone() -> None:
     code = (
-        "import sys, os; from gym_vlmrm.envs.gl import _egl_works, _osmesa_works, _glfw_works;"
+        "import sys, os; from gym_vlmrm.worlds.gl import _egl_works, _osmesa_works, _glfw_works;"
         "_egl_works(); _osmesa_works(); _glfw_works();"
         "assert 'OpenGL' not in sys.modules and 'mujoco' not in sys.modules;"
         "assert 'PYOPENGL_PLATFORM' not in os.environ"

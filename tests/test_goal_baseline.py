@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gym_vlmrm.reward.goal_baseline import average_embedding, goal_baseline_reward
+from gym_vlmrm.reward.formula import average_embedding, goal_baseline_reward
 
 SEEDS = st.integers(0, 2**32 - 1)
 ALPHAS = st.floats(0, 1)

@@ -12,12 +12,12 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecNormalize
 
 from gym_vlmrm.errors import ModelError
-from gym_vlmrm.spec import Recipe
-from gym_vlmrm.training.algorithms import find_algorithm
-from gym_vlmrm.training.buffers import RewardScale, RewardSource
-from gym_vlmrm.training.building import build_algorithm
-from gym_vlmrm.training.late_rewards import LateRewards, ScoredSteps
-from gym_vlmrm.training.vec_env import ImmediateRewards, LateRewardVecEnv, PoolSteps, SpacesOnly
+from gym_vlmrm.learning.algorithms import find_algorithm
+from gym_vlmrm.learning.buffers import RewardScale, RewardSource
+from gym_vlmrm.learning.building import build_algorithm
+from gym_vlmrm.learning.late_rewards import LateRewards, ScoredSteps
+from gym_vlmrm.learning.vec_env import ImmediateRewards, LateRewardVecEnv, PoolSteps, SpacesOnly
+from gym_vlmrm.task.spec import Recipe
 
 ON_POLICY = {"n_steps": 16, "policy_kwargs": {"net_arch": [8]}}
 OFF_POLICY = {

@@ -5,9 +5,9 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from gym_vlmrm import metrics
-from gym_vlmrm.audit.shortfall import quantity_scales, shortfall, unmet
-from gym_vlmrm.rules import parse_rule
+from gym_vlmrm.learning import statistics as metrics
+from gym_vlmrm.task.rules import parse_rule
+from gym_vlmrm.task.shortfall import quantity_scales, shortfall, unmet
 
 
 def _sample(seed: int, ties: bool) -> tuple[np.ndarray, np.ndarray]:

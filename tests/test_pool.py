@@ -15,7 +15,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
-from gym_vlmrm.envs.pool import EnvPool, make_pool
+from gym_vlmrm.worlds.pool import EnvPool, make_pool
 
 MODES = list(AutoresetMode)
 

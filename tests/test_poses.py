@@ -4,11 +4,13 @@ import mujoco
 import numpy as np
 import pytest
 
-from gym_vlmrm.catalog import load_task
-from gym_vlmrm.envs.humanoid import kinematics
-from gym_vlmrm.envs.humanoid.legs import LEG_FAMILIES
-from gym_vlmrm.envs.humanoid.near_misses import NEAR_MISSES, near_miss_pose, near_misses
-from gym_vlmrm.envs.humanoid.poses import (
+from gym_vlmrm.errors import VLMRMError
+from gym_vlmrm.task.catalog import load_task
+from gym_vlmrm.worlds.humanoid.quantities import quantities
+from gym_vlmrm.worlds.poses import kinematics
+from gym_vlmrm.worlds.poses.legs import LEG_FAMILIES
+from gym_vlmrm.worlds.poses.near_misses import NEAR_MISSES, near_miss_pose, near_misses
+from gym_vlmrm.worlds.poses.poses import (
     ARM_POSES,
     LEG_POSES,
     can_combine,
@@ -18,8 +20,6 @@ from gym_vlmrm.envs.humanoid.poses import (
     reference_pose,
     set_down,
 )
-from gym_vlmrm.envs.humanoid.state import quantities
-from gym_vlmrm.errors import VLMRMError
 
 GOALS = {
     "kneeling": {("kneeling", "down")},

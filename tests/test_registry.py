@@ -15,7 +15,7 @@ from gymnasium.wrappers import HumanRendering
 
 import gym_vlmrm
 from gym_vlmrm.errors import ModelError, RenderingError, TaskError
-from gym_vlmrm.spec import TaskSpec
+from gym_vlmrm.task.spec import TaskSpec
 
 CARTPOLE = "VLMRM/CartPole-Balance-v0"
 DATA = Path(__file__).parent / "data"

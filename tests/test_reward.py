@@ -38,7 +38,7 @@ def test_brightness() -> None:
 
 
 def test_rewards_are_the_regularised_similarities(tiny_model: str) -> None:
-    from gym_vlmrm.reward.towers import load_towers
+    from gym_vlmrm.reward.clip.towers import load_towers
 
     model = load_reward_model("splits", model=tiny_model, goal="a cat", baseline="an animal", alpha=0.3, device="cpu")
     towers = load_towers(tiny_model, "cpu")
@@ -52,7 +52,7 @@ def test_rewards_are_the_regularised_similarities(tiny_model: str) -> None:
 
 
 def test_several_prompts_are_averaged(tiny_model: str) -> None:
-    from gym_vlmrm.reward.towers import load_towers
+    from gym_vlmrm.reward.clip.towers import load_towers
 
     prompts = ["a cat", "a dog on a hill"]
     embeddings = load_towers(tiny_model, "cpu").embed_sentences(prompts)
@@ -138,7 +138,7 @@ def test_the_embedded_model_says_once_what_it_is(caplog: pytest.LogCaptureFixtur
 
 
 CONTEXT = """
-from gym_vlmrm.envs.gl import ensure_gl
+from gym_vlmrm.worlds.gl import ensure_gl
 ensure_gl()
 import mujoco
 from mujoco import GLContext

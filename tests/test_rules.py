@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gym_vlmrm.rules import OPERATORS, Comparison, parse_rule, quantity_names
+from gym_vlmrm.task.rules import OPERATORS, Comparison, parse_rule, quantity_names
 
 NUMBERS = st.floats(-1e6, 1e6, allow_nan=False)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from gym_vlmrm.errors import RunError
-from gym_vlmrm.runs import Best, RunFolder, RunRecord, default_run_path, read_json, write_json
-from gym_vlmrm.spec import EnvSpec, Recipe, RewardSpec, TaskSpec
+from gym_vlmrm.learning.run_folder import Best, RunFolder, RunRecord, default_run_path, read_json, write_json
+from gym_vlmrm.task.spec import EnvSpec, Recipe, RewardSpec, TaskSpec
 
 RECIPE = Recipe(algorithm="PPO", steps=100)
 TASK = TaskSpec(

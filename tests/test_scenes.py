@@ -16,13 +16,13 @@ from gymnasium.envs.classic_control.continuous_mountain_car import Continuous_Mo
 from gymnasium.envs.mujoco.humanoid_v5 import HumanoidEnv
 from PIL import Image
 
-from gym_vlmrm.envs import SCENES, make_world
-from gym_vlmrm.envs.cartpole import CartPoleScene
-from gym_vlmrm.envs.humanoid.env import HumanoidScene
-from gym_vlmrm.envs.mountain_car import MountainCarScene
-from gym_vlmrm.envs.textures.make_textures import make_all
+from embedded_model.make_textures import make_all
 from gym_vlmrm.errors import RenderingError, TaskError, VLMRMError
-from gym_vlmrm.spec import TaskSpec
+from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.cartpole import CartPoleScene
+from gym_vlmrm.worlds.humanoid.env import HumanoidScene
+from gym_vlmrm.worlds.make import SCENES, make_world
+from gym_vlmrm.worlds.mountain_car import MountainCarScene
 
 SIZE = 48
 OTHERS = ["Pendulum-v1", "Ant-v5", "Blackjack-v1"]

@@ -13,8 +13,8 @@ from counting import SIZE, CountingReward
 
 from gym_vlmrm import load_reward_model
 from gym_vlmrm.errors import ModelError
-from gym_vlmrm.training.late_rewards import BATCH_FRAMES, BATCH_FRAMES_PER_CORE, LateRewards
-from gym_vlmrm.wrappers.scoring import YIELDING_NICENESS, ScoringTeam
+from gym_vlmrm.learning.late_rewards import BATCH_FRAMES, BATCH_FRAMES_PER_CORE, LateRewards
+from gym_vlmrm.reward.scoring import YIELDING_NICENESS, ScoringTeam
 
 
 class ConcurrentReward(CountingReward):

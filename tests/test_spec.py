@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gym_vlmrm.spec import RewardSpec, SceneSpec, TaskSpec
+from gym_vlmrm.task.spec import RewardSpec, SceneSpec, TaskSpec
 
 MINIMAL: dict[str, Any] = {"id": "Test/Mine-v0", "env": {"id": "CartPole-v1"}, "reward": {"goal": "a pole upright"}}
 

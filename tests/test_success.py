@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gym_vlmrm.catalog import builtin_tasks, load_task
-from gym_vlmrm.envs import make_world
-from gym_vlmrm.envs.humanoid.env import HumanoidScene
-from gym_vlmrm.envs.humanoid.poses import reference_pose
-from gym_vlmrm.envs.humanoid.state import QUANTITIES
-from gym_vlmrm.rules import Rule
+from gym_vlmrm.task.catalog import builtin_tasks, load_task
+from gym_vlmrm.task.rules import Rule
+from gym_vlmrm.worlds.humanoid.env import HumanoidScene
+from gym_vlmrm.worlds.humanoid.quantities import QUANTITIES
+from gym_vlmrm.worlds.make import make_world
+from gym_vlmrm.worlds.poses.poses import reference_pose
 
 HUMANOID = [name for name, task in builtin_tasks().items() if task.env.id == "Humanoid-v5"]
 POSES: dict[str, tuple[str, str]] = {
@@ -185,7 +185,7 @@ def test_a_fallen_pole_swings_on_and_counts_again_when_it_is_back() -> None:
 
 
 def test_cartpole_terminates_unless_told_otherwise() -> None:
-    from gym_vlmrm.envs.cartpole import CartPoleScene
+    from gym_vlmrm.worlds.cartpole import CartPoleScene
 
     env = CartPoleScene()
     env.reset(seed=0)
@@ -212,7 +212,7 @@ def test_the_summit_holds_the_car_under_reverse_thrust_until_reset() -> None:
 
 
 def test_the_mountain_cars_own_rules_hold_without_absorption() -> None:
-    from gym_vlmrm.envs.mountain_car import MountainCarScene
+    from gym_vlmrm.worlds.mountain_car import MountainCarScene
 
     env = MountainCarScene()
     env.reset(seed=0)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gym_vlmrm import task_files
-from gym_vlmrm.catalog import load_task
 from gym_vlmrm.errors import TaskError
+from gym_vlmrm.task import yaml_file as task_files
+from gym_vlmrm.task.catalog import load_task
 
 GOOD = """\
 id: Test/Mine-v0

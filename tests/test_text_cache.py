@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gym_vlmrm.reward import towers  # isort: skip  (loads triton before open_clip, as users' programs do)
+from gym_vlmrm.reward.clip import towers  # isort: skip  (loads triton before open_clip, as users' programs do)
 from conftest import TINY_MODEL
 
 from gym_vlmrm.errors import ModelError
-from gym_vlmrm.reward import text
-from gym_vlmrm.reward.text_cache import TextCache, cache_folder
+from gym_vlmrm.reward.clip import text
+from gym_vlmrm.reward.clip.text_cache import TextCache, cache_folder
 
 MakeFolder = Callable[..., Path]
 EMBEDDING = np.arange(8, dtype=np.float32)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from gym_vlmrm.reward import towers  # isort: skip  (loads triton before open_clip, as users' programs do)
+from gym_vlmrm.reward.clip import towers  # isort: skip  (loads triton before open_clip, as users' programs do)
 import open_clip
 import torch
 from conftest import TINY_MODEL, TINY_RESNET
@@ -22,12 +22,12 @@ from PIL import Image
 
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward import hub, int8
-from gym_vlmrm.reward.devices import choose_device, choose_precision
-from gym_vlmrm.reward.folding import fold_batch_norms
-from gym_vlmrm.reward.int8 import can_int8
+from gym_vlmrm.reward.clip.devices import choose_device, choose_precision
+from gym_vlmrm.reward.clip.folding import fold_batch_norms
+from gym_vlmrm.reward.clip.int8 import can_int8
+from gym_vlmrm.reward.clip.preprocessing import Preprocessing
+from gym_vlmrm.reward.clip.towers import Towers, load_towers
 from gym_vlmrm.reward.loading import EMBEDDED_FOLDER
-from gym_vlmrm.reward.preprocessing import Preprocessing
-from gym_vlmrm.reward.towers import Towers, load_towers
 
 MakeFolder = Callable[..., Path]
 

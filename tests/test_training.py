@@ -15,20 +15,20 @@ from safetensors.torch import load_file
 from stable_baselines3.common.vec_env import VecEnv
 
 from gym_vlmrm import load_task
-from gym_vlmrm.catalog import builtin_tasks, override
 from gym_vlmrm.errors import RunError, TrainingError
-from gym_vlmrm.runs import RunFolder
-from gym_vlmrm.spec import EnvSpec, Recipe, RewardSpec, TaskSpec
-from gym_vlmrm.training import choose_recipe, resume, train
-from gym_vlmrm.training.algorithms import ALGORITHMS, find_algorithm
-from gym_vlmrm.training.building import build_algorithm
-from gym_vlmrm.training.checkpoints import load_agent
-from gym_vlmrm.training.hyperparameters import check_recipe, constructor_arguments, update_arguments
-from gym_vlmrm.training.inspection import inspect_recipe, inspect_world
-from gym_vlmrm.training.provenance import describe_machine, library_versions
-from gym_vlmrm.training.spaces import space_from_json, space_to_json
-from gym_vlmrm.training.tensors import load_state, save_state
-from gym_vlmrm.training.vec_env import SpacesOnly
+from gym_vlmrm.learning import choose_recipe, resume, train
+from gym_vlmrm.learning.algorithms import ALGORITHMS, find_algorithm
+from gym_vlmrm.learning.building import build_algorithm
+from gym_vlmrm.learning.checkpoints import load_agent
+from gym_vlmrm.learning.hyperparameters import check_recipe, constructor_arguments, update_arguments
+from gym_vlmrm.learning.inspection import inspect_recipe, inspect_world
+from gym_vlmrm.learning.provenance import describe_machine, library_versions
+from gym_vlmrm.learning.run_folder import RunFolder
+from gym_vlmrm.learning.space_json import space_from_json, space_to_json
+from gym_vlmrm.learning.tensors import load_state, save_state
+from gym_vlmrm.learning.vec_env import SpacesOnly
+from gym_vlmrm.task.catalog import builtin_tasks, override
+from gym_vlmrm.task.spec import EnvSpec, Recipe, RewardSpec, TaskSpec
 
 SMALL = {"policy_kwargs": {"net_arch": [8]}}
 PPO = Recipe(

@@ -10,11 +10,11 @@ from counting import LIMIT, NUM_ENVS, SIZE, CountingReward, CountingWorld
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
-from gym_vlmrm.catalog import load_task, override
-from gym_vlmrm.envs.pool import EnvPool, make_pool, usable_cores
 from gym_vlmrm.errors import ModelError
-from gym_vlmrm.frames import FrameObservation
-from gym_vlmrm.worlds import episode_limit, make_limited_world, make_worlds
+from gym_vlmrm.task.catalog import load_task, override
+from gym_vlmrm.worlds.frames import FrameObservation
+from gym_vlmrm.worlds.pool import EnvPool, make_pool, usable_cores
+from gym_vlmrm.worlds.world import episode_limit, make_limited_world, make_worlds
 from gym_vlmrm.wrappers import VectorVLMReward, VLMReward
 
 MODES = list(AutoresetMode)

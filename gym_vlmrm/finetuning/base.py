@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 # Before open_clip, whose import may crash where OpenGL runs already.
-from gym_vlmrm.reward.towers import MERGES_FILE, open_model  # isort: skip
+from gym_vlmrm.reward.clip.towers import MERGES_FILE, open_model  # isort: skip
 import open_clip
 import torch
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from safetensors.torch import save_file
 from torch import nn
 
+from embedded_model.model import CONTEXT_LENGTH, MEAN, STD, build_clip, model_config
+from embedded_model.rendering import FRAME_SIZE
+from embedded_model.vocabulary import write_vocabulary
 from gym_vlmrm.errors import ModelError
-from gym_vlmrm.pretraining.model import CONTEXT_LENGTH, MEAN, STD, build_clip, model_config
-from gym_vlmrm.pretraining.rendering import FRAME_SIZE
-from gym_vlmrm.pretraining.vocabulary import write_vocabulary
-from gym_vlmrm.reward.devices import choose_device
+from gym_vlmrm.reward.clip.devices import choose_device
 from gym_vlmrm.reward.loading import EMBEDDED_FOLDER, WORDS_FILE
 
 __all__ = ["SCRATCH_PREPROCESSING", "Base", "build_scratch", "load_base", "write_model"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, identity
 
 from gym_vlmrm.finetuning.captions import Captioned, CaptionError, read_picture
-from gym_vlmrm.reward.preprocessing import Preprocessing
+from gym_vlmrm.reward.clip.preprocessing import Preprocessing
 
 __all__ = ["Frames", "prepare", "split"]
 

@@ -18,7 +18,7 @@ from gym_vlmrm.finetuning.loss import SigmoidHead, separation
 from gym_vlmrm.finetuning.parts import choose_weights
 from gym_vlmrm.finetuning.settings import SCRATCH, Settings
 from gym_vlmrm.finetuning.state import Measurement
-from gym_vlmrm.reward.preprocessing import Preprocessing
+from gym_vlmrm.reward.clip.preprocessing import Preprocessing
 
 __all__ = ["Learner", "default_rate"]
 

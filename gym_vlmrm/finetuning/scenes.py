@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from embedded_model.concepts import ANGLES, CARS, CARTS, GENERIC
+from embedded_model.definitions import DEFINITIONS, graded_scores, measure_bodies
+from embedded_model.grammar import Grammar
+from embedded_model.rendering import render_now
+from embedded_model.states import cartpole_states, humanoid_states, mountain_car_states
 from gym_vlmrm.errors import did_you_mean
 from gym_vlmrm.finetuning.captions import Captioned, CaptionError, read_captions
-from gym_vlmrm.pretraining.concepts import ANGLES, CARS, CARTS, GENERIC
-from gym_vlmrm.pretraining.definitions import DEFINITIONS, graded_scores, measure_bodies
-from gym_vlmrm.pretraining.grammar import Grammar
-from gym_vlmrm.pretraining.rendering import render_now
-from gym_vlmrm.pretraining.states import cartpole_states, humanoid_states, mountain_car_states
 
 __all__ = ["SCENE_NAMES", "gather"]
 

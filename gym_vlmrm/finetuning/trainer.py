@@ -14,7 +14,7 @@ from gym_vlmrm.finetuning.scenes import gather
 from gym_vlmrm.finetuning.session import FinetuningResult, OnProgress, Session, memory_in_one_line
 from gym_vlmrm.finetuning.settings import SCRATCH, Settings
 from gym_vlmrm.finetuning.state import Record, read_record
-from gym_vlmrm.training.provenance import library_versions
+from gym_vlmrm.learning.provenance import library_versions
 
 __all__ = ["FinetuningResult", "finetune", "resume"]
 

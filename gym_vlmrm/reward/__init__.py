@@ -1,7 +1,7 @@
 """The judge: frames in, rewards out."""
 
 from gym_vlmrm.reward.brightness import BrightnessReward
-from gym_vlmrm.reward.goal_baseline import goal_baseline_reward
+from gym_vlmrm.reward.formula import goal_baseline_reward
 from gym_vlmrm.reward.loading import load_reward_model, model_frame_size
 from gym_vlmrm.reward.protocol import RewardModel
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from gym_vlmrm.catalog import load_task, override
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward.brightness import BrightnessReward
 from gym_vlmrm.reward.protocol import RewardModel
-from gym_vlmrm.spec import TaskSpec
+from gym_vlmrm.task.catalog import load_task, override
+from gym_vlmrm.task.spec import TaskSpec
 
 __all__ = ["EMBEDDED_FOLDER", "UnknownWordsWarning", "load_reward_model", "model_frame_size", "unknown_words"]
 
@@ -42,7 +42,7 @@ def load_reward_model(
 
     Args:
         task: a task, or its name, environment ID or path.
-        model: ``embedded``, ``brightness``, or an open_clip name (see `gym_vlmrm.reward.towers.load_towers`).
+        model: ``embedded``, ``brightness``, or an open_clip name (see `gym_vlmrm.reward.clip.towers.load_towers`).
         goal: goal prompt or prompts.
         baseline: baseline prompt or prompts.
         alpha: strength of the regularisation, in [0, 1].
@@ -62,8 +62,8 @@ def load_reward_model(
     if judge.model == BrightnessReward.name:
         return BrightnessReward()
     # Here and not above, because importing them imports torch.
-    from gym_vlmrm.reward.clip import ClipReward
-    from gym_vlmrm.reward.towers import load_towers
+    from gym_vlmrm.reward.clip.model import ClipReward
+    from gym_vlmrm.reward.clip.towers import load_towers
 
     location = _location(judge.model)
     prompts, baselines = _sentences(judge.goal), _sentences(judge.baseline)

@@ -6,8 +6,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from gym_vlmrm.frames import is_scored
 from gym_vlmrm.reward.protocol import RewardModel, check_rewards
+from gym_vlmrm.worlds.frames import is_scored
 
 __all__ = ["BuiltVLMReward", "VLMReward"]
 

@@ -7,10 +7,10 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
-from gym_vlmrm.envs.pool import EnvPool
-from gym_vlmrm.frames import is_scored
 from gym_vlmrm.reward.protocol import RewardModel
-from gym_vlmrm.wrappers.scoring import ScoringTeam
+from gym_vlmrm.reward.scoring import ScoringTeam
+from gym_vlmrm.worlds.frames import is_scored
+from gym_vlmrm.worlds.pool import EnvPool
 
 __all__ = ["VectorVLMReward", "take_frames"]
 
@@ -18,7 +18,7 @@ __all__ = ["VectorVLMReward", "take_frames"]
 class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
     """Replaces the rewards of a vector environment by the reward model's scores of the frames of its transitions.
 
-    The environment's observations must carry those frames (see `gym_vlmrm.frames.FrameObservation`); this wrapper takes
+    The environment's observations must carry those frames (see `gym_vlmrm.worlds.frames.FrameObservation`); this wrapper takes
     them out again, so that the observation is the base environment's.
     """
 

@@ -1,0 +1,84 @@
+"""``python -m embedded_model``: make the embedded model from nothing, or measure it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gym_vlmrm.reward.loading import EMBEDDED_FOLDER
+
+app = typer.Typer(add_completion=False, help="Make the embedded model from nothing, or measure it.")
+Data = Annotated[Path, typer.Option(help="Folder for the rendered frames (2.6 GB); an interrupted run goes on.")]
+Model = Annotated[Path, typer.Option(help="Folder of the model.")]
+
+
+@app.command()
+def make(
+    data: Data = Path("build/pretraining"),
+    output: Model = EMBEDDED_FOLDER,
+    seed: Annotated[int, typer.Option(help="Seed of states, frames, sentences and weights.")] = 1,
+) -> None:
+    """Draw states, render frames, train both towers and write the model's folder."""
+    from embedded_model.dataset import make_dataset
+    from embedded_model.recipe import train_model
+    from embedded_model.settings import COUNTS, Settings
+
+    console = Console(stderr=True)
+    console.print("rendering frames ...")
+    make_dataset(data, COUNTS, seed)
+    train_model(data, output, Settings(seed=seed), console.print)
+
+
+@app.command()
+def measure(
+    model: Model = EMBEDDED_FOLDER,
+    count: Annotated[int, typer.Option(help="Fresh humanoid states; a quarter as many of the other scenes.")] = 4000,
+    generations: Annotated[int, typer.Option(help="Of each pose search; 0 leaves the searches out.")] = 200,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Print the figures of the model on states, sentences and pairs that training never saw."""
+    from embedded_model.adversaries import search_tasks
+    from embedded_model.landscapes import path_correlations, pole_landscape
+    from embedded_model.measure import composition, measure_cost, measure_model
+    from gym_vlmrm.reward.clip.towers import load_towers
+
+    towers = load_towers(f"local-dir:{model}", "cpu", "fp32")
+    pairs = composition(towers)
+    tables = {
+        "Weights and image tower": [measure_cost(towers, model)],
+        "Reward against success": [asdict(row) for row in measure_model(towers, count=count)],
+        "Spearman of reward with progress from standing to the goal": [
+            {"task": task, "spearman": value} for task, value in path_correlations(towers).items()
+        ],
+        "CartPole: peak in degrees, Spearman of reward with distance from upright": pole_landscape(towers),
+        "Held-out pairs of leg and arm pose": [
+            *({"pair": pair, "auc": value} for pair, value in pairs.items()),
+            {"pair": "median", "auc": float(np.median(list(pairs.values())))},
+        ],
+    }
+    if generations:
+        tables["Winners of pose searches for the highest reward"] = search_tasks(f"local-dir:{model}", generations)
+    if as_json:
+        print(json.dumps(tables))
+        return
+    for title, rows in tables.items():
+        _print(title, rows)
+
+
+def _print(title: str, rows: Sequence[Mapping[str, object]]) -> None:
+    table = Table(title=title)
+    for name in rows[0]:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()))
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,226 @@
+"""The audit itself: frames, embeddings, numbers, landscape, search, verdict."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gym_vlmrm.auditing.exploit import ExploitSearch, search_exploits
+from gym_vlmrm.auditing.frames import AuditSet, audit_set_from_files, build_audit_set
+from gym_vlmrm.auditing.judges import Judge, StateReward, candidates_of, make_judge
+from gym_vlmrm.auditing.landscape import landscape
+from gym_vlmrm.auditing.numbers import confusions_of, control_of, measure
+from gym_vlmrm.auditing.results import AuditReport, Candidate, Finding, Landscape, ModelReport
+from gym_vlmrm.auditing.stage import StagePool, can_pose
+from gym_vlmrm.auditing.verdict import judge_verdict
+from gym_vlmrm.errors import TaskError
+from gym_vlmrm.learning.provenance import library_versions
+from gym_vlmrm.reward import RewardModel
+from gym_vlmrm.task.catalog import load_task
+from gym_vlmrm.task.spec import TaskSpec
+
+__all__ = ["ALPHAS", "Audit", "AuditPictures", "audit"]
+
+ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Strengths of regularisation that an audit compares when none is named."""
+EVALUATIONS = 5000
+"""States that the search for exploits scores per model."""
+SHEET = 12
+"""Frames of a contact sheet."""
+OnProgress = Callable[[str, int, int], None]
+Model = str | RewardModel | StateReward
+
+
+@dataclass(frozen=True)
+class AuditPictures:
+    """Frames for the report of one model."""
+
+    highest: list[tuple[NDArray[np.uint8], str]]
+    lowest: list[tuple[NDArray[np.uint8], str]]
+    goal_rewards: NDArray[np.float64]
+    other_rewards: NDArray[np.float64]
+    search: ExploitSearch | None
+
+
+@dataclass(frozen=True)
+class Audit:
+    """An audit's numbers, and the pictures that go with them by model."""
+
+    report: AuditReport
+    pictures: dict[str, AuditPictures] = field(default_factory=dict)
+
+
+def audit(
+    task: TaskSpec | str | os.PathLike[str],
+    *,
+    models: Sequence[Model] = (),
+    reward_model: Model | None = None,
+    alphas: Sequence[float] | None = None,
+    prompts: Sequence[str] = (),
+    frames: str | os.PathLike[str] | None = None,
+    policy: str | os.PathLike[str] | None = None,
+    evaluations: int = EVALUATIONS,
+    seed: int = 0,
+    device: str | None = None,
+    workers: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> Audit:
+    """Ask, before any training, whether a reward can teach a task.
+
+    Args:
+        task: the task, or its name, environment ID or path.
+        models: names of models, or reward model objects; the task's own model if there are none.
+        reward_model: one more, for those who have just one.
+        alphas: strengths of regularisation; the task's own and `ALPHAS` if not given.
+        prompts: goal prompts besides the task's own.
+        frames: folder with pictures in ``goal/`` and ``other/``, instead of states of the environment.
+        policy: run folder whose policy's frames join the audit set.
+        evaluations: states that the search for exploits scores per model; 0 leaves it out.
+        seed: equal seeds give equal audits.
+        device: where models run.
+        workers: worker processes that draw; one per core if not given.
+        on_progress: called with what is being done, and how much of it is done and to do.
+
+    Raises:
+        TaskError: unknown task, or nothing tells which frames show its goal.
+        ModelError, RenderingError: as their names say.
+    """
+    began = time.perf_counter()
+    spec = task if isinstance(task, TaskSpec) else load_task(task)
+    report = on_progress or (lambda what, done, total: None)
+    asked: list[Model | None] = [*models, *([reward_model] if reward_model is not None else [])]
+    judges = [make_judge(spec, model, device) for model in asked or [None]]
+    if alphas is None:
+        alphas = sorted({*ALPHAS, spec.reward.alpha})
+    candidates = candidates_of(spec, alphas, prompts)
+    if not candidates:
+        raise TaskError(
+            f"task '{spec.id}' has no baseline prompt, so alpha can only be 0; add 'baseline:' to its reward"
+        )
+    if frames is None and spec.success_rule is None:
+        raise TaskError(f"task '{spec.id}' has no 'success:' rule, so nothing labels frames; give --frames DIR instead")
+    searched = frames is None and can_pose(spec) and evaluations > 0
+    results = []
+    for size, group in _by_frame_size(spec, judges).items():
+        if frames is not None:
+            shown = audit_set_from_files(frames, size)
+            results += [_examine(judge, candidates, spec, shown, None, evaluations, seed, report) for judge in group]
+            continue
+        with StagePool(spec, size, workers) as pool:
+            shown = build_audit_set(
+                spec, pool, seed, policy=policy, on_done=lambda done, total: report("drawing frames", done, total)
+            )
+            stage = pool if searched else None
+            results += [_examine(judge, candidates, spec, shown, stage, evaluations, seed, report) for judge in group]
+    first = results[0].frames
+    return Audit(
+        AuditReport(
+            task=spec.id,
+            environment=spec.env.id,
+            success=f"pictures in {os.fspath(frames)}" if frames is not None else _rule_text(spec.success),
+            seed=seed,
+            seconds=round(time.perf_counter() - began, 2),
+            frames=_count(first.sources),
+            goals=_count(first.sources[first.labels]),
+            findings=[finding for result in results for finding in result.findings],
+            landscapes=[result.landscape for result in results if result.landscape is not None],
+            models=[result.report for result in results],
+            versions=library_versions(),
+        ),
+        {result.report.model: result.pictures for result in results},
+    )
+
+
+@dataclass(frozen=True)
+class _Examined:
+    frames: AuditSet
+    findings: list[Finding]
+    landscape: Landscape | None
+    report: ModelReport
+    pictures: AuditPictures
+
+
+def _examine(
+    judge: Judge,
+    candidates: list[Candidate],
+    task: TaskSpec,
+    frames: AuditSet,
+    pool: StagePool | None,
+    evaluations: int,
+    seed: int,
+    report: OnProgress,
+) -> _Examined:
+    """Everything about one model."""
+    asked = candidates if judge.reads_prompts else candidates[:1]
+    looks = judge.look(frames.seen, lambda done: report(f"embedding ({judge.name})", done, len(frames)))
+    scored = [(candidate, judge.rewards(looks, candidate)) for candidate in asked]
+    findings = []
+    for index, (candidate, rewards) in enumerate(scored):
+        numbers = measure(frames, rewards, seed=seed)
+        findings.append(Finding(model=judge.name, candidate=candidate, numbers=numbers))
+        report(f"measuring ({judge.name})", index + 1, len(scored))
+    chosen = next((i for i, candidate in enumerate(asked) if candidate.alpha == task.reward.alpha), 0)
+    candidate, rewards = scored[chosen]
+    found = None
+    if pool is not None:
+        found = search_exploits(
+            pool, judge, candidate, frames, rewards, evaluations=evaluations, seed=seed,
+            on_done=lambda done, total: report(f"searching exploits ({judge.name})", done, total),
+        )  # fmt: skip
+    control = control_of(frames, judge, looks, candidate)
+    confusions = confusions_of(frames, rewards)
+    verdict = judge_verdict(
+        findings[chosen].numbers,
+        control=control,
+        exploit=None if found is None else found.exploit,
+        confusions=confusions,
+        reads_prompts=judge.reads_prompts,
+    )
+    own = [(judge.name, c, r) for c, r in scored if c.goal == candidate.goal]
+    return _Examined(
+        frames,
+        findings,
+        landscape(frames, own),
+        ModelReport(
+            model=judge.name, parameters=judge.parameters, chosen=candidate, verdict=verdict, confusions=confusions,
+            control=control, exploit=None if found is None else found.exploit,
+        ),
+        _pictures(frames, rewards, found),
+    )  # fmt: skip
+
+
+def _pictures(frames: AuditSet, rewards: NDArray[np.float64], found: ExploitSearch | None) -> AuditPictures:
+    def sheet(order: NDArray[Any]) -> list[tuple[NDArray[np.uint8], str]]:
+        mark = np.where(frames.labels, "goal", "other")
+        return [(frames.seen.frames[i], f"{rewards[i]:.3f} · {mark[i]} · {frames.names[i]}") for i in order[:SHEET]]
+
+    order = np.argsort(rewards, kind="stable")
+    goal, other = rewards[frames.labels], rewards[~frames.labels]
+    return AuditPictures(sheet(order[::-1]), sheet(order), goal, other, found)
+
+
+def _by_frame_size(task: TaskSpec, judges: Sequence[Judge]) -> dict[int, list[Judge]]:
+    groups: dict[int, list[Judge]] = {}
+    for judge in judges:
+        groups.setdefault(task.scene.render_size or judge.frame_size, []).append(judge)
+    return groups
+
+
+def _count(values: NDArray[np.str_]) -> dict[str, int]:
+    names, counts = np.unique(values, return_counts=True)
+    return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
+
+
+def _rule_text(rule: Any) -> str:
+    if isinstance(rule, str):
+        return rule
+    key, value = next(iter(rule.items()))
+    if key == "not":
+        return f"not ({_rule_text(value)})"
+    return (" and " if key == "all" else " or ").join(
+        _rule_text(part) if isinstance(part, str) else f"({_rule_text(part)})" for part in value
+    )

@@ -1,0 +1,229 @@
+"""Were the verdicts right? Audits beside the trainings that used the same rewards.
+
+A verdict is right when the reward was called teachable and was learned, or was called anything else and was not.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gym_vlmrm.auditing.results import AuditReport, Finding, Interval, ModelReport, VerdictLabel
+from gym_vlmrm.errors import RunError
+from gym_vlmrm.learning.run_folder import RunFolder, read_json
+from gym_vlmrm.reports.run_page import run_summary
+from gym_vlmrm.task.spec import RewardSpec
+
+__all__ = ["LEARNED", "Calibration", "Outcome", "calibrate"]
+
+LEARNED = 0.5
+"""Least share of successful episodes with which a task counts as learned."""
+
+Fate: TypeAlias = Literal["learned", "not learned"]
+_Key: TypeAlias = tuple[Any, ...]
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Scores(BaseModel):
+    """What ``evaluation.json`` says of one policy, as far as it is compared."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    episodes: int
+    success_rate: float | None
+    success_rate_low: float | None
+    success_rate_high: float | None
+    success_share: float | None
+
+
+class _Evaluation(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    policy: _Scores
+    random: _Scores
+
+
+class Outcome(_Result):
+    """One run beside the audit of its reward."""
+
+    task: str
+    model: str
+    goal: list[str]
+    audit: str
+    """Folder of the audit."""
+    run: str
+    """Folder of the run."""
+    verdict: VerdictLabel
+    auc: Interval
+    seed: int
+    steps: int
+    """Environment steps made."""
+    episodes: int
+    """Episodes played by the trained policy, and as many by a random one."""
+    success_rate: Interval
+    """Share of the trained policy's episodes with success in at least half of their steps; 95% Wilson interval."""
+    success_share: float
+    """Share of the trained policy's steps in success."""
+    random_success_rate: float
+    random_success_share: float
+    reward_start: float | None
+    reward_end: float | None
+    """Mean VLM reward per step in the first and the last row of ``metrics.csv`` that has one."""
+    learned: bool
+    agrees: bool
+
+
+class Calibration(_Result):
+    """Verdicts against trainings."""
+
+    format: Literal[1] = 1
+    outcomes: list[Outcome]
+    counts: dict[VerdictLabel, dict[Fate, int]]
+    agreeing: int
+    """Outcomes whose verdict was right."""
+    left_out: list[str]
+    """What could not be compared, and why."""
+
+
+def calibrate(folders: Sequence[str | os.PathLike[str]]) -> Calibration:
+    """Compare verdicts with what training did.
+
+    An audit belongs to a run where task ID, model, goal, alpha and (unless alpha is 0) baseline are equal.
+
+    Args:
+        folders: audits, evaluated runs, or folders that hold such, at any depth.
+
+    Raises:
+        RunError: no such folder, a damaged file, two audits of one reward that disagree, or nothing to compare.
+    """
+    found = list(dict.fromkeys(path for folder in folders for path in _find(Path(folder))))
+    left_out: list[str] = []
+    verdicts: dict[_Key, tuple[Path, ModelReport, Finding]] = {}
+    for path in found:
+        for key, entry in _verdicts_of(path):
+            known = verdicts.setdefault(key, entry)
+            if known[1].verdict.label != entry[1].verdict.label:
+                raise RunError(f"{known[0]} and {path} give one reward different verdicts; leave one of them out")
+    outcomes, used = [], set()
+    for path in (path for path in found if _is_run(path)):
+        run = RunFolder.open(path)
+        key = _reward_key(run.task.id, run.task.reward)
+        used.add(key)
+        outcome = _compare(run, *verdicts[key]) if key in verdicts else "no audit of its reward"
+        if isinstance(outcome, str):
+            left_out.append(f"{path}: {outcome}")
+        else:
+            outcomes.append(outcome)
+    left_out += [
+        f"{entry[0]}: no run with the reward of {entry[1].model}" for k, entry in verdicts.items() if k not in used
+    ]
+    if not outcomes:
+        why = "; ".join(left_out[:3]) or "no audits and no runs there"
+        raise RunError(f"nothing to compare in {', '.join(str(folder) for folder in folders)} ({why})")
+    counts: dict[VerdictLabel, dict[Fate, int]] = {
+        label: {
+            "learned": sum(row.learned for row in outcomes if row.verdict == label),
+            "not learned": sum(not row.learned for row in outcomes if row.verdict == label),
+        }
+        for label in get_args(VerdictLabel)
+    }
+    outcomes.sort(key=lambda row: (row.task, row.model, row.goal, row.seed, row.run))
+    return Calibration(
+        outcomes=outcomes, counts=counts, agreeing=sum(row.agrees for row in outcomes), left_out=left_out
+    )
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "run.json").is_file()
+
+
+def _find(folder: Path) -> Iterator[Path]:
+    """Yield folders of runs and reports, none of which lies in another."""
+    if not folder.is_dir():
+        raise RunError(f"no folder '{folder}'; name folders that hold audits and runs")
+    if _is_run(folder) or (folder / "report.json").is_file():
+        yield folder
+        return
+    for child in sorted(folder.iterdir()):
+        if child.is_dir() and not child.is_symlink() and not child.name.startswith("."):
+            yield from _find(child)
+
+
+def _verdicts_of(path: Path) -> Iterator[tuple[_Key, tuple[Path, ModelReport, Finding]]]:
+    """Yield each model's verdict in an audit; a run's own report holds none."""
+    raw = {} if _is_run(path) else read_json(path / "report.json")
+    if not isinstance(raw, dict) or "findings" not in raw:
+        return
+    report = _parsed(AuditReport, raw, path / "report.json")
+    for model in report.models:
+        finding = next((f for f in report.findings if (f.model, f.candidate) == (model.model, model.chosen)), None)
+        if finding is None:
+            raise RunError(f"{path / 'report.json'}: no numbers for the verdict on {model.model}")
+        chosen = model.chosen
+        yield _key(report.task, model.model, chosen.goal, chosen.baseline, chosen.alpha), (path, model, finding)
+
+
+def _reward_key(task: str, reward: RewardSpec) -> _Key:
+    return _key(task, reward.model, reward.goal, reward.baseline or [], reward.alpha)
+
+
+def _key(task: str, model: str, goal: str | list[str], baseline: str | list[str], alpha: float) -> _Key:
+    return task, model, tuple(_sentences(goal)), tuple(_sentences(baseline)) if alpha else (), alpha
+
+
+def _sentences(prompt: str | list[str]) -> list[str]:
+    return [prompt] if isinstance(prompt, str) else list(prompt)
+
+
+def _compare(run: RunFolder, audit: Path, model: ModelReport, finding: Finding) -> Outcome | str:
+    """Return what came of a run, or why nothing can be said."""
+    summary = run_summary(run)
+    if summary["evaluation"] is None:
+        return f"not evaluated; vlmrm eval {run.path}"
+    evaluation: _Evaluation = _parsed(_Evaluation, summary["evaluation"], run.path / "eval" / "evaluation.json")
+    trained, random = evaluation.policy, evaluation.random
+    if (
+        trained.success_rate is None
+        or trained.success_rate_low is None
+        or trained.success_rate_high is None
+        or trained.success_share is None
+        or random.success_rate is None
+        or random.success_share is None
+    ):
+        return "its task defines no success"
+    rewards = [value for value in summary["metrics"].get("rollout/vlm_reward", []) if value is not None]
+    learned = trained.success_rate >= LEARNED
+    verdict = model.verdict.label
+    return Outcome(
+        task=run.record.task,
+        model=model.model,
+        goal=model.chosen.goal,
+        audit=str(audit),
+        run=str(run.path),
+        verdict=verdict,
+        auc=finding.numbers.auc,
+        seed=run.record.seed,
+        steps=run.record.step,
+        episodes=trained.episodes,
+        success_rate=Interval(value=trained.success_rate, low=trained.success_rate_low, high=trained.success_rate_high),
+        success_share=trained.success_share,
+        random_success_rate=random.success_rate,
+        random_success_share=random.success_share,
+        reward_start=rewards[0] if rewards else None,
+        reward_end=rewards[-1] if rewards else None,
+        learned=learned,
+        agrees=(verdict == "teachable") == learned,
+    )
+
+
+def _parsed(kind: type[Any], raw: Any, path: Path) -> Any:
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RunError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

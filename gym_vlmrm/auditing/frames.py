@@ -1,0 +1,180 @@
+"""The audit set: frames of a task's environment, each with its label, where it comes from and how far the goal is."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gym_vlmrm.auditing.plan import FILE, POLICY, ROLLOUT, Plan, plan_states
+from gym_vlmrm.auditing.stage import DEFAULT_EPISODE, Seen, Stage, StagePool, can_pose, join_seen
+from gym_vlmrm.errors import TaskError, VLMRMError
+from gym_vlmrm.learning.run_folder import RunFolder
+from gym_vlmrm.task.shortfall import quantity_scales, shortfalls
+from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.canvas import fit_square
+from gym_vlmrm.worlds.world import episode_limit
+
+__all__ = ["AuditSet", "audit_set_from_files", "build_audit_set"]
+
+FEWEST = 8
+"""Fewer goal frames, or fewer others, say nothing."""
+ROLLOUTS, ROLLOUT_FRAMES = 6, 20
+BLIND_ROLLOUTS, BLIND_FRAMES = 40, 25
+"""The same where states cannot be posed: every frame comes from a rollout."""
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+OnDone = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class AuditSet:
+    """N labelled frames."""
+
+    seen: Seen
+    sources: NDArray[np.str_]
+    """(N,) kind of state, such as ``near miss``."""
+    names: NDArray[np.str_]
+    """(N,) what the state is called."""
+    coordinate: NDArray[np.float64]
+    """(N,) place on the landscape's axis; NaN for frames that are not on it."""
+    axis: str
+    """What the coordinate is."""
+    distance: NDArray[np.float64] | None
+    """(N,) shortfall of the success rule; ``None`` for frames from files."""
+    scales: dict[str, float]
+    """Standard deviation of each quantity of the rule."""
+
+    @property
+    def labels(self) -> NDArray[np.bool_]:
+        """(N,) whether the frame shows the goal."""
+        return self.seen.success
+
+    def __len__(self) -> int:
+        return len(self.seen)
+
+
+def build_audit_set(
+    task: TaskSpec,
+    pool: StagePool,
+    seed: int,
+    *,
+    policy: str | os.PathLike[str] | None = None,
+    on_done: OnDone | None = None,
+) -> AuditSet:
+    """Draw the audit set of a task: posed states where the environment allows it, and rollouts.
+
+    Args:
+        task: a task with a rule of success.
+        pool: shows its states.
+        seed: equal seeds draw equal sets.
+        policy: a run folder whose policy plays too.
+        on_done: called with the finished and all frames.
+
+    Raises:
+        TaskError: too few frames show the goal, or too few do not.
+        RunError: `policy` is no run.
+    """
+    plan = plan_states(task, pool, np.random.default_rng([seed, 1])) if can_pose(task) else Plan()
+    episodes, frames = (ROLLOUTS, ROLLOUT_FRAMES) if len(plan.states) else (BLIND_ROLLOUTS, BLIND_FRAMES)
+    total = len(plan.states) + episodes * frames
+
+    def done(count: int) -> None:
+        if on_done is not None:
+            on_done(min(count, total), total)
+
+    parts: list[tuple[Seen, list[str], list[str], list[float]]] = []
+    if len(plan.states):
+        parts.append((pool.show(np.array(plan.states), on_done=done), plan.sources, plan.names, plan.coordinates))
+    stride = max(1, (episode_limit(task) or DEFAULT_EPISODE) // frames)
+    before = len(plan.states)
+    rolled = pool.roll([seed + 1000 + i for i in range(episodes)], stride, on_done=lambda n: done(before + n))
+    parts += [_rollout(seen, ROLLOUT, f"random episode {i + 1}") for i, seen in enumerate(rolled)]
+    if policy is not None:
+        played = _play(task, pool.size, policy, stride, seed)
+        parts += [_rollout(seen, POLICY, f"the policy's episode {i + 1}") for i, seen in enumerate(played)]
+    return _assemble(task, plan.axis, parts)
+
+
+def _rollout(seen: Seen, source: str, name: str) -> tuple[Seen, list[str], list[str], list[float]]:
+    return seen, [source] * len(seen), [name] * len(seen), [np.nan] * len(seen)
+
+
+def _play(task: TaskSpec, size: int, policy: str | os.PathLike[str], stride: int, seed: int) -> list[Seen]:
+    # Here and not above, because importing it imports torch and stable-baselines3.
+    from gym_vlmrm.learning.checkpoints import load_agent
+
+    agent = load_agent(RunFolder.open(policy).checkpoint("best").path)
+    stage = Stage(task, size)
+
+    def act(observation: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(agent.act(np.asarray(observation)[None], np.zeros(1, np.bool_))[0])
+
+    seen = []
+    for episode in range(ROLLOUTS):
+        agent.restart()
+        seen.append(stage.roll(seed + 2000 + episode, stride, act))
+    stage.world.close()
+    return seen
+
+
+def _assemble(task: TaskSpec, axis: str, parts: Sequence[tuple[Seen, list[str], list[str], list[float]]]) -> AuditSet:
+    parts = [part for part in parts if len(part[0])]
+    seen = join_seen([part[0] for part in parts])
+    rule = task.success_rule
+    assert rule is not None
+    scales = quantity_scales(rule, seen.quantities)
+    distance = shortfalls(rule, seen.quantities, scales)
+    goals, others = int(seen.success.sum()), int((~seen.success).sum())
+    if goals < FEWEST or others < FEWEST:
+        few = "goal" if goals < FEWEST else "other"
+        raise TaskError(
+            f"task '{task.id}': only {min(goals, others)} of {len(seen)} frames are {few} frames by its success rule;"
+            f" at least {FEWEST} are needed: give --frames DIR with DIR/goal and DIR/other, or a trained --policy RUN"
+        )
+    coordinate = np.array([value for part in parts for value in part[3]])
+    if not axis:
+        axis, coordinate = "distance to the goal [standard deviations]", _binned(distance)
+    sources = np.array([source for part in parts for source in part[1]])
+    names = np.array([name for part in parts for name in part[2]])
+    return AuditSet(seen, sources, names, coordinate, axis, distance, scales)
+
+
+def _binned(distance: NDArray[np.float64], bins: int = 16) -> NDArray[np.float64]:
+    """Round distances to the mean of their bin, so that several frames share one place on the axis."""
+    edges = np.unique(np.quantile(distance, np.linspace(0, 1, bins + 1)))
+    index = np.digitize(distance, edges[1:-1])
+    means = [distance[index == i].mean() if (index == i).any() else np.nan for i in range(index.max() + 1)]
+    return np.asarray(np.array(means)[index])
+
+
+def audit_set_from_files(folder: str | os.PathLike[str], size: int) -> AuditSet:
+    """Read an audit set from pictures in ``folder/goal`` and ``folder/other``; `size` is the side of a frame [px].
+
+    Raises:
+        VLMRMError: a folder is missing, holds too few pictures, or a picture cannot be read.
+    """
+    frames, labels, names = [], [], []
+    for label, part in ((True, "goal"), (False, "other")):
+        place = Path(folder) / part
+        found = sorted(path for path in place.glob("*") if path.suffix.lower() in PICTURES)
+        if len(found) < 2:
+            raise VLMRMError(f"'{place}' holds {len(found)} pictures; --frames needs at least 2 in goal/ and in other/")
+        frames += [_read(path, size) for path in found]
+        labels += [label] * len(found)
+        names += [path.stem for path in found]
+    count = len(frames)
+    seen = Seen(np.array(frames), np.array(labels, np.bool_), [{}] * count, np.zeros((count, 0)))
+    nowhere = np.full(count, np.nan)
+    return AuditSet(seen, np.array([FILE] * count), np.array(names), nowhere, "", None, {})
+
+
+def _read(path: Path, size: int) -> NDArray[np.uint8]:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            return fit_square(np.asarray(picture.convert("RGB"), np.uint8), size)
+    except (OSError, UnidentifiedImageError) as error:
+        raise VLMRMError(f"'{path}' is no picture that can be read ({error})") from None

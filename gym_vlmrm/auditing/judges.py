@@ -1,0 +1,144 @@
+"""Reward models as an audit asks them: a frame is embedded once, then any prompt and alpha is a dot product."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gym_vlmrm.auditing.results import Candidate
+from gym_vlmrm.auditing.stage import Seen
+from gym_vlmrm.errors import ModelError
+from gym_vlmrm.reward import RewardModel, goal_baseline_reward, load_reward_model
+from gym_vlmrm.reward.formula import average_embedding
+from gym_vlmrm.reward.protocol import check_rewards
+from gym_vlmrm.task.catalog import override
+from gym_vlmrm.task.spec import TaskSpec
+
+__all__ = ["CONTROLS", "Judge", "PlainJudge", "PromptJudge", "StateReward", "candidates_of", "make_judge"]
+
+Floats = NDArray[np.float64]
+CHUNK = 256
+"""Frames embedded between two reports of progress."""
+OnDone = Callable[[int], None]
+
+CONTROLS: tuple[str, ...] = (
+    "a photo of a cat", "an empty room", "a red bicycle", "a bowl of fruit on a table", "two people talking",
+    "a car in the valley", "a car on the left slope", "a humanoid robot lying on its back",
+    "a humanoid robot doing a handstand", "a humanoid robot sitting", "pole lying on the ground",
+    "pole dangling below the cart", "the pole falls to the left", "a glass of water", "a house by the sea",
+    "a plane in the sky", "a map of the city", "numbers on a page", "a robot arm in a factory",
+    "a dog that runs", "a cup of coffee", "a humanoid robot running", "a mountain", "a wooden box",
+)  # fmt: skip
+"""Sentences about other things: a goal prompt that separates no better than these says nothing."""
+
+
+class StateReward(Protocol):
+    """A reward computed from the true state instead of a picture: ideal rewards, and planted mistakes."""
+
+    name: str
+    frame_size: int
+
+    def of_states(self, quantities: Sequence[dict[str, float]]) -> NDArray[Any]:
+        """Return the rewards (N,) of N states, each given by its named quantities."""
+        ...
+
+
+class Judge(Protocol):
+    """One model of an audit."""
+
+    name: str
+    frame_size: int
+    reads_prompts: bool
+    parameters: int | None
+
+    def look(self, seen: Seen, on_done: OnDone | None = None) -> Floats:
+        """Return what is kept of each frame, (N, D)."""
+        ...
+
+    def rewards(self, looks: Floats, candidate: Candidate) -> Floats:
+        """Return the rewards (N,) of what `look` returned."""
+        ...
+
+
+class PromptJudge:
+    """A CLIP-type model: `look` embeds, `rewards` compares with prompts."""
+
+    reads_prompts = True
+
+    def __init__(self, name: str, reward: Any) -> None:
+        self.name, self.frame_size, self._towers = name, int(reward.frame_size), reward.towers
+        self.parameters: int | None = getattr(reward.towers, "parameters", None)
+        self._embed = lru_cache(maxsize=4096)(self._embed_prompt)
+
+    def look(self, seen: Seen, on_done: OnDone | None = None) -> Floats:
+        """Return the unit embeddings (N, D) of the frames."""
+        parts = []
+        for start in range(0, len(seen), CHUNK):
+            parts.append(self._towers.embed_frames(seen.frames[start : start + CHUNK]))
+            if on_done is not None:
+                on_done(min(start + CHUNK, len(seen)))
+        return np.asarray(np.concatenate(parts), np.float64)
+
+    def rewards(self, looks: Floats, candidate: Candidate) -> Floats:
+        """Return the rewards (N,) of embeddings (N, D); raises ModelError for an alpha without a baseline."""
+        goal = self._embed(tuple(candidate.goal))
+        baseline = self._embed(tuple(candidate.baseline)) if candidate.baseline else None
+        try:
+            rewards = goal_baseline_reward(looks, goal, baseline, candidate.alpha)
+        except ValueError as error:
+            raise ModelError(str(error)) from None
+        return np.asarray(check_rewards(rewards, len(looks), self.name), np.float64)
+
+    def _embed_prompt(self, sentences: tuple[str, ...]) -> Floats:
+        return np.asarray(average_embedding(self._towers.embed_sentences(sentences)), np.float64)
+
+
+class PlainJudge:
+    """Any other reward model: its reward is all that is known, and prompts do not enter."""
+
+    reads_prompts = False
+    parameters: int | None = None
+
+    def __init__(self, reward: RewardModel | StateReward) -> None:
+        self.name, self.frame_size, self._reward = reward.name, int(reward.frame_size), reward
+
+    def look(self, seen: Seen, on_done: OnDone | None = None) -> Floats:
+        """Return the rewards as one column (N, 1)."""
+        if hasattr(self._reward, "of_states"):
+            rewards = np.asarray(self._reward.of_states(seen.quantities))
+        else:
+            chunks = range(0, len(seen), CHUNK)
+            rewards = np.concatenate([self._reward(seen.frames[i : i + CHUNK]) for i in chunks])
+        if on_done is not None:
+            on_done(len(seen))
+        return np.asarray(check_rewards(rewards, len(seen), self.name), np.float64)[:, None]
+
+    def rewards(self, looks: Floats, candidate: Candidate) -> Floats:
+        """Return the column (N,)."""
+        return np.asarray(looks[:, 0])
+
+
+def make_judge(task: TaskSpec, model: str | RewardModel | StateReward | None, device: str | None = None) -> Judge:
+    """Return the judge of a model's name, of a reward model object, or (``None``) of the task's own model.
+
+    Raises:
+        ModelError: the model is unknown, unreachable or cannot run here.
+    """
+    reward: Any = model
+    if model is None or isinstance(model, str):
+        reward = load_reward_model(override(task, model=model, device=device))
+    if not (callable(reward) or hasattr(reward, "of_states")):
+        raise ModelError(f"{reward!r} is no reward model; give a model's name or an object that scores frames")
+    return PromptJudge(reward.name, reward) if hasattr(reward, "towers") else PlainJudge(reward)
+
+
+def candidates_of(task: TaskSpec, alphas: Sequence[float], prompts: Sequence[str]) -> list[Candidate]:
+    """Return every pair of a goal prompt and an alpha; the task's own prompt comes first."""
+    own = [task.reward.goal] if isinstance(task.reward.goal, str) else list(task.reward.goal)
+    baseline = task.reward.baseline or []
+    baselines = [baseline] if isinstance(baseline, str) else list(baseline)
+    goals = [own, *([prompt] for prompt in prompts if [prompt] != own)]
+    usable = [alpha for alpha in dict.fromkeys(alphas) if alpha == 0 or baselines]
+    return [Candidate(goal=goal, baseline=baselines, alpha=alpha) for goal in goals for alpha in usable]

@@ -1,0 +1,251 @@
+"""Where states are shown: environments in worker processes that take a state, draw it and judge it."""
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from gym_vlmrm.errors import RenderingError, TaskError
+from gym_vlmrm.task.rules import quantity_names
+from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.make import make_world
+from gym_vlmrm.worlds.pool import usable_cores, without_main_module
+from gym_vlmrm.worlds.world import episode_limit
+
+__all__ = ["Seen", "Stage", "StagePool", "can_pose", "join_seen"]
+
+CHUNK = 24
+"""States that a worker draws at a time."""
+DEFAULT_EPISODE = 200
+
+
+@dataclass(frozen=True)
+class Seen:
+    """N states as they were shown."""
+
+    frames: NDArray[np.uint8]
+    """(N, S, S, 3); (N, 0, 0, 3) where nothing was drawn."""
+    success: NDArray[np.bool_]
+    """(N,)"""
+    quantities: list[dict[str, float]]
+    """Named quantities of each state: all that the scene has, or those that the rule reads."""
+    states: NDArray[np.float64]
+    """(N, D) configurations; (N, 0) where the environment cannot be put into a state."""
+
+    def __len__(self) -> int:
+        return len(self.success)
+
+    def pick(self, rows: NDArray[Any]) -> "Seen":
+        """Return some of the states; `rows` are indices or a mask."""
+        rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        quantities = [self.quantities[row] for row in rows]
+        return Seen(self.frames[rows], self.success[rows], quantities, self.states[rows])
+
+
+def join_seen(parts: Sequence[Seen]) -> Seen:
+    """Put parts one behind the other; empty ones do not count."""
+    parts = [part for part in parts if len(part)] or list(parts[:1])
+    return Seen(
+        np.concatenate([part.frames for part in parts]),
+        np.concatenate([part.success for part in parts]),
+        [quantities for part in parts for quantities in part.quantities],
+        np.concatenate([part.states for part in parts]),
+    )
+
+
+def _place_humanoid(env: Any, state: NDArray[np.float64]) -> None:
+    env.set_state(state, np.zeros(env.model.nv))
+
+
+def _place_cartpole(env: Any, state: NDArray[np.float64]) -> None:
+    env.state = np.array([state[0], 0.0, state[1], 0.0])
+
+
+def _place_car(env: Any, state: NDArray[np.float64]) -> None:
+    env.state = np.array([state[0], 0.0], np.float32)
+
+
+_Placer: TypeAlias = tuple[Callable[[Any, NDArray[np.float64]], None], Callable[[Any], Any]]
+_PLACERS: dict[str, _Placer] = {
+    "Humanoid-v5": (_place_humanoid, lambda env: env.data.qpos.copy()),
+    "CartPole-v1": (_place_cartpole, lambda env: [env.state[0], env.state[2]]),
+    "MountainCarContinuous-v0": (_place_car, lambda env: [env.state[0]]),
+}
+"""Environment ID to two functions: put the environment into a configuration, and read its configuration."""
+
+
+def can_pose(task: TaskSpec) -> bool:
+    """Say whether the task's environment can be put into any state, and success be read from the state alone."""
+    rule = task.success_rule
+    if task.env.id not in _PLACERS or rule is None:
+        return False
+    return not any(name.startswith(("obs[", "info.")) for name in quantity_names(rule))
+
+
+class Stage:
+    """One environment that shows states."""
+
+    def __init__(self, task: TaskSpec, size: int) -> None:
+        """Build the environment of a task that has a rule of success; `size` is the side of its frames [px]."""
+        rule = task.success_rule
+        if rule is None:
+            raise TaskError(f"task '{task.id}' has no 'success:' rule, so nothing says which frames show the goal")
+        self.rule, self.size = rule, size
+        self.names = list(dict.fromkeys(quantity_names(rule)))
+        self.limit = episode_limit(task) or DEFAULT_EPISODE
+        self.world: gym.Env[Any, Any] = make_world(task, render_size=size)
+        self.poses = can_pose(task)
+        self.placer: _Placer | None = _PLACERS.get(task.env.id)
+        self.world.reset(seed=0)
+
+    def show(self, states: NDArray[np.float64], draw: bool) -> Seen:
+        """Put the environment into each of the states (N, D), draw it and judge it."""
+        env: Any = self.world.unwrapped
+        assert self.placer is not None
+        frames, quantities = self._blank(len(states) if draw else 0), []
+        for index, state in enumerate(states):
+            self.placer[0](env, state)
+            quantities.append(dict(env.quantities()))
+            if draw:
+                frames[index] = self.world.render()  # type: ignore[assignment]
+        success = np.array([self.rule.holds(values) for values in quantities], np.bool_)
+        return Seen(frames if draw else np.zeros((len(states), 0, 0, 3), np.uint8), success, quantities, states)
+
+    def roll(self, seed: int, stride: int, act: Callable[[Any], Any] | None = None) -> Seen:
+        """Play one episode, at random unless `act` turns observations into actions; show every `stride`-th state."""
+        observation, _ = self.world.reset(seed=seed)
+        self.world.action_space.seed(seed)
+        frames, success, quantities, states = [], [], [], []
+        for step in range(self.limit):
+            action = self.world.action_space.sample() if act is None else act(observation)
+            observation, _, terminated, _, info = self.world.step(action)
+            if step % stride == stride - 1:
+                frames.append(self.world.render())
+                success.append(bool(info["success"]))
+                quantities.append(self._quantities(observation, info))
+                states.append(self.placer[1](self.world.unwrapped) if self.placer is not None and self.poses else [])
+            if terminated:
+                observation, _ = self.world.reset()
+        shown = np.array(frames, np.uint8).reshape(-1, self.size, self.size, 3)
+        placed = np.array(states, np.float64).reshape(len(success), -1) if states else np.zeros((0, 0))
+        return Seen(shown, np.array(success, np.bool_), quantities, placed)
+
+    def _quantities(self, observation: Any, info: dict[str, Any]) -> dict[str, float]:
+        env: Any = self.world.unwrapped
+        values = dict(env.quantities()) if hasattr(env, "quantities") else {}
+        flat = np.asarray(observation).reshape(-1) if not isinstance(observation, dict) else np.zeros(0)
+        for name in self.names:
+            if name.startswith("obs["):
+                values[name] = float(flat[int(name[4:-1])])
+            elif name.startswith("info."):
+                values[name] = float(info[name.removeprefix("info.")])
+        return values
+
+    def _blank(self, count: int) -> NDArray[np.uint8]:
+        return np.zeros((count, self.size, self.size, 3), np.uint8)
+
+
+_stage: Stage | Exception | None = None
+
+
+def _open(task: TaskSpec, size: int) -> None:
+    global _stage
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops its workers
+    try:
+        _stage = Stage(task, size)
+    except Exception as error:
+        _stage = error  # the first job raises it where the parent hears of it
+
+
+def _opened() -> Stage:
+    if isinstance(_stage, Exception):
+        raise _stage
+    assert _stage is not None
+    return _stage
+
+
+def _show(states: NDArray[np.float64], draw: bool) -> Seen:
+    return _opened().show(states, draw)
+
+
+def _roll(seed: int, stride: int) -> Seen:
+    return _opened().roll(seed, stride)
+
+
+class StagePool:
+    """Stages in worker processes, one per core; with one worker everything stays in this process."""
+
+    def __init__(self, task: TaskSpec, size: int, workers: int | None = None) -> None:
+        """Start the workers.
+
+        Args:
+            task: a task with a rule of success.
+            size: side of the frames [px].
+            workers: processes; one per usable core if not given.
+        """
+        self.task, self.size = task, size
+        self._stage: Stage | None = None
+        self._executor: ProcessPoolExecutor | None = None
+        workers = workers or usable_cores()
+        if workers == 1:
+            self._stage = Stage(task, size)
+            return
+        methods = multiprocessing.get_all_start_methods()
+        context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        self._executor = ProcessPoolExecutor(workers, context, _open, (task, size))
+        with without_main_module():
+            for _ in range(workers):  # each submission starts one process while none is idle
+                self._executor.submit(_show, np.zeros((0, 0)), False)
+
+    def __enter__(self) -> "StagePool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the workers."""
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+        if self._stage is not None:
+            self._stage.world.close()
+
+    def show(
+        self, states: NDArray[np.float64], *, draw: bool = True, on_done: Callable[[int], None] | None = None
+    ) -> Seen:
+        """Show states (N, D), N > 0; `on_done` is told how many are finished."""
+        chunks = [states[i : i + CHUNK] for i in range(0, len(states), CHUNK)]
+        return join_seen(list(self._map(_show, Stage.show, [(chunk, draw) for chunk in chunks], on_done)))
+
+    def roll(self, seeds: Sequence[int], stride: int, *, on_done: Callable[[int], None] | None = None) -> list[Seen]:
+        """Play one random episode per seed and show every `stride`-th state of each."""
+        return list(self._map(_roll, Stage.roll, [(seed, stride) for seed in seeds], on_done))
+
+    def _map(
+        self,
+        remote: Callable[..., Seen],
+        local: Callable[..., Seen],
+        jobs: Sequence[tuple[Any, ...]],
+        on_done: Callable[[int], None] | None,
+    ) -> Iterator[Seen]:
+        futures: list[Future[Seen]] = []
+        if self._executor is not None:
+            with without_main_module():
+                futures = [self._executor.submit(remote, *job) for job in jobs]
+        finished = 0
+        for index, job in enumerate(jobs):
+            try:
+                seen = local(self._stage, *job) if self._executor is None else futures[index].result()
+            except BrokenProcessPool:
+                raise RenderingError("a process that draws frames has died; is there enough memory?") from None
+            finished += len(seen)
+            if on_done is not None:
+                on_done(finished)
+            yield seen

@@ -1,0 +1,240 @@
+"""How good a trained policy is: success by the paper's rule, rewards against a random policy, and a film."""
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from pydantic import BaseModel, ConfigDict
+
+from gym_vlmrm.auditing.episodes import BestFrames, RewardCheck, check_rewards_of_episodes, write_contact_sheet
+from gym_vlmrm.errors import RunError
+from gym_vlmrm.learning.agents import Agent, RandomAgent, TrainedAgent
+from gym_vlmrm.learning.checkpoints import load_agent
+from gym_vlmrm.learning.playing import Episode, film, play
+from gym_vlmrm.learning.run_folder import RunFolder, write_json
+from gym_vlmrm.learning.vec_env import state_space
+from gym_vlmrm.learning.video import tile, write_gif, write_mp4
+from gym_vlmrm.reward import RewardModel, load_reward_model
+from gym_vlmrm.task.catalog import override
+from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.world import make_worlds
+
+__all__ = ["Evaluation", "Scores", "evaluate", "summarize", "wilson_interval"]
+
+NORMAL_95 = 1.959963984540054
+"""Two-sided 95% quantile of the normal distribution."""
+EVALUATION_SEED = 20_000
+"""Added to the seed, so that no evaluated episode starts like one of training or of checkpoint judging."""
+MAX_ENVS = 16
+FILMED_EPISODES = 4
+FILM_SIZE = 240
+"""Side of one filmed episode [px]."""
+DEFAULT_FPS = 30.0
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Scores(_Result):
+    """What one policy achieved. The success fields are ``None`` where the task defines no success."""
+
+    episodes: int
+    successful_episodes: int | None = None
+    """Episodes that show the criterion in at least half of their steps (the paper's rule)."""
+    success_rate: float | None = None
+    success_rate_low: float | None = None
+    success_rate_high: float | None = None
+    """95% Wilson interval of `success_rate`."""
+    success_share: float | None = None
+    """Share of all steps in success."""
+    hold: float | None = None
+    """Share of the steps in the last half of each episode: what falls through a pose does not hold it."""
+    vlm_reward: float
+    """Mean per step."""
+    task_reward: float
+    """Mean per step."""
+    episode_length: float
+    """Mean number of steps."""
+
+
+class Evaluation(_Result):
+    """What ``eval/evaluation.json`` holds."""
+
+    format: Literal[1] = 1
+    task: str
+    goal: str | list[str]
+    model: str
+    checkpoint: int
+    """Step of the policy that was played."""
+    seed: int
+    policy: Scores
+    random: Scores
+    """The same for actions drawn uniformly."""
+    reward_check: RewardCheck | None = None
+    """VLM reward against success, episode by episode; flagged when the reward rose and success did not."""
+    video: list[str] = []
+    """Files of the run folder."""
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """95% Wilson score interval of a proportion, within [0, 1]."""
+    if trials == 0:
+        return 0.0, 1.0
+    z2 = NORMAL_95**2
+    rate = successes / trials
+    center = (rate + z2 / (2 * trials)) / (1 + z2 / trials)
+    half = NORMAL_95 * math.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials**2)) / (1 + z2 / trials)
+    # The ends are exact where no or every trial succeeds; rounding must not move them.
+    return (0.0 if successes == 0 else center - half), (1.0 if successes == trials else center + half)
+
+
+def summarize(episodes: Sequence[Episode]) -> Scores:
+    """Return the scores of played episodes."""
+    verdicts = [episode.successes for episode in episodes if episode.successes is not None]
+    success: dict[str, Any] = {}
+    if verdicts:
+        successful = sum(bool(verdict.mean() >= 0.5) for verdict in verdicts)
+        low, high = wilson_interval(successful, len(verdicts))
+        success = {
+            "successful_episodes": successful,
+            "success_rate": successful / len(verdicts),
+            "success_rate_low": low,
+            "success_rate_high": high,
+            "success_share": float(np.concatenate(verdicts).mean()),
+            "hold": float(np.concatenate([verdict[len(verdict) // 2 :] for verdict in verdicts]).mean()),
+        }
+    return Scores(
+        episodes=len(episodes),
+        vlm_reward=float(np.concatenate([episode.vlm_rewards for episode in episodes]).mean(dtype=np.float64)),
+        task_reward=float(np.concatenate([episode.task_rewards for episode in episodes]).mean()),
+        episode_length=float(np.mean([len(episode) for episode in episodes])),
+        **success,
+    )
+
+
+def evaluate(
+    run: RunFolder | str | os.PathLike[str],
+    *,
+    checkpoint: Literal["best", "last"] | int = "best",
+    episodes: int = 100,
+    seed: int = 0,
+    device: str | None = None,
+    workers: int | None = None,
+    video: bool = True,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Play a run's policy greedily and a random one, and write what came of it into the run folder.
+
+    Files are ``eval/evaluation.json``, ``eval/best_frames.png`` (the frames that earned most) and ``video.gif``.
+
+    Args:
+        run: the run folder.
+        checkpoint: ``best`` (by VLM reward; success never selects), ``last``, or a step.
+        episodes: episodes of each of the two policies.
+        seed: of the episodes' starts and of the random policy.
+        device: where the reward model runs; the task's if not given.
+        workers: worker processes; one per core if not given.
+        video: whether to film a few episodes.
+        on_progress: called with the number of finished episodes of both policies, and of all.
+
+    Raises:
+        RunError: no such run or checkpoint, or it is damaged or cannot be written.
+        ModelError, RenderingError: as their names say.
+    """
+    if episodes < 1:
+        raise RunError(f"episodes must be at least 1, got {episodes}")
+    folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
+    task = override(folder.task, device=device)
+    chosen = folder.checkpoint(checkpoint)
+    agent = load_agent(chosen.path)
+    reward_model = load_reward_model(task)
+    first_seed = EVALUATION_SEED + seed
+    num_envs = min(episodes, MAX_ENVS)
+    pool = _pool(task, num_envs, task.scene.render_size or reward_model.frame_size, workers)
+    try:
+        _check_fit(agent, pool, chosen.path)
+        count = _Counter(on_progress, 2 * episodes)
+        keeper = BestFrames(reward_model)
+        trained = _episodes(pool, agent, keeper, episodes, first_seed, task.reward.every, count)
+        random_agent = RandomAgent(pool.single_action_space, num_envs, first_seed)
+        random = _episodes(pool, random_agent, reward_model, episodes, first_seed, task.reward.every, count)
+    finally:
+        pool.close()
+    files = _film(folder, task, agent, min(episodes, FILMED_EPISODES), first_seed, workers) if video else []
+    result = Evaluation(
+        task=task.id,
+        goal=task.reward.goal,
+        model=task.reward.model,
+        checkpoint=chosen.step,
+        seed=seed,
+        policy=summarize(trained),
+        random=summarize(random),
+        reward_check=check_rewards_of_episodes(trained, random),
+        video=files,
+    )
+    _make_folder(folder.path / "eval")
+    write_contact_sheet(folder.path / "eval" / "best_frames.png", keeper.best())
+    write_json(folder.path / "eval" / "evaluation.json", result.model_dump(mode="json"))
+    return result
+
+
+def _check_fit(agent: TrainedAgent, pool: gym.vector.VectorEnv[Any, Any, Any], checkpoint: Path) -> None:
+    known, given = agent.model.observation_space, state_space(pool)
+    if known.shape != given.shape or agent.model.action_space.shape != pool.single_action_space.shape:
+        raise RunError(f"{checkpoint}: policy for states {known.shape} does not fit the task's states {given.shape}")
+
+
+class _Counter:
+    """Counts finished episodes over several plays."""
+
+    def __init__(self, on_progress: Callable[[int, int], None] | None, total: int) -> None:
+        self.on_progress, self.total, self.before = on_progress, total, 0
+
+    def __call__(self, finished: int) -> None:
+        if self.on_progress is not None:
+            self.on_progress(self.before + finished, self.total)
+
+
+def _pool(task: TaskSpec, num_envs: int, size: int, workers: int | None) -> gym.vector.VectorEnv[Any, Any, Any]:
+    return make_worlds(task, num_envs, render_size=size, workers=workers, autoreset_mode=AutoresetMode.SAME_STEP)
+
+
+def _episodes(
+    pool: gym.vector.VectorEnv[Any, Any, Any],
+    agent: Agent,
+    reward_model: RewardModel,
+    episodes: int,
+    seed: int,
+    every: int,
+    count: _Counter,
+) -> list[Episode]:
+    played = play(pool, agent, reward_model, episodes, seed=seed, every=every, on_step=count)
+    count.before += episodes
+    return played
+
+
+def _film(folder: RunFolder, task: TaskSpec, agent: Agent, episodes: int, seed: int, workers: int | None) -> list[str]:
+    """Film the first episodes of the evaluation, larger; returns the names of the files."""
+    filmed = task.model_copy(update={"reward": task.reward.model_copy(update={"every": 1})})
+    pool = _pool(filmed, episodes, FILM_SIZE, workers)
+    try:
+        frames = tile(film(pool, agent, seed=seed))
+        fps = float(pool.metadata.get("render_fps") or DEFAULT_FPS)
+    finally:
+        pool.close()
+    write_gif(folder.path / "video.gif", frames, fps)
+    written = write_mp4(folder.path / "video.mp4", frames, fps)
+    return ["video.gif", "video.mp4"] if written else ["video.gif"]
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot write '{path}' ({error.strerror})") from None

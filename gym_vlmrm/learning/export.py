@@ -1,0 +1,49 @@
+"""A run's policy as stable-baselines3 saves it, on request: those files are pickles, which run folders never hold."""
+
+from pathlib import Path
+from typing import Literal
+
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.vec_env import VecNormalize
+
+from gym_vlmrm.errors import RunError
+from gym_vlmrm.learning.checkpoints import load_agent, load_normalizer
+from gym_vlmrm.learning.run_folder import RunFolder
+from gym_vlmrm.learning.vec_env import SpacesOnly
+
+__all__ = ["export_sb3"]
+
+
+def export_sb3(run: RunFolder | Path, output: Path, checkpoint: Literal["best", "last"] | int = "best") -> list[Path]:
+    """Write ``policy.zip`` and, where observations were normalised, ``vecnormalize.pkl``.
+
+    ``PPO.load("policy.zip")`` and ``VecNormalize.load("vecnormalize.pkl", env)`` read what a PPO run wrote.
+
+    Args:
+        run: the run folder.
+        output: folder to write to; made if missing.
+        checkpoint: ``best`` (by VLM reward), ``last``, or a step.
+
+    Raises:
+        RunError: no such run or checkpoint, or the folder cannot be written.
+    """
+    folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
+    chosen = folder.checkpoint(checkpoint)
+    model = load_agent(chosen.path).model
+    written = [output / "policy.zip"]
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        model.save(written[0])
+        statistics = load_normalizer(chosen.path)
+        if statistics is not None:
+            env = SpacesOnly(model.n_envs, model.observation_space, model.action_space)
+            scale = VecNormalize(env, norm_reward=False, clip_obs=float(statistics["clip"]))
+            running = RunningMeanStd(shape=statistics["mean"].shape)
+            running.mean, running.var = statistics["mean"], statistics["var"]
+            scale.obs_rms = running  # type: ignore[assignment]
+            scale.epsilon, scale.training = float(statistics["epsilon"]), False
+            written.append(output / "vecnormalize.pkl")
+            scale.save(str(written[-1]))
+    except OSError as error:
+        raise RunError(f"cannot write to '{output}' ({error.strerror}); choose another folder with --output") from None
+    return written

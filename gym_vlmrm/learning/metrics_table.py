@@ -1,0 +1,115 @@
+"""Numbers of a training: means over the latest steps, and the table that they are written to."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.logger import KVWriter
+
+from gym_vlmrm.errors import RunError
+from gym_vlmrm.learning.late_rewards import ScoredSteps
+from gym_vlmrm.learning.vec_env import PoolSteps
+
+__all__ = ["MetricsTable", "RolloutStatistics"]
+
+STEP_COLUMN = "step"
+
+
+class RolloutStatistics:
+    """Means per step over everything since the last `take`; rewards are counted when they become known."""
+
+    def __init__(self, num_envs: int) -> None:
+        self._lengths = np.zeros(num_envs, dtype=np.int64)
+        self._clear()
+
+    def _clear(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._counts: dict[str, int] = {}
+
+    def _add(self, name: str, total: float, count: int) -> None:
+        self._sums[name] = self._sums.get(name, 0.0) + total
+        self._counts[name] = self._counts.get(name, 0) + count
+
+    def add_rewards(self, steps: ScoredSteps) -> None:
+        """Count VLM rewards that became known."""
+        if steps.rewards.size:
+            self._add("rollout/vlm_reward", float(steps.rewards.sum(dtype=np.float64)), steps.rewards.size)
+
+    def add_step(self, steps: PoolSteps) -> None:
+        """Count one vector step."""
+        self._add("rollout/task_reward", float(steps.task_rewards.sum()), steps.num_envs)
+        if steps.successes is not None:
+            self._add("rollout/success", float(steps.successes.sum()), steps.num_envs)
+        self._lengths += 1
+        for index in np.flatnonzero(steps.dones):
+            self._add("rollout/episode_length", float(self._lengths[index]), 1)
+            self._lengths[index] = 0
+
+    def means(self) -> dict[str, float]:
+        """Means by name, of what was counted since the last `take`."""
+        return {name: self._sums[name] / self._counts[name] for name in self._sums}
+
+    def take(self) -> dict[str, float]:
+        """Return the means and begin anew."""
+        means = self.means()
+        self._clear()
+        return means
+
+
+class MetricsTable(KVWriter):
+    """``metrics.csv``: one row per log; a column appears when its first number does."""
+
+    def __init__(self, path: Path, from_step: int | None = None) -> None:
+        """Open or make the table.
+
+        Args:
+            path: the file.
+            from_step: when going on from a checkpoint, its step: later rows are dropped.
+        """
+        self.path = path
+        self.columns: list[str] = [STEP_COLUMN]
+        self.rows: list[dict[str, str]] = []
+        if from_step is not None and path.exists():
+            self._read(from_step)
+
+    def _read(self, last_step: int) -> None:
+        try:
+            with self.path.open(newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
+                self.rows = [row for row in reader if int(row[STEP_COLUMN]) <= last_step]
+                self.columns = list(reader.fieldnames or [STEP_COLUMN])
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+            raise RunError(f"{self.path}: is no table of metrics ({error})") from None
+        self._rewrite()
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        """Append one row, or complete the last one of the same step; called by stable-baselines3's logger."""
+        numbers = {key: value for key, value in key_values.items() if isinstance(value, int | float | np.number)}
+        row = {STEP_COLUMN: str(step), **{key: f"{float(value):.6g}" for key, value in sorted(numbers.items())}}
+        known = len(self.columns)
+        self.columns += [key for key in row if key not in self.columns]
+        again = bool(self.rows) and self.rows[-1][STEP_COLUMN] == row[STEP_COLUMN]
+        if again:
+            self.rows[-1].update(row)
+        else:
+            self.rows.append(row)
+        try:
+            if again or len(self.columns) > known or len(self.rows) == 1:
+                self._rewrite()
+            else:
+                with self.path.open("a", newline="", encoding="utf-8") as file:
+                    csv.DictWriter(file, self.columns).writerow(row)
+        except OSError as error:
+            raise RunError(f"cannot write '{self.path}' ({error.strerror})") from None
+
+    def _rewrite(self) -> None:
+        temporary = self.path.with_suffix(".tmp")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.columns, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(self.rows)
+        temporary.replace(self.path)
+
+    def close(self) -> None:
+        """Nothing is left open."""

@@ -1,0 +1,114 @@
+"""Whole episodes of an agent in a pool, with their VLM rewards."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from gym_vlmrm.learning.agents import Agent
+from gym_vlmrm.learning.late_rewards import LateRewards
+from gym_vlmrm.learning.vec_env import PoolSteps
+from gym_vlmrm.reward.protocol import RewardModel
+
+__all__ = ["Episode", "film", "play"]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What happened in one episode of T steps."""
+
+    vlm_rewards: NDArray[np.float32]
+    """(T,)"""
+    task_rewards: NDArray[np.float64]
+    """(T,)"""
+    successes: NDArray[np.bool_] | None
+    """(T,), or ``None`` where the task defines no success."""
+
+    def __len__(self) -> int:
+        return len(self.vlm_rewards)
+
+
+def play(
+    pool: gym.vector.VectorEnv[Any, Any, Any],
+    agent: Agent,
+    reward_model: RewardModel,
+    num_episodes: int,
+    *,
+    seed: int,
+    every: int = 1,
+    on_step: Callable[[int], None] | None = None,
+) -> list[Episode]:
+    """Play whole episodes and score every frame of them.
+
+    Each environment plays its fair share, so that short episodes do not count for more than long ones.
+
+    Args:
+        pool: vector environment in SAME_STEP mode whose observations carry frames, taken every `every` steps.
+        agent: acts.
+        reward_model: scores.
+        num_episodes: number of episodes.
+        seed: of the first episodes' resets; environment i gets ``seed + i``.
+        every: score every k-th frame and hold the reward in between.
+        on_step: called after each vector step with the number of finished episodes.
+    """
+    steps = PoolSteps(pool)
+    shares = np.full(pool.num_envs, num_episodes // pool.num_envs)
+    shares[: num_episodes % pool.num_envs] += 1
+    played = np.zeros(pool.num_envs, dtype=np.int64)
+    starts = np.ones(pool.num_envs, dtype=np.bool_)
+    task_rewards, successes = [], []
+    agent.restart()
+    states = steps.reset(seed)
+    with LateRewards(reward_model, pool.num_envs, every) as late:
+        while (played < shares).any():
+            states = steps.step(agent.act(states, starts))
+            late.submit(steps.frames, steps.dones)
+            task_rewards.append(steps.task_rewards)
+            successes.append(steps.successes)
+            starts = steps.dones
+            played += starts
+            if on_step is not None:
+                on_step(int(np.minimum(played, shares).sum()))
+        scored = late.collect()
+    judged = successes[0] is not None
+    columns = (scored.rewards, np.array(task_rewards), np.array(successes) if judged else None)
+    return _cut(scored.dones, shares, *columns)
+
+
+def _cut(
+    dones: NDArray[np.bool_],
+    shares: NDArray[np.int64],
+    vlm_rewards: NDArray[np.float32],
+    task_rewards: NDArray[np.float64],
+    successes: NDArray[np.bool_] | None,
+) -> list[Episode]:
+    """Cut the steps (T, N) of each environment into its share of episodes."""
+    episodes = []
+    for env, share in enumerate(shares):
+        begin = 0
+        for end in np.flatnonzero(dones[:, env])[:share] + 1:
+            part = slice(begin, int(end))
+            verdicts = None if successes is None else successes[part, env]
+            episodes.append(Episode(vlm_rewards[part, env], task_rewards[part, env], verdicts))
+            begin = int(end)
+    return episodes
+
+
+def film(pool: gym.vector.VectorEnv[Any, Any, Any], agent: Agent, *, seed: int) -> list[NDArray[np.uint8]]:
+    """Return the frames (T, S, S, 3) of each environment's first episode; the pool must carry every frame."""
+    steps = PoolSteps(pool)
+    films: list[list[NDArray[np.uint8]]] = [[] for _ in range(pool.num_envs)]
+    over = np.zeros(pool.num_envs, dtype=np.bool_)
+    starts = np.ones(pool.num_envs, dtype=np.bool_)
+    agent.restart()
+    states = steps.reset(seed)
+    while not over.all():
+        states = steps.step(agent.act(states, starts))
+        starts = steps.dones
+        for index in np.flatnonzero(~over):
+            films[index].append(steps.frames[index].copy())
+        over |= starts
+    return [np.array(frames) for frames in films]

@@ -1,4 +1,0 @@
-"""How the embedded model is made: states, frames, sentences, and the two towers that learn to agree about them.
-
-Run ``python -m gym_vlmrm.pretraining --help``.
-"""

@@ -1,0 +1,1 @@
+"""Pages: what an audit or a run found, as one HTML file each."""

@@ -1,0 +1,134 @@
+"""A run as one HTML file: learning curves, success, film, settings, versions."""
+
+import csv
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gym_vlmrm.errors import RunError
+from gym_vlmrm.learning.run_folder import RunFolder, read_json, write_json
+from gym_vlmrm.reports.charts import curve_chart, scatter_chart
+from gym_vlmrm.reports.page import data_uri, render, write_text
+
+__all__ = ["report_run", "run_summary"]
+
+CURVES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
+    ("VLM reward per step", (("rollout/vlm_reward", "while training"), ("eval/vlm_reward", "checkpoints, greedy"))),
+    ("share of steps in success", (("rollout/success", "while training"), ("eval/success", "checkpoints, greedy"))),
+    ("task reward per step", (("rollout/task_reward", "while training"), ("eval/task_reward", "checkpoints, greedy"))),
+    ("steps per episode", (("rollout/episode_length", "while training"),)),
+    ("steps per second", (("time/steps_per_second", "while training"),)),
+)
+"""Title of a chart, and the columns of ``metrics.csv`` that it draws with their names."""
+MAX_FILM_BYTES = 6_000_000
+SCORES = (
+    ("success_rate", "episodes in success (at least half of the steps)"),
+    ("success_share", "share of steps in success"),
+    ("hold", "the same over the last half"),
+    ("vlm_reward", "VLM reward per step"),
+    ("task_reward", "task reward per step"),
+    ("episode_length", "steps per episode"),
+)
+
+
+def report_run(run: RunFolder | str | os.PathLike[str], output: Path | None = None) -> Path:
+    """Write ``report.html`` and ``report.json`` of a run into its folder, or into `output`; returns the HTML's path.
+
+    Raises:
+        RunError: no such run, or it is damaged, or the report cannot be written.
+    """
+    folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
+    summary = run_summary(folder)
+    place = output or folder.path
+    text = render(
+        "run.html.j2",
+        run=summary,
+        name=folder.path.resolve().name,
+        charts=_charts(summary["metrics"]),
+        scatter=_check_chart(summary["evaluation"]),
+        scores=SCORES,
+        film=_film(folder.path),
+        recipe=yaml.safe_dump(summary["record"]["recipe"], sort_keys=False, allow_unicode=True),
+        task=yaml.safe_dump(summary["task"], sort_keys=False, allow_unicode=True, width=90),
+    )
+    write_text(place / "report.html", text)
+    write_json(place / "report.json", summary)
+    return place / "report.html"
+
+
+def run_summary(run: RunFolder) -> dict[str, Any]:
+    """Return all that the report of a run says, as plain data.
+
+    Raises:
+        RunError: the run is damaged.
+    """
+    evaluation = run.path / "eval" / "evaluation.json"
+    return {
+        "format": 1,
+        "record": run.record.model_dump(mode="json"),
+        "task": run.task.model_dump(mode="json", exclude_none=True),
+        "best": None if run.best is None else run.best.model_dump(mode="json"),
+        "evaluation": read_json(evaluation) if evaluation.exists() else None,
+        "metrics": _read_metrics(run.path / "metrics.csv"),
+    }
+
+
+def _read_metrics(path: Path) -> dict[str, list[float | None]]:
+    """Columns of the table; a cell that is empty or no number is ``None``."""
+    if not path.exists():
+        return {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+            return {str(name): [_number(row.get(name)) for row in rows] for name in reader.fieldnames or []}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RunError(f"{path}: is no table of metrics ({error})") from None
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _charts(metrics: dict[str, list[float | None]]) -> list[str]:
+    steps = [math.nan if step is None else step for step in metrics.get("step", [])]
+    charts = []
+    for title, columns in CURVES:
+        curves = []
+        for column, name in columns:
+            values = metrics.get(column, [])
+            if sum(value is not None for value in values) >= 1:
+                curves.append((name, steps, [math.nan if value is None else value for value in values]))
+        if curves:
+            charts.append(curve_chart(title, curves))
+    return charts
+
+
+def _check_chart(evaluation: dict[str, Any] | None) -> str | None:
+    """Draw reward against success per episode, where the evaluation noted them."""
+    check = (evaluation or {}).get("reward_check")
+    if not check or any(row["success_share"] is None for row in check["episodes"]):
+        return None
+    groups = []
+    for policy in ("random", "trained"):
+        rows = [row for row in check["episodes"] if row["policy"] == policy]
+        groups.append((policy, [row["vlm_reward"] for row in rows], [row["success_share"] for row in rows]))
+    return scatter_chart(
+        "Reward against success by episode", groups, "VLM reward per step", "share of steps in success"
+    )
+
+
+def _film(folder: Path) -> dict[str, str] | None:
+    """The film as a data address: the GIF plays everywhere and needs no script."""
+    for name, kind in (("video.gif", "image/gif"), ("video.mp4", "video/mp4")):
+        path = folder / name
+        if path.exists() and path.stat().st_size <= MAX_FILM_BYTES:
+            return {"uri": data_uri(path.read_bytes(), kind), "kind": kind.partition("/")[0]}
+    return None

@@ -1,0 +1,1 @@
+"""Rewards of CLIP-type models: all that imports torch and open_clip."""

@@ -1,0 +1,95 @@
+"""The text tower: needed for a moment, large, and so dropped and cached."""
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from numpy.typing import NDArray
+
+from gym_vlmrm.errors import ModelError
+from gym_vlmrm.reward.clip.text_cache import TextCache, cache_folder
+
+__all__ = ["TextTower"]
+
+KEPT_PARAMETERS = 50_000_000
+"""Text towers up to this size stay in memory; larger ones are loaded again when a new sentence comes."""
+_SCHEME = 1
+"""Part of every key; raised when embeddings would be computed differently."""
+
+
+class TextTower:
+    """Unit embeddings of sentences, always in float32, from a cache on disk where it has them."""
+
+    def __init__(self, model: Any, tokenizer: Any, device: torch.device, reload: Callable[[], Any] | None) -> None:
+        """Take over an open_clip model on the CPU whose image tower was taken out.
+
+        Args:
+            model: the rest of the model.
+            tokenizer: the model's own.
+            device: where sentences are embedded; the tower goes there when the first one is not in the cache.
+            reload: makes such a model again; ``None`` where weights are random: then it is kept, and nothing is cached.
+        """
+        self._model: Any = model
+        self._tokenizer, self._device, self._reload = tokenizer, device, reload
+        self._fingerprint = _fingerprint(model) if reload is not None else ""
+        self._size = sum(weights.numel() for weights in model.parameters())
+        self._lock = threading.Lock()
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the tower's weights are loaded."""
+        return self._model is not None
+
+    def embed(self, sentences: Sequence[str]) -> NDArray[np.float32]:
+        """Return unit embeddings (K, D) of sentences.
+
+        Raises:
+            ModelError: the weights are needed again and changed on disk meanwhile.
+        """
+        tokens = self._tokenizer(list(sentences))  # (K, L)
+        cache = TextCache(cache_folder() if self._reload else None, f"{self._fingerprint}:{self._device.type}")
+        keys = [tuple(row) for row in tokens.tolist()]
+        found = {key: cache.get(key) for key in keys}
+        missing = [row for row, key in enumerate(keys) if found[key] is None]
+        if missing:
+            computed = self._compute(tokens[missing])
+            for row, embedding in zip(missing, computed, strict=True):
+                found[keys[row]] = embedding
+                cache.put(keys[row], embedding)
+        return np.stack([np.asarray(found[key]) for key in keys])
+
+    def release(self) -> None:
+        """Give back the memory of a large tower; it comes back by itself when a sentence needs it."""
+        with self._lock:
+            if self._reload is not None and self._size > KEPT_PARAMETERS:
+                self._model = None
+
+    @torch.inference_mode()
+    def _compute(self, tokens: torch.Tensor) -> NDArray[np.float32]:
+        with self._lock:
+            if self._model is None:
+                assert self._reload is not None
+                self._model = self._reload()
+                if _fingerprint(self._model) != self._fingerprint:
+                    self._model = None
+                    raise ModelError("the model's weights changed on disk while it was in use; start again")
+            self._model.to(self._device)
+            features = self._model.encode_text(tokens.to(self._device))
+        unit: NDArray[np.float32] = functional.normalize(features.float(), dim=-1).cpu().numpy()
+        return unit
+
+
+def _fingerprint(model: torch.nn.Module) -> str:
+    """Digest of all that an embedding depends on: weights, and settings that are no weights, such as heads."""
+    digest = hashlib.sha256(f"{_SCHEME} {model!r}".encode())
+    for name, module in model.named_modules():
+        settings = {key: value for key, value in vars(module).items() if isinstance(value, int | float | str)}
+        digest.update(f"{name} {sorted(settings.items())}".encode())
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

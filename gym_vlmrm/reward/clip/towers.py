@@ -1,0 +1,237 @@
+"""The two towers of an open_clip model: loading by any of its names, and unit embeddings of frames and sentences."""
+
+import contextlib
+import logging
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gym_vlmrm.errors import ModelError, did_you_mean
+
+
+def _load_triton_apart() -> None:
+    """Load triton with its own LLVM symbols, before torchvision would.
+
+    Mesa's software OpenGL brings another LLVM; once a context exists, an ordinary import of triton crashes the process.
+    """
+    if "triton" in sys.modules or not hasattr(sys, "setdlopenflags"):
+        return
+    flags = sys.getdlopenflags()
+    sys.setdlopenflags(os.RTLD_NOW | getattr(os, "RTLD_DEEPBIND", 0))
+    with contextlib.suppress(ImportError):
+        import triton  # noqa: F401
+    sys.setdlopenflags(flags)
+
+
+_load_triton_apart()
+
+import open_clip  # noqa: E402
+import torch  # noqa: E402
+import torch.nn.functional as functional  # noqa: E402
+
+from gym_vlmrm.reward.clip.devices import choose_device, choose_precision  # noqa: E402
+from gym_vlmrm.reward.clip.folding import fold_batch_norms  # noqa: E402
+from gym_vlmrm.reward.clip.hub import impatient_hub  # noqa: E402
+from gym_vlmrm.reward.clip.int8 import quantise  # noqa: E402
+from gym_vlmrm.reward.clip.preprocessing import Preprocessing  # noqa: E402
+from gym_vlmrm.reward.clip.text import TextTower  # noqa: E402
+
+__all__ = ["MERGES_FILE", "Towers", "load_towers", "open_model"]
+
+UNTRAINED = "untrained"
+"""Pretrained tag of this package: random weights, for measuring speed."""
+MERGES_FILE = "bpe_merges.txt.gz"
+"""A model folder that holds this file brings its own byte-pair vocabulary."""
+MICRO_BATCH = 64
+CPU_MICRO_BATCH = 16
+"""Larger ones were never clearly faster on a CPU, and sometimes slower: they leave the processor's caches."""
+_SCHEMAS = ("hf-hub:", "local-dir:")
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.bfloat16}
+logger = logging.getLogger("gym_vlmrm")
+
+
+class Towers:
+    """An open_clip model that embeds batches of frames and lists of sentences as unit vectors."""
+
+    def __init__(self, model: Any, tokenizer: Any, device: torch.device, precision: str, origin: Sequence[str]):
+        """Take over an open_clip model that lies in float32 on the CPU.
+
+        Args:
+            model: the model; its towers are taken apart.
+            tokenizer: its tokenizer.
+            device: where to compute.
+            precision: arithmetic of the image tower, ``fp32``, ``bf16``, ``fp16`` or ``int8``.
+            origin: the arguments with which `load_towers` makes this again.
+        """
+        visual, name = model.visual, origin[0]
+        self._origin = tuple(origin)
+        self._device, self._dtype = device, _DTYPES[precision]
+        self._preprocessing = Preprocessing(visual.preprocess_cfg, device)
+        self.on_cpu = device.type == "cpu"
+        self.image_size = self._preprocessing.image_size
+        """(height, width) of the image tower's input [px]."""
+        self.parameters: int = sum(weights.numel() for weights in visual.parameters())
+        """Size of the image tower."""
+        reload = None if name.endswith(f"/{UNTRAINED}") else partial(_load_text, name)
+        self._text = TextTower(_without_visual(model), tokenizer, device, reload)
+        self._layout = _memory_format(visual)
+        visual.eval().requires_grad_(False)
+        fold_batch_norms(visual)
+        mean, std = self._preprocessing.mean, self._preprocessing.std
+        self._takes_levels = precision == "int8" and quantise(visual, mean, std, self._dtype)
+        self._visual = visual.to(device=device, dtype=self._dtype, memory_format=self._layout)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Weights stay where they are: a copy loads them again, or shares them within one process.
+        return load_towers, self._origin
+
+    @torch.inference_mode()
+    def embed_frames(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return unit embeddings (N, D) of uint8 RGB frames (N, H, W, 3), in micro-batches of bounded memory."""
+        size = CPU_MICRO_BATCH if self.on_cpu else MICRO_BATCH
+        # Only `cpu()` waits for the device, so copies and computations of micro-batches overlap.
+        units = [self._embed_batch(frames[i : i + size]) for i in range(0, len(frames), size)]
+        embeddings: NDArray[np.float32] = torch.cat(units).cpu().numpy()
+        return embeddings
+
+    def _embed_batch(self, frames: NDArray[np.uint8]) -> torch.Tensor:
+        pixels = torch.from_numpy(np.ascontiguousarray(frames))
+        if self._device.type == "cuda":
+            pixels = pixels.pin_memory().to(self._device, non_blocking=True)
+        features = self._visual(self._images(pixels.to(self._device)))
+        features = features[0] if isinstance(features, tuple) else features  # CoCa's tower returns its tokens too
+        return functional.normalize(features.float(), dim=-1)
+
+    def _images(self, pixels: torch.Tensor) -> torch.Tensor:
+        if self._takes_levels:
+            return self._preprocessing.levels(pixels)
+        return self._preprocessing(pixels).to(dtype=self._dtype, memory_format=self._layout)
+
+    def embed_sentences(self, sentences: Sequence[str]) -> NDArray[np.float32]:
+        """Return unit embeddings (K, D) of sentences, in float32 whatever the precision."""
+        return self._text.embed(sentences)
+
+    def release_text(self) -> None:
+        """Give back the memory of a large text tower until another sentence needs it."""
+        self._text.release()
+
+
+def _without_visual(model: Any) -> Any:
+    del model.visual
+    return model.eval().requires_grad_(False)
+
+
+def _load_text(name: str) -> Any:
+    return _without_visual(open_model(name, torch.device("cpu"))[0])
+
+
+def _memory_format(visual: torch.nn.Module) -> torch.memory_format:
+    """Channels last makes convolutional towers faster (1.3-1.6x here); transformers have one convolution only."""
+    convolutions = sum(isinstance(module, torch.nn.Conv2d) for module in visual.modules())
+    return torch.channels_last if convolutions > 1 else torch.contiguous_format
+
+
+@lru_cache(maxsize=4)
+def load_towers(name: str, device: str = "auto", precision: str = "auto") -> Towers:
+    """Load an open_clip model by name; equal arguments share one model in this process.
+
+    Args:
+        name: ``architecture/pretrained-tag``, ``architecture/path-to-weights``, ``architecture/untrained``,
+            ``hf-hub:org/name`` or ``local-dir:path``.
+        device: see `choose_device`.
+        precision: see `choose_precision`.
+
+    Raises:
+        ModelError: unknown name, unreachable or unreadable weights, or no such device.
+    """
+    chosen = choose_device(device)
+    model, tokenizer = open_model(name, torch.device("cpu"))
+    parameters = sum(parameter.numel() for parameter in model.visual.parameters())
+    arithmetic = choose_precision(precision, chosen, parameters)
+    return Towers(model, tokenizer, chosen, arithmetic, (name, device, precision))
+
+
+def open_model(name: str, device: torch.device) -> tuple[Any, Any]:
+    """Return a fresh open_clip model in float32 and its tokenizer, by any name that `load_towers` takes.
+
+    Raises:
+        ModelError: unknown name, or unreachable or unreadable weights.
+    """
+    arguments = _creation_arguments(name)
+    try:
+        with contextlib.nullcontext() if name.startswith("local-dir:") else impatient_hub():
+            return open_clip.create_model(**arguments, device=device), _tokenizer(name)
+    except Exception as error:
+        raise ModelError(_cannot_load(name, error)) from None
+
+
+def _creation_arguments(name: str) -> dict[str, Any]:
+    if name.startswith(_SCHEMAS):
+        _check_local_folder(name)
+        return {"model_name": name, "require_pretrained": True}
+    architecture, _, pretrained = name.partition("/")
+    known = open_clip.list_models()
+    if architecture not in known:
+        guess = did_you_mean(architecture, known)
+        forms = "; name embedded, architecture/pretrained-tag, hf-hub: or local-dir:"
+        raise ModelError(f"unknown model '{name}'{guess if guess.startswith('; did') else forms}")
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    if pretrained == UNTRAINED:
+        logger.warning("model %s has random weights: its rewards mean nothing", name)
+        return {"model_name": architecture, "pretrained": None}
+    if pretrained.lower() in [tag.lower() for tag in tags]:
+        return {"model_name": architecture, "pretrained": pretrained, "require_pretrained": True}
+    if not pretrained:
+        raise ModelError(
+            f"model '{name}' names no weights; write '{name}/TAG', such as '{name}/{tags[-1] if tags else 'FILE'}'"
+        )
+    if Path(pretrained).is_file():
+        return {
+            "model_name": architecture,
+            "pretrained": pretrained,
+            "require_pretrained": True,
+            "force_preprocess_cfg": _trained_preprocessing(architecture, tags),
+        }
+    hint = did_you_mean(pretrained, tags) or "; it has no published weights, so name a file"
+    raise ModelError(f"model '{name}': '{pretrained}' is neither a file nor a pretrained tag of {architecture}{hint}")
+
+
+def _trained_preprocessing(architecture: str, tags: list[str]) -> dict[str, Any]:
+    """Preprocessing of the architecture's published weights: open_clip takes OpenAI's for every weight file."""
+    configs = [open_clip.get_pretrained_cfg(architecture, tag) for tag in tags]
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    return {key: configs[0][key] for key in keys if configs and key in configs[0]}
+
+
+def _check_local_folder(name: str) -> None:
+    if not name.startswith("local-dir:"):
+        return
+    folder = Path(name.removeprefix("local-dir:"))
+    if not (folder / "open_clip_config.json").is_file():
+        raise ModelError(
+            f"model '{name}': no open_clip_config.json in {folder}; local-dir: needs a folder with it and weights"
+        )
+
+
+def _tokenizer(name: str) -> Any:
+    folder = Path(name.removeprefix("local-dir:"))
+    if name.startswith("local-dir:") and (folder / MERGES_FILE).is_file():
+        return open_clip.get_tokenizer(name, bpe_path=str(folder / MERGES_FILE))
+    return open_clip.get_tokenizer(name if name.startswith(_SCHEMAS) else name.partition("/")[0])
+
+
+def _cannot_load(name: str, error: Exception) -> str:
+    reason = textwrap.shorten(str(error), 160, placeholder=" ...") or type(error).__name__
+    cure = "check the network, or use local files: local-dir:FOLDER or architecture/PATH-TO-WEIGHTS"
+    if name.startswith("local-dir:"):
+        cure = "the folder needs open_clip_config.json and open_clip_model.safetensors that fit together"
+    elif isinstance(error, ImportError):
+        cure = "install the package that it names (pip install 'gym-vlmrm[transformers]' for SigLIP-type models)"
+    return f"cannot load model '{name}' ({type(error).__name__}: {reason}); {cure}"

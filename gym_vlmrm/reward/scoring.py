@@ -1,0 +1,98 @@
+"""Frames scored by several threads beside each other, so that every core works while the environments wait."""
+
+import os
+import sys
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gym_vlmrm.reward.protocol import RewardModel, check_rewards
+from gym_vlmrm.worlds.pool import usable_cores
+
+__all__ = ["ScoringTeam"]
+
+_STARTING = threading.Lock()
+YIELDING_NICENESS = 5
+"""A third of the weight of a thread that does not yield: enough, and not nothing where others keep the machine busy."""
+
+
+class ScoringTeam:
+    """Threads that call a reward model.
+
+    A model whose attribute ``concurrent`` is true (its calls may overlap, and run on the CPU) gets one thread per
+    core, and each of them one thread of torch: two threads that share a batch wait for each other in every layer, which
+    beside busy environments is many times slower than two batches. Any other model gets one thread.
+    """
+
+    def __init__(self, reward_model: RewardModel, threads: int | None = None, *, yielding: bool = False) -> None:
+        """Prepare the team; its threads start with their first frames.
+
+        Args:
+            reward_model: scores frames.
+            threads: number of threads; chosen as above if not given.
+            yielding: let environments that are still busy go first. Taking turns with them on a core instead, each
+                finds the other's data in the processor's caches.
+        """
+        self.reward_model = reward_model
+        self.yielding = yielding
+        self.threads = threads or (usable_cores() if getattr(reward_model, "concurrent", False) else 1)
+        self._executor: ThreadPoolExecutor | None = None
+
+    def submit(self, frames: NDArray[np.uint8]) -> "Future[NDArray[np.float32]]":
+        """Score frames (N, H, W, 3) in the background; the result is their rewards (N,).
+
+        The frames must not be changed before it is there. What the reward model raises, the result raises.
+        """
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(
+                self.threads, thread_name_prefix="scoring", initializer=self._start_thread
+            )
+        return self._executor.submit(self._score, frames)
+
+    def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the rewards, float32 (N,), of frames (N, H, W, 3); the batch is split evenly among the threads.
+
+        Raises:
+            Whatever the reward model raises, and ModelError where it does not return one finite number per frame.
+        """
+        if self.threads == 1:
+            return self._score(frames)
+        parts = [self.submit(part) for part in self.split(frames)]
+        return np.concatenate([part.result() for part in parts])
+
+    def split(self, frames: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        """Cut a batch into one part per thread; cut by count alone, so equal batches give equal rewards."""
+        return np.array_split(frames, min(self.threads, len(frames))) if len(frames) else []
+
+    def _score(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        rewards = np.asarray(self.reward_model(frames), dtype=np.float32)
+        return check_rewards(rewards, len(frames), self.reward_model.name)
+
+    def _start_thread(self) -> None:
+        if self.threads > 1:
+            _take_one_core()
+            if self.yielding and sys.platform == "linux":  # elsewhere niceness is the whole process's
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, os.nice(0) + YIELDING_NICENESS))
+
+    def close(self) -> None:
+        """End the threads; frames that still wait are not scored."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+            self._executor = None
+
+
+def _take_one_core() -> None:
+    """Give this thread one thread of torch, and leave the number that other threads get as it was."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None:
+        return
+    with _STARTING:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        # That also set what threads start with that are yet to come; the lock keeps another one from reading it.
+        restore = threading.Thread(target=torch.set_num_threads, args=(before,))
+        restore.start()
+        restore.join()

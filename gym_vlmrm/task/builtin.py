@@ -1,0 +1,41 @@
+"""The built-in task files, read without validating them: all that registering their names needs."""
+
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from gym_vlmrm.task.yaml_file import read_document
+
+__all__ = ["builtin_folder", "builtin_headers", "builtin_paths"]
+
+
+@cache
+def builtin_folder() -> Path:
+    """Folder of the built-in task files, in a source tree and in an installed package alike."""
+    beside = Path(__file__).parent.parent / "tasks"
+    if (beside / "_humanoid.yaml").is_file():
+        return beside
+    installed = find_spec("gym_vlmrm_tasks")
+    if installed is None or not installed.submodule_search_locations:
+        raise ModuleNotFoundError("the built-in tasks (package gym_vlmrm_tasks) are missing; install gym-vlmrm again")
+    return Path(next(iter(installed.submodule_search_locations)))
+
+
+@cache
+def builtin_paths() -> dict[str, Path]:
+    """Return the built-in task files by short name, which is the file's name without ``.yaml``."""
+    paths = sorted(builtin_folder().glob("*.yaml"))
+    return {path.stem: path for path in paths if not path.name.startswith("_")}
+
+
+@cache
+def builtin_headers() -> tuple[tuple[str, str, int | None], ...]:
+    """Return ``(short name, environment ID, max_episode_steps)`` of every built-in task."""
+    raw = {name: read_raw(path) for name, path in builtin_paths().items()}
+    return tuple((name, data["id"], data["env"].get("max_episode_steps")) for name, data in raw.items())
+
+
+def read_raw(path: Path) -> dict[str, Any]:
+    """Read a task file with its includes merged, as plain data that nothing has validated."""
+    return read_document(path, builtin_folder()).data

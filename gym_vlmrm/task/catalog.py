@@ -1,0 +1,160 @@
+"""Where tasks are found: names, IDs and paths, each turned into a valid `TaskSpec`, with overrides."""
+
+import os
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, SupportsFloat
+
+from pydantic import ValidationError
+
+from gym_vlmrm.errors import TaskError, UnknownTaskError, did_you_mean
+from gym_vlmrm.task.builtin import builtin_folder, builtin_headers, builtin_paths
+from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.task.yaml_file import Document, Location, merge, read_document, shorten
+
+__all__ = [
+    "MODEL_VARIABLE",
+    "builtin_tasks",
+    "load_task",
+    "override",
+    "task_from_dict",
+]
+
+MODEL_VARIABLE = "GYM_VLMRM_MODEL"
+"""Environment variable that replaces the model of every task whose file names none."""
+
+
+@cache
+def _builtin_ids() -> dict[str, str]:
+    return {task_id: name for name, task_id, _ in builtin_headers()}
+
+
+def builtin_tasks() -> dict[str, TaskSpec]:
+    """Return every built-in task by its short name (the file's name without ``.yaml``)."""
+    return {name: load_task(name) for name in builtin_paths()}
+
+
+def load_task(name: str | os.PathLike[str]) -> TaskSpec:
+    """Load a task by short name (``splits``), environment ID (``VLMRM/Humanoid-Splits-v0``) or path of a YAML file.
+
+    Raises:
+        UnknownTaskError: nothing goes by that name.
+        TaskError: the file is wrong; the message names file, line and field.
+    """
+    text = os.fspath(name)
+    known = builtin_paths()
+    if text in known:
+        return _load_builtin(text)
+    path = Path(text)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        if not path.is_file():
+            raise UnknownTaskError(f"no task file at '{text}'{did_you_mean(path.stem, known)}")
+        return _validate(read_document(path, builtin_folder()), path)
+    ids = _builtin_ids()
+    if text.removeprefix("gym_vlmrm:") in ids:
+        return _load_builtin(ids[text.removeprefix("gym_vlmrm:")])
+    raise UnknownTaskError(f"unknown task '{text}'{did_you_mean(text, [*known, *(ids if '/' in text else ())])}")
+
+
+@cache
+def _load_builtin(name: str) -> TaskSpec:
+    path = builtin_paths()[name]
+    return _validate(read_document(path, builtin_folder()), path)
+
+
+def task_from_dict(data: Mapping[str, Any], origin: str = "task") -> TaskSpec:
+    """Validate plain data (from JSON, say) as a task.
+
+    Raises:
+        TaskError: the data is no task; the message names the field.
+    """
+    try:
+        return TaskSpec.model_validate(dict(data))
+    except ValidationError as error:
+        raise TaskError(f"{origin}: {_explain(error)[1]}") from None
+
+
+def override(
+    task: TaskSpec,
+    *,
+    model: str | None = None,
+    goal: str | list[str] | None = None,
+    baseline: str | list[str] | None = None,
+    alpha: float | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+    scene: str | Mapping[str, Any] | None = None,
+    render_size: int | None = None,
+    max_episode_steps: int | None = None,
+) -> TaskSpec:
+    """Return the task with the given values replaced; ``None`` keeps what the task says.
+
+    Where neither the call nor the task file names a model, the environment variable ``GYM_VLMRM_MODEL`` does.
+
+    Raises:
+        TaskError: a value is not allowed; the message names the field.
+    """
+    if model is None and "model" not in task.reward.model_fields_set:
+        model = os.environ.get(MODEL_VARIABLE) or None
+    reward = {
+        "model": model,
+        "goal": goal,
+        "baseline": baseline,
+        "alpha": float(alpha) if isinstance(alpha, SupportsFloat) else alpha,
+        "device": device,
+        "precision": precision,
+    }
+    changes: dict[str, Any] = {
+        "reward": {key: value for key, value in reward.items() if value is not None},
+        "scene": {"look": scene} if isinstance(scene, str) else dict(scene or {}),
+        "env": {} if max_episode_steps is None else {"max_episode_steps": max_episode_steps},
+    }
+    if render_size is not None:
+        changes["scene"]["render_size"] = render_size
+    if not any(changes.values()):
+        return task
+    return task_from_dict(merge(task.model_dump(mode="json", exclude_unset=True), changes), origin=task.id)
+
+
+def _validate(document: Document, path: Path) -> TaskSpec:
+    try:
+        return TaskSpec.model_validate(document.data)
+    except ValidationError as error:
+        location, message = _explain(error)
+        while location and location not in document.places:
+            location = location[:-1]
+        raise TaskError(f"{document.places.get(location, path)}: {shorten(message, 400)}") from None
+
+
+def _explain(error: ValidationError) -> tuple[Location, str]:
+    """Return the location of one mistake, and one line that says what would have been right."""
+    errors = error.errors()
+    # A misspelt key is the cause of the missing one that is complained about before it.
+    first = next((mistake for mistake in errors if mistake["type"] == "extra_forbidden"), errors[0])
+    # Union members appear in pydantic's location as type names that the file does not contain.
+    location = tuple(
+        part for part in first["loc"] if not re.match(r"(constrained-)?(str|list|dict)\b|list\[", str(part))
+    )
+    field = ".".join(map(str, location)) or "task"
+    if first["type"] == "extra_forbidden":
+        return location, f"{field}: unknown key{did_you_mean(str(location[-1]), _known_keys(location))}"
+    if first["type"] == "missing":
+        return location, f"{field}: missing; every task needs it"
+    reason = first["msg"].removeprefix("Value error, ")
+    given = "" if first["type"] == "value_error" else f", got {shorten(repr(first['input']))}"
+    return location, f"{field}: {reason[:1].lower() + reason[1:]}{given}"
+
+
+def _known_keys(location: Location) -> list[str]:
+    """Keys allowed where an unknown one was found."""
+    model: Any = TaskSpec
+    for part in location[:-1]:
+        field = getattr(model, "model_fields", {}).get(part)
+        candidates = [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", ())]
+        if field is None and hasattr(model, "model_fields") is False:
+            return []
+        nested = [candidate for candidate in candidates if hasattr(candidate, "model_fields")]
+        model = nested[0] if nested else model
+    return list(getattr(model, "model_fields", {}))

@@ -1,0 +1,159 @@
+"""What a task is: strict, frozen models of a task file (see `gym_vlmrm.task.catalog` for reading one)."""
+
+import re
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from gym_vlmrm.task.rules import Rule, parse_rule
+
+__all__ = ["CameraSpec", "EnvSpec", "Look", "Quality", "Recipe", "RewardSpec", "SceneSpec", "TaskSpec"]
+
+Look: TypeAlias = Literal["textured", "original"]
+Quality: TypeAlias = Literal["draft", "standard", "paper"]
+Sentence = Annotated[str, Field(min_length=1, max_length=1000)]
+_ID = re.compile(r"(?:[A-Za-z0-9_-]+/)?[A-Za-z0-9_.-]+?-v\d+")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class EnvSpec(_Strict):
+    """The environment below the reward."""
+
+    id: str
+    """Any registered Gymnasium ID that can render ``rgb_array``."""
+    kwargs: dict[str, Any] = {}
+    """Constructor arguments of that environment."""
+    max_episode_steps: int | None = Field(default=None, ge=1)
+    """Steps until truncation; ``None`` keeps the environment's own limit."""
+
+
+class CameraSpec(_Strict):
+    """A free MuJoCo camera that looks at a fixed point."""
+
+    distance: float = Field(default=3.5, gt=0)
+    """Distance of the camera from `lookat` [m]."""
+    lookat: list[float] = Field(default=[0.0, 0.0, 1.0], min_length=3, max_length=3)
+    """Point in the middle of the picture (x, y, z) [m]."""
+    elevation: float = Field(default=-10.0, ge=-90, le=90)
+    """Angle above the horizon of the viewing direction [deg]; negative looks down."""
+    azimuth: float = 180.0
+    """Heading of the viewing direction [deg]; 180 looks along -x and so sees the humanoid's face."""
+
+
+class SceneSpec(_Strict):
+    """How the environment looks. ``scene: original`` is short for ``scene: {look: original}``."""
+
+    look: Look = "textured"
+    """``textured`` is this package's own scene where the environment has one; ``original`` is the environment's own."""
+    camera: CameraSpec | None = None
+    """MuJoCo environments only; ``None`` keeps the environment's own camera."""
+    quality: Quality = "draft"
+    """``paper``: shadows, reflections, 4x multisampling; ``standard``: multisampling only; ``draft``: neither."""
+    render_size: int | None = Field(default=None, ge=16, le=2048)
+    """Side of the square frame [px]; ``None`` takes the input size of the reward model."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_short_form(cls, value: Any) -> Any:
+        return {"look": value} if isinstance(value, str) else value
+
+
+class RewardSpec(_Strict):
+    """The sentence that rewards, and the model that judges."""
+
+    goal: Sentence | list[Sentence]
+    """Goal prompt: one sentence, or several whose embeddings are averaged."""
+    baseline: Sentence | list[Sentence] | None = None
+    """Baseline prompt: the scene without the goal. Needed when ``alpha > 0``."""
+    alpha: float = Field(default=0.0, ge=0, le=1)
+    """Strength of goal-baseline regularisation; 0 is the cosine similarity."""
+    model: str = "embedded"
+    """``embedded``, ``brightness`` (a stand-in), or any open_clip model name."""
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
+    """Arithmetic of the image tower; ``int8`` is for transformers on a CPU."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda``, ``cuda:1`` ..."""
+    every: int = Field(default=1, ge=1)
+    """Score every k-th frame of an episode and hold the reward in between."""
+
+    @field_validator("goal", "baseline")
+    @classmethod
+    def _no_empty_list(cls, value: Any) -> Any:
+        if isinstance(value, list) and not value:
+            raise ValueError("needs at least one sentence")
+        return value
+
+    @model_validator(mode="after")
+    def _alpha_needs_baseline(self) -> "RewardSpec":
+        if self.alpha > 0 and self.baseline is None:
+            raise ValueError(
+                f"alpha is {self.alpha} but there is no baseline prompt; add 'baseline:' or set alpha to 0"
+            )
+        return self
+
+
+class Recipe(_Strict):
+    """How to train: one named entry under ``training:``."""
+
+    algorithm: str
+    """Name of an algorithm of stable-baselines3 or sb3-contrib, such as ``PPO`` or ``SAC``."""
+    steps: int = Field(ge=1)
+    """Environment steps over all environments."""
+    num_envs: int = Field(default=8, ge=1)
+    """Environments stepped together."""
+    normalize_observation: bool = False
+    """Scale observations by their running mean and variance."""
+    normalize_reward: bool = False
+    """Scale rewards by the running standard deviation of the discounted return (on-policy algorithms)."""
+    updates_per_step: float | None = Field(default=None, gt=0)
+    """Gradient updates per environment step (off-policy algorithms), whatever the number of environments."""
+    checkpoint_every: int | None = Field(default=None, ge=1)
+    """Environment steps between checkpoints; ``None`` makes twenty of them."""
+    reward_every: int | None = Field(default=None, ge=1)
+    """``reward.every`` while this recipe trains; ``None`` keeps the task's."""
+    hyperparameters: dict[str, Any] = {}
+    """Constructor arguments of the algorithm, as stable-baselines3 names them."""
+
+
+class TaskSpec(_Strict):
+    """One task: an environment, a scene, a sentence, a rule of success, and ways to train."""
+
+    id: str
+    """Gymnasium ID under which it registers, such as ``VLMRM/Humanoid-Splits-v0``."""
+    description: str = ""
+    source: str = ""
+    env: EnvSpec
+    scene: SceneSpec = SceneSpec()
+    reward: RewardSpec
+    success: Any = None
+    """Rule over named state quantities (see `gym_vlmrm.task.rules`); never part of the reward."""
+    training: dict[str, Recipe] = {}
+    """Recipes by name; ``default`` is taken when none is named."""
+
+    @field_validator("id")
+    @classmethod
+    def _well_formed_id(cls, value: str) -> str:
+        if not _ID.fullmatch(value):
+            raise ValueError(f"{value!r} is no environment ID; write one like 'VLMRM/Humanoid-Splits-v0'")
+        return value
+
+    @model_validator(mode="after")
+    def _stands_on_another_environment(self) -> "TaskSpec":
+        if self.env.id.rpartition(":")[2] == self.id:
+            raise ValueError(f"id and env.id are both '{self.id}'; env.id names the environment below the task")
+        return self
+
+    @field_validator("success")
+    @classmethod
+    def _well_formed_rule(cls, value: Any) -> Any:
+        if value is not None:
+            parse_rule(value)
+        return value
+
+    @property
+    def success_rule(self) -> Rule | None:
+        """The parsed rule of success, or ``None`` where the task defines none."""
+        return None if self.success is None else parse_rule(self.success)

@@ -1,0 +1,118 @@
+"""Gymnasium's Humanoid-v5 in a scene of this package: same physics, other picture."""
+
+from typing import Any
+
+import mujoco
+import numpy as np
+from gymnasium.envs.mujoco.humanoid_v5 import DEFAULT_CAMERA_CONFIG, HumanoidEnv
+from gymnasium.utils import EzPickle
+from numpy.typing import NDArray
+
+from gym_vlmrm.task.spec import Look, Quality
+from gym_vlmrm.worlds.humanoid.look import PAPER_CAMERA, dress, set_quality
+from gym_vlmrm.worlds.humanoid.quantities import QUANTITIES, quantities
+from gym_vlmrm.worlds.offscreen import OffscreenRenderer
+
+__all__ = ["HumanoidScene"]
+
+_METADATA: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 67}
+
+
+class HumanoidScene(HumanoidEnv):
+    """`HumanoidEnv` whose `render` draws the current ``qpos``, whatever was drawn or simulated before."""
+
+    metadata = _METADATA
+    quantity_names = QUANTITIES
+
+    def __init__(
+        self,
+        *,
+        look: Look = "textured",
+        camera: dict[str, Any] | None = None,
+        quality: Quality = "draft",
+        render_size: int = 224,
+        render_mode: str = "rgb_array",
+        **kwargs: Any,
+    ) -> None:
+        """Build the humanoid.
+
+        Args:
+            look: ``textured`` or ``original``.
+            camera: any of `distance` [m], `lookat` [m], `elevation` [deg], `azimuth` [deg]; the rest comes from the
+                paper's camera (textured) or Gymnasium's (original).
+            quality: see `gym_vlmrm.task.spec.SceneSpec`.
+            render_size: side of the square frame [px].
+            render_mode: only ``rgb_array``.
+            kwargs: those of Gymnasium's `HumanoidEnv`.
+        """
+        self._look, self._quality, self._size = look, quality, render_size
+        self._camera: dict[str, Any] = dict(PAPER_CAMERA)
+        if look == "original":
+            self._camera |= {"azimuth": 90.0} | {k: v for k, v in DEFAULT_CAMERA_CONFIG.items() if k != "trackbodyid"}
+        self._camera |= camera or {}
+        self._renderer: OffscreenRenderer | None = None
+        super().__init__(render_mode=render_mode, width=render_size, height=render_size, camera_id=-1, **kwargs)
+        self.metadata = _METADATA
+        self._mirror = mujoco.MjData(self.model)
+        EzPickle.__init__(
+            self,
+            look=look,
+            camera=camera,
+            quality=quality,
+            render_size=render_size,
+            render_mode=render_mode,
+            **kwargs,
+        )
+
+    def _initialize_simulation(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        spec = mujoco.MjSpec.from_file(self.fullpath)
+        if self._look == "textured":
+            dress(spec)
+        set_quality(spec, self._quality, self._size)
+        model = spec.compile()
+        return model, mujoco.MjData(model)
+
+    def set_camera(self, **camera: Any) -> None:
+        """Move the camera: any of `distance` [m], `lookat` [m], `elevation` [deg], `azimuth` [deg]."""
+        self._camera |= camera
+        if self._renderer is not None:
+            self._aim(self._renderer)
+
+    def _aim(self, renderer: OffscreenRenderer) -> None:
+        renderer.camera.lookat[:] = self._camera["lookat"]
+        for name in ("distance", "elevation", "azimuth"):
+            setattr(renderer.camera, name, float(self._camera[name]))
+
+    def _mirrored(self) -> mujoco.MjData:
+        """Return data of the current ``qpos`` with positions computed from it.
+
+        After a step of MuJoCo the positions in ``data`` are still those of its last substep. They must stay so, since
+        Humanoid-v5's observations and rewards read them.
+        """
+        self._mirror.qpos[:] = self.data.qpos
+        mujoco.mj_kinematics(self.model, self._mirror)
+        return self._mirror
+
+    def render(self) -> NDArray[np.uint8]:
+        """Return the current state as uint8 (render_size, render_size, 3)."""
+        data = self._mirrored()
+        mujoco.mj_camlight(self.model, data)
+        if self._renderer is None:
+            assets = (self.fullpath, self._look, self._quality)
+            effects = self._quality == "paper"
+            self._renderer = OffscreenRenderer(self.model, data, self._size, effects=effects, assets=assets)
+            self._aim(self._renderer)
+        return self._renderer.render()
+
+    def quantities(self) -> dict[str, float]:
+        """Return the named quantities of the current state; see `gym_vlmrm.worlds.humanoid.quantities`."""
+        data = self._mirrored()
+        mujoco.mj_collision(self.model, data)
+        return quantities(self.model, data)
+
+    def close(self) -> None:
+        """Free the renderer."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+        super().close()  # type: ignore[no-untyped-call]

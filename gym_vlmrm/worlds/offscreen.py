@@ -1,0 +1,136 @@
+"""One MuJoCo model drawn into memory: only what a frame needs."""
+
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gym_vlmrm.errors import RenderingError
+from gym_vlmrm.worlds.gl import ensure_gl
+
+if TYPE_CHECKING:
+    import mujoco
+
+__all__ = ["OffscreenRenderer"]
+
+
+def _make_context(backend: str, size: int) -> Any:
+    """Return an OpenGL context object of MuJoCo's (``make_current``, ``free``)."""
+    try:
+        if backend == "egl":
+            from mujoco.egl import GLContext
+        elif backend == "osmesa":
+            from mujoco.osmesa import GLContext
+        else:
+            from mujoco.glfw import GLContext
+        return GLContext(size, size)
+    except Exception as error:  # each backend has its own exceptions, down to AttributeError inside PyOpenGL
+        raise RenderingError(f"OpenGL backend '{backend}' failed to start: {error}") from error
+
+
+class _Context:
+    """An OpenGL context that holds the meshes and textures of a model."""
+
+    def __init__(self, model: "mujoco.MjModel", size: int) -> None:
+        import mujoco
+
+        self._gl: Any = None
+        self._gl = _make_context(ensure_gl(), size)
+        self._gl.make_current()
+        self.mjr = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.mjr)
+
+    def make_current(self) -> None:
+        self._gl.make_current()
+
+    def __del__(self) -> None:
+        # Left to itself, MuJoCo would free these objects in whatever context is current: perhaps another environment's.
+        with contextlib.suppress(Exception):
+            if self._gl is not None:
+                self._gl.make_current()
+                self.mjr.free()
+                self._gl.free()
+                self._gl = None
+
+
+_contexts: weakref.WeakValueDictionary[Hashable, _Context] = weakref.WeakValueDictionary()
+
+
+def _context_for(model: "mujoco.MjModel", size: int, assets: Hashable | None) -> _Context:
+    """Return a context for a model; models of equal `assets` share one within a thread of a process.
+
+    A context per environment costs memory, and processor caches: every one has textures of its own to be read again.
+    """
+    key = (assets, size, os.getpid(), threading.get_ident())
+    context = _contexts.get(key) if assets is not None else None
+    if context is None:
+        context = _Context(model, size)
+        if assets is not None:
+            _contexts[key] = context
+    return context
+
+
+class OffscreenRenderer:
+    """Draws the current state of ``data`` as a square uint8 picture through a free camera.
+
+    Unlike Gymnasium's renderer it makes its own context current before every frame, so any number of environments
+    can share a process, and it reads neither depth nor a buffer larger than the frame.
+    """
+
+    def __init__(
+        self,
+        model: "mujoco.MjModel",
+        data: "mujoco.MjData",
+        size: int,
+        *,
+        effects: bool,
+        assets: Hashable | None = None,
+    ) -> None:
+        """Prepare to draw.
+
+        Args:
+            model: what is drawn.
+            data: its state.
+            size: side of the square picture [px].
+            effects: whether shadows and reflections are drawn.
+            assets: equal for models whose meshes and textures are equal, so that they share one OpenGL context;
+                ``None`` shares nothing.
+
+        Raises:
+            RenderingError: the OpenGL context cannot be made.
+        """
+        import mujoco
+
+        self._mujoco = mujoco
+        self.model, self.data, self.size = model, data, size
+        self.camera = mujoco.MjvCamera()
+        self.camera.type = mujoco.mjtCamera.mjCAMERA_FREE
+        self._option, self._perturbation = mujoco.MjvOption(), mujoco.MjvPerturb()
+        self._context: _Context | None = _context_for(model, size, assets)
+        self._scene = mujoco.MjvScene(model, maxgeom=200 + model.ngeom)
+        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+            self._scene.flags[flag] = effects
+        self._viewport = mujoco.MjrRect(0, 0, size, size)
+        self._upside_down: NDArray[np.uint8] = np.empty((size, size, 3), np.uint8)
+
+    def render(self) -> NDArray[np.uint8]:
+        """Return the current state as a new uint8 array (size, size, 3)."""
+        assert self._context is not None, "the renderer is closed"
+        mj, context = self._mujoco, self._context
+        context.make_current()
+        categories = mj.mjtCatBit.mjCAT_STATIC | mj.mjtCatBit.mjCAT_DYNAMIC
+        mj.mjv_updateScene(
+            self.model, self.data, self._option, self._perturbation, self.camera, int(categories), self._scene
+        )
+        mj.mjr_render(self._viewport, self._scene, context.mjr)
+        mj.mjr_readPixels(self._upside_down, None, self._viewport, context.mjr)
+        return np.ascontiguousarray(self._upside_down[::-1])
+
+    def close(self) -> None:
+        """Let go of the OpenGL context, which ends with the last renderer that uses it; further calls do nothing."""
+        self._context = None

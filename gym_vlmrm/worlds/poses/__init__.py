@@ -1,0 +1,1 @@
+"""Poses of the humanoid: kinematics, legs, arms, near misses."""

@@ -1,0 +1,100 @@
+"""A wrapper that reports a task's own verdicts in ``info`` and leaves everything else alone."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, SupportsFloat
+
+import gymnasium as gym
+import numpy as np
+
+from gym_vlmrm.errors import TaskError, did_you_mean
+from gym_vlmrm.task.rules import quantity_names
+from gym_vlmrm.task.spec import TaskSpec
+
+__all__ = ["TaskInfo"]
+
+
+class TaskInfo(gym.Wrapper[Any, Any, Any, Any]):
+    """Adds ``task_reward`` (float) and, where the task has a rule, ``success`` (bool) to every step's ``info``.
+
+    It belongs to the environment that the entry point returns: `spec` is that of the wrapped environment, and a
+    pickled copy is built anew by `rebuild`.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], task: TaskSpec, rebuild: Callable[[], gym.Env[Any, Any]]) -> None:
+        """Wrap `env`; `rebuild` makes the whole again, this wrapper included.
+
+        Raises:
+            TaskError: the rule of success reads a quantity that the environment does not have.
+        """
+        super().__init__(env)
+        self._task_id, self._rule, self._rebuild = task.id, task.success_rule, rebuild
+        names = [] if self._rule is None else list(dict.fromkeys(quantity_names(self._rule)))
+        self._observed = {name: int(name[4:-1]) for name in names if name.startswith("obs[")}
+        self._informed = {name: name.removeprefix("info.") for name in names if name.startswith("info.")}
+        self._scenic = [name for name in names if name not in self._observed and name not in self._informed]
+        self._check_names()
+
+    @property
+    def spec(self) -> Any:  # type: ignore[override]
+        """The specification of the environment below: this wrapper is part of what its entry point returns."""
+        return self.env.unwrapped.spec
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Step, and say how the environment itself values and the task's rule judges the new state.
+
+        Raises:
+            TaskError: the rule reads a value of ``info`` that is missing or is no number.
+        """
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        info = {**info, "task_reward": float(reward)}
+        if self._rule is not None:
+            info["success"] = bool(self._rule.holds(self._quantities(observation, info)))
+        return observation, reward, terminated, truncated, info
+
+    def _quantities(self, observation: Any, info: Mapping[str, Any]) -> dict[str, float]:
+        values: dict[str, float] = {}
+        if self._scenic:
+            values |= self.env.unwrapped.quantities()  # type: ignore[attr-defined]
+        if self._observed:
+            flat = np.asarray(observation).reshape(-1)
+            values |= {name: float(flat[index]) for name, index in self._observed.items()}
+        for name, key in self._informed.items():
+            values[name] = self._number(name, key, info)
+        return values
+
+    def _number(self, name: str, key: str, info: Mapping[str, Any]) -> float:
+        if key not in info:
+            raise self._error(f"reads '{name}', which a step's info lacks", (f"info.{known}" for known in info), name)
+        try:
+            return float(info[key])
+        except (TypeError, ValueError):
+            message = f"task '{self._task_id}': success reads '{name}', which is {info[key]!r} and not one number"
+            raise TaskError(message) from None
+
+    def _check_names(self) -> None:
+        known: tuple[str, ...] = getattr(self.env.unwrapped, "quantity_names", ())
+        for name in self._scenic:
+            if name not in known:
+                others = known or ("obs[0]", "info.<name>")
+                raise self._error(f"reads '{name}', which this environment does not have", others, name)
+        space = self.env.observation_space
+        size = int(np.prod(space.shape)) if isinstance(space, gym.spaces.Box) else 0
+        for name, index in self._observed.items():
+            if index >= size:
+                cure = f"obs[0] to obs[{size - 1}] exist" if size else "only observations of a Box can be read"
+                raise TaskError(f"task '{self._task_id}': success reads '{name}'; {cure}")
+
+    def _error(self, what: str, known: Any, name: str) -> TaskError:
+        names = sorted(known)
+        guess = did_you_mean(name, names)
+        listing = "" if guess.startswith("; known") else f" known: {', '.join(names)}"
+        return TaskError(f"task '{self._task_id}': success {what}{guess}{listing}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (self._rebuild, self.spec)
+
+
+def _restore(rebuild: Callable[[], gym.Env[Any, Any]], spec: Any) -> gym.Env[Any, Any]:
+    env = rebuild()
+    env.unwrapped.spec = spec
+    return env

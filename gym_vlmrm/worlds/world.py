@@ -1,0 +1,64 @@
+"""The environments below the reward: one world, or many of them in worker processes, with their time limit."""
+
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.wrappers import TimeLimit
+
+from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.frames import FrameObservation
+from gym_vlmrm.worlds.generic import find_environment
+from gym_vlmrm.worlds.make import make_world
+from gym_vlmrm.worlds.pool import make_pool
+
+__all__ = ["episode_limit", "make_limited_world", "make_worlds"]
+
+
+def episode_limit(task: TaskSpec) -> int | None:
+    """Steps until truncation: the task's, else those of the environment's own registration.
+
+    Raises:
+        TaskError: the environment is unknown.
+    """
+    registered: int | None = find_environment(task.env.id).max_episode_steps
+    return task.env.max_episode_steps or registered
+
+
+def make_limited_world(task: TaskSpec, *, render_size: int, frames: bool = False, every: int = 1) -> gym.Env[Any, Any]:
+    """Build one world with its time limit; with `frames`, observations carry each transition's picture."""
+    world = make_world(task, render_size=render_size)
+    limit = episode_limit(task)
+    if limit is not None:
+        world = TimeLimit(world, limit)
+    return FrameObservation(world, render_size, every) if frames else world
+
+
+def make_worlds(
+    task: TaskSpec,
+    num_envs: int,
+    *,
+    render_size: int,
+    frames: bool = True,
+    every: int | None = None,
+    workers: int | None = None,
+    autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+) -> VectorEnv[Any, Any, Any]:
+    """Build a vector environment of worlds.
+
+    Args:
+        task: the task.
+        num_envs: number of environments.
+        render_size: side of the frames [px].
+        frames: whether observations are ``{"state": ..., "frame": ...}`` (see `FrameObservation`) or plain.
+        every: render every k-th frame only; ``None`` takes the task's ``reward.every``.
+        workers: worker processes; ``None`` takes one per usable core.
+        autoreset_mode: any of Gymnasium's three.
+
+    Raises:
+        TaskError, RenderingError: as `make_world` does.
+    """
+    every = every or task.reward.every
+    build = partial(make_limited_world, task, render_size=render_size, frames=frames, every=every)
+    return make_pool(build, num_envs, workers=workers, autoreset_mode=autoreset_mode)
