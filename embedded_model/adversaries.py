@@ -22,7 +22,6 @@ from embedded_model.settings import POPULATION, Round
 from embedded_model.space import Space
 from embedded_model.states import turned
 from gym_vlmrm.auditing.search import minimise_together
-from gym_vlmrm.auditing.space import SPACES
 from gym_vlmrm.auditing.stage import Stage
 from gym_vlmrm.learning import choose_recipe, train
 from gym_vlmrm.learning.agents import Agent
@@ -34,6 +33,7 @@ from gym_vlmrm.task.catalog import builtin_tasks, override
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.pool import usable_cores
 from gym_vlmrm.worlds.poses.kinematics import mirror
+from gym_vlmrm.worlds.scene import find_scene
 
 __all__ = [
     "OTHER_GOALS",
@@ -171,7 +171,7 @@ def overrated_states(search: PoseSearch, kept: int, seed: int, space: Space) -> 
 def search_poses(task: TaskSpec, seed: int, generations: int, restarts: int, population: int) -> PoseSearch:
     """Search from random states for the highest reward of a CLIP-type model, alone of its making, by CMA-ES."""
     torch.set_num_threads(1)
-    space, stage = SPACES[task.env.id], Stage(task, FRAME_SIZE)
+    space, stage = find_scene(task.env.id).search_space(), Stage(task, FRAME_SIZE)
     judge = load_reward_model(task)
     assert isinstance(judge, ClipReward)
     rng = np.random.default_rng(seed)

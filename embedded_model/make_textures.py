@@ -143,6 +143,6 @@ def make_all(folder: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1] / "gym_vlmrm" / "worlds" / "textures"
     for written in make_all(target):
         print(written)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -26,12 +27,12 @@ from gym_vlmrm.reward.formula import goal_baseline_reward
 from gym_vlmrm.task.catalog import builtin_tasks
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.poses.poses import reference_pose
+from gym_vlmrm.worlds.scene import Scene, find_scene
 from gym_vlmrm.worlds.world import make_limited_world
 
 __all__ = ["TaskFigures", "composition", "measure_cost", "measure_model", "rewards_of", "success_labels"]
 
 Floats = NDArray[np.float64]
-DOMAIN_OF = {"Humanoid-v5": "humanoid", "CartPole-v1": "cartpole", "MountainCarContinuous-v0": "mountain-car"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def measure_model(towers: Towers, *, count: int = 4000, seed: int = 77_000) -> l
     embeddings = {domain: towers.embed_frames(render_now(domain, rows, seed)) for domain, rows in states.items()}
     figures = []
     for key, task in builtin_tasks().items():
-        domain = DOMAIN_OF[task.env.id]
+        domain = find_scene(task.env.id).name
         labels = success_labels(task, states[domain])
         rollout = drawn.source == "physics" if domain == "humanoid" else np.zeros(len(labels), bool)
         scores = [rewards_of(towers, embeddings[domain], goal) for goal in (task.reward.goal, *paraphrases()[key])]
@@ -96,21 +97,14 @@ def success_labels(task: TaskSpec, states: Floats) -> NDArray[np.bool_]:
     """Return the verdict (N,) of the task's rule on each state."""
     world = make_limited_world(task, render_size=16)
     world.reset(seed=0)
-    rule, scene = task.success_rule, world.unwrapped
+    rule, scene = task.success_rule, cast(Scene, world.unwrapped)
     assert rule is not None
     labels = []
     for state in states:
-        _put(scene, state)
-        labels.append(rule.holds(scene.quantities()))  # type: ignore[attr-defined]
+        scene.place(state)
+        labels.append(rule.holds(scene.quantities()))
     world.close()
     return np.array(labels)
-
-
-def _put(scene: object, state: Floats) -> None:
-    if hasattr(scene, "set_state"):
-        scene.set_state(state, np.zeros(scene.model.nv))  # type: ignore[attr-defined]
-    else:
-        scene.state = np.array([state[0], 0.0, state[1], 0.0] if len(state) == 2 else [state[0], 0.0])  # type: ignore[attr-defined]
 
 
 def measure_cost(towers: Towers, folder: Path, *, batch: int = 64, repeats: int = 5) -> dict[str, float]:

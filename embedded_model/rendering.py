@@ -92,17 +92,17 @@ def _humanoid(qpos: NDArray[np.float64], rng: np.random.Generator, jitter: bool)
     gain = rng.uniform(0.8, 1.2, 2) if jitter else (1.0, 1.0)
     env.model.light_diffuse[:] = env.usual_light[0] * gain[0]
     env.model.vis.headlight.diffuse[:] = env.usual_light[1] * gain[1]
-    env.set_state(qpos, np.zeros(env.model.nv))
+    env.place(qpos)
     return np.asarray(env.render())
 
 
 def _cartpole(state: NDArray[np.float64], rng: np.random.Generator, jitter: bool) -> NDArray[np.uint8]:
     env = _environment(CartPoleScene, look=_look(rng, jitter))
-    env.state = np.array([state[0], 0.0, state[1], 0.0])
+    env.place(state)
     return np.asarray(env.render())
 
 
 def _mountain_car(state: NDArray[np.float64], rng: np.random.Generator, jitter: bool) -> NDArray[np.uint8]:
     env = _environment(MountainCarScene, look=_look(rng, jitter))
-    env.state = np.array([state[0], 0.0])
+    env.place(state)
     return np.asarray(env.render())

@@ -9,11 +9,11 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from gym_vlmrm.auditing.space import SPACES
 from gym_vlmrm.worlds.humanoid.env import HumanoidScene
 from gym_vlmrm.worlds.poses.kinematics import set_down, turn
 from gym_vlmrm.worlds.poses.near_misses import NEAR_MISSES, near_miss_pose
 from gym_vlmrm.worlds.poses.poses import ARM_POSES, LEG_POSES, can_combine, pose_path, random_pose, reference_pose
+from gym_vlmrm.worlds.poses.survey import BODY_SPACE
 
 __all__ = [
     "HELD_OUT_PAIRS",
@@ -130,7 +130,7 @@ def _disturbed(rng: np.random.Generator, pairs: list[tuple[str, str]]) -> Floats
 
 def _sought(rng: np.random.Generator, pairs: list[tuple[str, str]]) -> Floats:
     """Return a body on the way from anywhere to a pose, as a search for the pose passes it: tilted, lifted, twisted."""
-    space = SPACES["Humanoid-v5"]
+    space = BODY_SPACE
     yaw = Rotation.from_euler("z", rng.uniform(-np.pi, np.pi))
     goal = space.encode(turn(_pose(_draw_pair(pairs, rng), rng)[0], yaw)[None])[0]
     share, noise = rng.beta(2, 1), rng.choice([0.02, 0.05, 0.1])

@@ -21,8 +21,9 @@ from gym_vlmrm.errors import RenderingError, TaskError, VLMRMError
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.cartpole import CartPoleScene
 from gym_vlmrm.worlds.humanoid.env import HumanoidScene
-from gym_vlmrm.worlds.make import SCENES, make_world
+from gym_vlmrm.worlds.make import make_world
 from gym_vlmrm.worlds.mountain_car import MountainCarScene
+from gym_vlmrm.worlds.scene import SCENES
 
 SIZE = 48
 OTHERS = ["Pendulum-v1", "Ant-v5", "Blackjack-v1"]
@@ -318,7 +319,7 @@ def test_a_camera_aims_gymnasiums_mujoco_environments() -> None:
 
 
 def test_the_textures_are_what_their_script_makes(tmp_path: Path) -> None:
-    shipped = Path(__file__).parent.parent / "gym_vlmrm" / "envs" / "textures"
+    shipped = Path(__file__).parent.parent / "gym_vlmrm" / "worlds" / "textures"
     made = make_all(tmp_path)
     assert {path.name for path in made} == {path.name for path in shipped.glob("*.png")}
     for path in made:

@@ -15,13 +15,14 @@ from gym_vlmrm.auditing.judges import Judge, StateReward, candidates_of, make_ju
 from gym_vlmrm.auditing.landscape import landscape
 from gym_vlmrm.auditing.numbers import confusions_of, control_of, measure
 from gym_vlmrm.auditing.results import AuditReport, Candidate, Finding, Landscape, ModelReport
-from gym_vlmrm.auditing.stage import StagePool, can_pose
+from gym_vlmrm.auditing.stage import StagePool
 from gym_vlmrm.auditing.verdict import judge_verdict
 from gym_vlmrm.errors import TaskError
 from gym_vlmrm.learning.provenance import library_versions
 from gym_vlmrm.reward import RewardModel
 from gym_vlmrm.task.catalog import load_task
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.scene import can_pose
 
 __all__ = ["ALPHAS", "Audit", "AuditPictures", "audit"]
 

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.auditing.plan import FILE, POLICY, ROLLOUT, Plan, plan_states
-from gym_vlmrm.auditing.stage import DEFAULT_EPISODE, Seen, Stage, StagePool, can_pose, join_seen
+from gym_vlmrm.auditing.stage import DEFAULT_EPISODE, Seen, Stage, StagePool, join_seen
 from gym_vlmrm.errors import TaskError, VLMRMError
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.task.shortfall import quantity_scales, shortfalls
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.canvas import fit_square
+from gym_vlmrm.worlds.scene import can_pose
 from gym_vlmrm.worlds.world import episode_limit
 
 __all__ = ["AuditSet", "audit_set_from_files", "build_audit_set"]

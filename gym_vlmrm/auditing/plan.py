@@ -1,17 +1,17 @@
 """Which states an audit looks at: a grid where the state is small, poses and near misses of the humanoid."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_vlmrm.auditing.space import SPACES
+from gym_vlmrm.auditing.search import search_success
 from gym_vlmrm.auditing.stage import StagePool
-from gym_vlmrm.errors import TaskError, VLMRMError
+from gym_vlmrm.errors import TaskError
 from gym_vlmrm.task.catalog import builtin_tasks
 from gym_vlmrm.task.shortfall import quantity_scales
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.scene import BodySurvey, Grid, find_scene
 
 __all__ = [
     "DISTURBED",
@@ -33,8 +33,6 @@ RANDOM, DISTURBED, ROLLOUT, POLICY, FILE = "random state", "disturbed goal", "ra
 
 GOAL_VARIANTS, NEAR_MISS_VARIANTS, RANDOM_POSES, DISTURBED_POSES = 260, 10, 160, 140
 PATHS, PATH_POINTS = 4, 25
-START_POSES = ("standing", "lying_front", "sitting_legs_forward")
-"""Legs of the start of a way to the goal: the first that is not the goal itself."""
 
 
 @dataclass
@@ -57,90 +55,63 @@ class Plan:
 
 
 def plan_states(task: TaskSpec, pool: StagePool, rng: np.random.Generator) -> Plan:
-    """Return the states of a posable task (see `gym_vlmrm.auditing.stage.can_pose`); `pool` judges, `rng` draws."""
-    return _PLANS[task.env.id](task, pool, rng)
+    """Return the states of a posable task (see `gym_vlmrm.worlds.scene.can_pose`); `pool` judges, `rng` draws."""
+    survey = find_scene(task.env.id).survey()
+    return _grid(survey, rng) if isinstance(survey, Grid) else _bodies(task, survey, pool, rng)
 
 
-def _cartpole(task: TaskSpec, pool: StagePool, rng: np.random.Generator) -> Plan:
-    plan = Plan("pole angle [deg], cart in the middle")
-    angles = sorted({*range(-180, 181, 6), *range(-30, 31, 2)})
-    for cart in (-2.7, -2.0, -1.0, 0.0, 1.0, 2.0, 2.7):
-        for angle in angles:
-            place = f"pole at {angle} deg, cart at {cart:g} m"
-            plan.add(np.array([cart, np.radians(angle)]), GRID, place, float(angle) if cart == 0 else np.nan)
-    for _ in range(120):
-        cart, angle = rng.uniform(-2.3, 2.3), rng.uniform(-25, 25)
-        plan.add(np.array([cart, np.radians(angle)]), RANDOM, f"pole at {angle:.0f} deg, cart at {cart:.1f} m")
+def _grid(grid: Grid, rng: np.random.Generator) -> Plan:
+    plan = Plan(grid.axis)
+    for source, landmarks in ((GRID, grid.places()), (RANDOM, grid.cloud(rng))):
+        for landmark in landmarks:
+            plan.add(landmark.state, source, landmark.name, landmark.coordinate)
     return plan
 
 
-def _mountain_car(task: TaskSpec, pool: StagePool, rng: np.random.Generator) -> Plan:
-    plan = Plan("car position [m], flag at 0.45")
-    for x in np.linspace(-1.2, 0.6, 181):
-        plan.add(np.array([x]), GRID, f"car at {x:.2f}", float(round(x, 6)))
-    for x in rng.uniform(0.3, 0.6, 80):
-        plan.add(np.array([x]), RANDOM, f"car at {x:.2f}")
-    return plan
-
-
-def _humanoid(task: TaskSpec, pool: StagePool, rng: np.random.Generator) -> Plan:
-    # Here and not above, because importing it imports MuJoCo.
-    from gym_vlmrm.worlds.poses.kinematics import set_down
-    from gym_vlmrm.worlds.poses.near_misses import near_miss_pose, near_misses
-    from gym_vlmrm.worlds.poses.poses import ARM_POSES, LEG_POSES, can_combine, random_pose, reference_pose
-
+def _bodies(task: TaskSpec, survey: BodySurvey, pool: StagePool, rng: np.random.Generator) -> Plan:
     plan = Plan("way from {start} to the goal")
-    pairs = [(legs, arms) for legs in LEG_POSES for arms in ARM_POSES if can_combine(legs, arms)]
-    for legs, arms in pairs:
-        plan.add(reference_pose(legs, arms), POSE, _words(legs, arms))
-    hits = pool.show(np.array(plan.states), draw=False).success
-    goal_pairs = [pair for pair, hit in zip(pairs, hits, strict=True) if hit]
-    goals = _goal_variants(goal_pairs, pool, rng) if goal_pairs else _searched_goals(task, pool, rng)
+    poses = survey.poses()
+    for name, state in poses.items():
+        plan.add(state, POSE, name)
+    hits = dict(zip(poses, pool.show(np.array(plan.states), draw=False).success, strict=True))
+    reached = [name for name, hit in hits.items() if hit]
+    goals = _goal_variants(reached, survey, pool, rng) if reached else _searched_goals(task, pool, rng)
     for state, name in goals:
         plan.add(state, POSE, name)
     key = next((name for name, builtin in builtin_tasks().items() if builtin.id == task.id), "")
-    try:
-        misses = near_misses(key)
-    except VLMRMError:
-        misses = []
-    for name in misses:
+    for name in survey.near_misses(key):
         for _ in range(NEAR_MISS_VARIANTS):
-            plan.add(near_miss_pose(name, rng), NEAR_MISS, name.replace("_", " "))
+            plan.add(survey.near_miss(name, rng), NEAR_MISS, name.replace("_", " "))
     for _ in range(RANDOM_POSES):
-        plan.add(random_pose(rng), RANDOM, "random pose")
+        plan.add(survey.anything(rng), RANDOM, "random pose")
     for _ in range(DISTURBED_POSES):
         state, name = goals[rng.integers(len(goals))]
-        wild, moved = random_pose(rng), state.copy()
-        moved[7:] = np.where(rng.random(17) < rng.uniform(0.1, 0.6), wild[7:], moved[7:])
-        plan.add(set_down(moved), DISTURBED, f"{name}, disturbed")
-    _add_paths(plan, goals, dict(zip(pairs, zip(plan.states, hits, strict=False), strict=False)), rng)
+        plan.add(survey.disturb(state, rng), DISTURBED, f"{name}, disturbed")
+    starts = survey.starts()
+    start = next((name for name in starts if not hits[name]), starts[-1])
+    _add_paths(plan, survey, start, poses[start], goals, rng)
     return plan
 
 
-def _words(legs: str, arms: str) -> str:
-    return f"{legs}, arms {arms}".replace("_", " ")
-
-
-def _goal_variants(pairs: list[tuple[str, str]], pool: StagePool, rng: np.random.Generator) -> list[tuple[Floats, str]]:
+def _goal_variants(
+    names: list[str], survey: BodySurvey, pool: StagePool, rng: np.random.Generator
+) -> list[tuple[Floats, str]]:
     """Draw natural variants of the reference poses that are successes, and keep those that are successes too."""
-    from gym_vlmrm.worlds.poses.poses import reference_pose
-
-    drawn = [(pairs[rng.integers(len(pairs))], rng.choice([0.5, 1.0, 1.5])) for _ in range(2 * GOAL_VARIANTS)]
-    states = [reference_pose(*pair, rng=rng, variation=variation) for pair, variation in drawn]
+    drawn = [(names[rng.integers(len(names))], rng.choice([0.5, 1.0, 1.5])) for _ in range(2 * GOAL_VARIANTS)]
+    states = [survey.variant(name, variation, rng) for name, variation in drawn]
     hits = pool.show(np.array(states), draw=False).success
-    kept = [(state, _words(*pair)) for state, (pair, _), hit in zip(states, drawn, hits, strict=True) if hit]
-    return kept[:GOAL_VARIANTS] or [(reference_pose(*pair), _words(*pair)) for pair in pairs]
+    kept = [(state, name) for state, (name, _), hit in zip(states, drawn, hits, strict=True) if hit]
+    poses = survey.poses()
+    return kept[:GOAL_VARIANTS] or [(poses[name], name) for name in names]
 
 
 def _searched_goals(task: TaskSpec, pool: StagePool, rng: np.random.Generator) -> list[tuple[Floats, str]]:
     """Search for successes where no reference pose is one."""
-    from gym_vlmrm.auditing.search import search_success
-
-    rule = task.success_rule
+    rule, space = task.success_rule, find_scene(task.env.id).search_space()
     assert rule is not None
-    sample = pool.show(SPACES[task.env.id].decode(rng.random((400, SPACES[task.env.id].dimension))), draw=False)
+    sample = pool.show(space.decode(rng.random((400, space.dimension))), draw=False)
     scales = quantity_scales(rule, sample.quantities)
-    found = search_success(pool, SPACES[task.env.id], rule, scales, int(rng.integers(2**31)))
+    found = search_success(pool, space, rule, scales, int(rng.integers(2**31)))
     if len(found) == 0:
         raise TaskError(
             f"task '{task.id}': neither a reference pose nor a search found a success; check the rule 'success:',"
@@ -150,24 +121,11 @@ def _searched_goals(task: TaskSpec, pool: StagePool, rng: np.random.Generator) -
 
 
 def _add_paths(
-    plan: Plan,
-    goals: list[tuple[Floats, str]],
-    references: dict[tuple[str, str], tuple[Floats, bool]],
-    rng: np.random.Generator,
+    plan: Plan, survey: BodySurvey, name: str, start: Floats, goals: list[tuple[Floats, str]], rng: np.random.Generator
 ) -> None:
-    from gym_vlmrm.worlds.poses.poses import pose_path
-
-    start = next((legs for legs in START_POSES if not references[legs, "down"][1]), START_POSES[-1])
-    plan.axis = plan.axis.format(start=start.replace("_", " ")) + " [share]"
+    plan.axis = plan.axis.format(start=name.partition(",")[0]) + " [share]"
     for number in rng.choice(len(goals), PATHS, replace=len(goals) < PATHS):
-        goal, name = goals[number]
-        path = pose_path(references[start, "down"][0], goal, PATH_POINTS)
+        goal, goal_name = goals[number]
+        path = survey.path(start, goal, PATH_POINTS)
         for share, state in zip(np.linspace(0, 1, PATH_POINTS), path, strict=True):
-            plan.add(state, PATH, f"{share:.0%} of the way to {name}", float(round(share, 6)))
-
-
-_PLANS: dict[str, Callable[[TaskSpec, StagePool, np.random.Generator], Plan]] = {
-    "Humanoid-v5": _humanoid,
-    "CartPole-v1": _cartpole,
-    "MountainCarContinuous-v0": _mountain_car,
-}
+            plan.add(state, PATH, f"{share:.0%} of the way to {goal_name}", float(round(share, 6)))

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_vlmrm.auditing.space import SearchSpace
 from gym_vlmrm.auditing.stage import StagePool
 from gym_vlmrm.task.rules import Rule
 from gym_vlmrm.task.shortfall import shortfalls
+from gym_vlmrm.worlds.scene import SearchSpace
 
 __all__ = ["minimise_together", "search_success"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -17,9 +17,10 @@ from gym_vlmrm.task.rules import quantity_names
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.make import make_world
 from gym_vlmrm.worlds.pool import usable_cores, without_main_module
+from gym_vlmrm.worlds.scene import can_pose
 from gym_vlmrm.worlds.world import episode_limit
 
-__all__ = ["Seen", "Stage", "StagePool", "can_pose", "join_seen"]
+__all__ = ["Seen", "Stage", "StagePool", "join_seen"]
 
 CHUNK = 24
 """States that a worker draws at a time."""
@@ -60,35 +61,6 @@ def join_seen(parts: Sequence[Seen]) -> Seen:
     )
 
 
-def _place_humanoid(env: Any, state: NDArray[np.float64]) -> None:
-    env.set_state(state, np.zeros(env.model.nv))
-
-
-def _place_cartpole(env: Any, state: NDArray[np.float64]) -> None:
-    env.state = np.array([state[0], 0.0, state[1], 0.0])
-
-
-def _place_car(env: Any, state: NDArray[np.float64]) -> None:
-    env.state = np.array([state[0], 0.0], np.float32)
-
-
-_Placer: TypeAlias = tuple[Callable[[Any, NDArray[np.float64]], None], Callable[[Any], Any]]
-_PLACERS: dict[str, _Placer] = {
-    "Humanoid-v5": (_place_humanoid, lambda env: env.data.qpos.copy()),
-    "CartPole-v1": (_place_cartpole, lambda env: [env.state[0], env.state[2]]),
-    "MountainCarContinuous-v0": (_place_car, lambda env: [env.state[0]]),
-}
-"""Environment ID to two functions: put the environment into a configuration, and read its configuration."""
-
-
-def can_pose(task: TaskSpec) -> bool:
-    """Say whether the task's environment can be put into any state, and success be read from the state alone."""
-    rule = task.success_rule
-    if task.env.id not in _PLACERS or rule is None:
-        return False
-    return not any(name.startswith(("obs[", "info.")) for name in quantity_names(rule))
-
-
 class Stage:
     """One environment that shows states."""
 
@@ -102,16 +74,14 @@ class Stage:
         self.limit = episode_limit(task) or DEFAULT_EPISODE
         self.world: gym.Env[Any, Any] = make_world(task, render_size=size)
         self.poses = can_pose(task)
-        self.placer: _Placer | None = _PLACERS.get(task.env.id)
         self.world.reset(seed=0)
 
     def show(self, states: NDArray[np.float64], draw: bool) -> Seen:
         """Put the environment into each of the states (N, D), draw it and judge it."""
         env: Any = self.world.unwrapped
-        assert self.placer is not None
         frames, quantities = self._blank(len(states) if draw else 0), []
         for index, state in enumerate(states):
-            self.placer[0](env, state)
+            env.place(state)
             quantities.append(dict(env.quantities()))
             if draw:
                 frames[index] = self.world.render()  # type: ignore[assignment]
@@ -130,7 +100,7 @@ class Stage:
                 frames.append(self.world.render())
                 success.append(bool(info["success"]))
                 quantities.append(self._quantities(observation, info))
-                states.append(self.placer[1](self.world.unwrapped) if self.placer is not None and self.poses else [])
+                states.append(self.world.unwrapped.configuration() if self.poses else [])  # type: ignore[attr-defined]
             if terminated:
                 observation, _ = self.world.reset()
         shown = np.array(frames, np.uint8).reshape(-1, self.size, self.size, 3)

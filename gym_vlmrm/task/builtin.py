@@ -13,7 +13,7 @@ __all__ = ["builtin_folder", "builtin_headers", "builtin_paths"]
 @cache
 def builtin_folder() -> Path:
     """Folder of the built-in task files, in a source tree and in an installed package alike."""
-    beside = Path(__file__).parent.parent / "tasks"
+    beside = Path(__file__).parents[2] / "tasks"
     if (beside / "_humanoid.yaml").is_file():
         return beside
     installed = find_spec("gym_vlmrm_tasks")

@@ -8,9 +8,9 @@ from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 
-from gym_vlmrm.errors import RenderingError, TaskError
-from gym_vlmrm.task.spec import Look, Quality
-from gym_vlmrm.worlds.canvas import Canvas, Point, fit_square
+from gym_vlmrm.worlds.canvas import Canvas, Point
+from gym_vlmrm.worlds.flat import FlatScene
+from gym_vlmrm.worlds.scene import Floats, Grid, Landmark, SearchSpace, box_space
 
 __all__ = ["CartPoleScene"]
 
@@ -21,54 +21,31 @@ _PIVOT = 0.42
 _METADATA: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 50}
 
 
-class CartPoleScene(CartPoleEnv, EzPickle):
+class CartPoleScene(FlatScene, CartPoleEnv, EzPickle):
     """`CartPoleEnv` drawn from x = -3 m to 3 m, with room below the track for a pole that hangs.
 
     Cart and pole are drawn about twice as large as they are, so that a small picture still shows the pole's angle.
+    A configuration is the cart's position [m] and the pole's angle [rad].
     """
 
     metadata = _METADATA
+    name, title = "cartpole", "CartPole"
+    view = (_LEFT, _BOTTOM, _EXTENT)
     quantity_names = ("pole_angle", "pole_tilt", "cart_position", "cart_distance", "within_bounds")
 
-    def __init__(
-        self,
-        *,
-        terminate: bool = True,
-        look: Look = "textured",
-        camera: dict[str, Any] | None = None,
-        quality: Quality = "draft",
-        render_size: int = 224,
-        render_mode: str = "rgb_array",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, terminate: bool = True, **kwargs: Any) -> None:
         """Build the cart and its pole.
 
         Args:
             terminate: False never ends an episode: the pole swings on and the cart rolls on.
-            look: ``textured`` or ``original``.
-            camera: must be None, there is no camera.
-            quality: without effect here.
-            render_size: side of the square frame [px].
-            render_mode: only ``rgb_array``.
-            kwargs: those of Gymnasium's `CartPoleEnv`.
+            kwargs: those of `FlatScene` and of Gymnasium's `CartPoleEnv`.
 
         Raises:
             TaskError: a camera was given.
         """
-        if camera is not None:
-            raise TaskError("CartPole is drawn flat and has no camera; remove 'camera:' from the scene")
-        EzPickle.__init__(
-            self,
-            terminate=terminate,
-            look=look,
-            quality=quality,
-            render_size=render_size,
-            render_mode=render_mode,
-            **kwargs,
-        )
-        super().__init__(render_mode=render_mode, **kwargs)
-        self._terminate, self._look, self._size = terminate, look, render_size
-        self._canvas: Canvas | None = None
+        EzPickle.__init__(self, terminate=terminate, **kwargs)
+        super().__init__(**kwargs)
+        self._terminate = terminate
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Step as Gymnasium does; `terminated` stays False unless `terminate` is set."""
@@ -85,7 +62,7 @@ class CartPoleScene(CartPoleEnv, EzPickle):
         `pole_angle` [deg] in [-180, 180], 0 upright, positive leans to the right; `pole_tilt` its size; `cart_position`
         [m]; `cart_distance` its size; `within_bounds` is 1 while Gymnasium's own episode would go on.
         """
-        x, _, theta, _ = (float(value) for value in self._current_state())
+        x, _, theta, _ = (float(value) for value in self.current_state())
         angle = math.degrees(math.remainder(theta, 2 * math.pi))
         inside = abs(x) <= self.x_threshold and abs(math.radians(angle)) <= self.theta_threshold_radians
         return {
@@ -96,36 +73,56 @@ class CartPoleScene(CartPoleEnv, EzPickle):
             "within_bounds": float(inside),
         }
 
-    def _current_state(self) -> NDArray[np.float64]:
-        if self.state is None:
-            raise RenderingError("CartPole has no state yet; call reset() first")
-        return self.state
+    def place(self, configuration: Floats) -> None:
+        """Put cart [m] and pole [rad] somewhere, at rest."""
+        self.state = np.array([configuration[0], 0.0, configuration[1], 0.0])
 
-    def render(self) -> NDArray[np.uint8]:
-        """Return the current state as uint8 (render_size, render_size, 3)."""
-        x, _, theta, _ = (float(value) for value in self._current_state())
-        if self._look == "original":
-            return fit_square(self._original_picture(), self._size)
-        canvas = self._canvas = self._canvas or Canvas(self._size, _LEFT, _BOTTOM, _EXTENT)
-        if not canvas.has_background:
-            _draw_surroundings(canvas)
-            canvas.keep_background()
-        canvas.start_from_background()
+    def configuration(self) -> Floats:
+        """Return the cart's position [m] and the pole's angle [rad]."""
+        state = self.current_state()
+        return np.array([state[0], state[2]])
+
+    @classmethod
+    def search_space(cls) -> SearchSpace:
+        """Return every place and angle that a search looks at."""
+        return box_space([-4.5, -math.pi], [4.5, math.pi])
+
+    @classmethod
+    def survey(cls) -> Grid:
+        """Return angles all around at several places of the cart, and poles that are nearly upright."""
+        return Grid("pole angle [deg], cart in the middle", _places, _cloud)
+
+    def draw_surroundings(self, canvas: Canvas) -> None:
+        """Draw meadow, posts and track."""
+        _draw_surroundings(canvas)
+
+    def draw(self, canvas: Canvas) -> None:
+        """Draw cart and pole where they are."""
+        x, _, theta, _ = (float(value) for value in self.current_state())
         if abs(x) < 2 * _EXTENT:
             _draw_cart(canvas, x)
             _draw_pole(canvas, x, theta)
-        return canvas.picture()
 
-    def _original_picture(self) -> NDArray[np.uint8]:
-        """Draw as Gymnasium does, but on a surface of ours, so that no display is opened or shut."""
-        import pygame
 
-        self.screen: Any = pygame.Surface((self.screen_width, self.screen_height))
-        self.clock: Any = pygame.time.Clock()
-        try:
-            return np.array(super().render(), np.uint8)  # type: ignore[no-untyped-call]
-        finally:
-            self.screen = self.clock = None
+def _places() -> list[Landmark]:
+    angles = sorted({*range(-180, 181, 6), *range(-30, 31, 2)})
+    return [
+        Landmark(
+            np.array([cart, np.radians(angle)]),
+            f"pole at {angle} deg, cart at {cart:g} m",
+            float(angle) if cart == 0 else math.nan,
+        )
+        for cart in (-2.7, -2.0, -1.0, 0.0, 1.0, 2.0, 2.7)
+        for angle in angles
+    ]
+
+
+def _cloud(rng: np.random.Generator) -> list[Landmark]:
+    drawn = [(rng.uniform(-2.3, 2.3), rng.uniform(-25, 25)) for _ in range(120)]
+    return [
+        Landmark(np.array([cart, np.radians(angle)]), f"pole at {angle:.0f} deg, cart at {cart:.1f} m")
+        for cart, angle in drawn
+    ]
 
 
 def _draw_surroundings(canvas: Canvas) -> None:

@@ -1,25 +1,20 @@
 """The world of a task: an environment in its scene, which draws square frames and reports its own verdicts."""
 
 import functools
-import importlib
 import inspect
 from typing import Any
 
 import gymnasium as gym
+from gymnasium.utils import EzPickle
 
 from gym_vlmrm.errors import TaskError, did_you_mean
 from gym_vlmrm.task.spec import SceneSpec, TaskSpec
 from gym_vlmrm.worlds.generic import make_generic
+from gym_vlmrm.worlds.scene import SCENES, find_scene
 from gym_vlmrm.worlds.task_info import TaskInfo
 
-__all__ = ["SCENES", "make_world"]
+__all__ = ["make_world"]
 
-SCENES: dict[str, str] = {
-    "Humanoid-v5": "gym_vlmrm.worlds.humanoid.env:HumanoidScene",
-    "CartPole-v1": "gym_vlmrm.worlds.cartpole:CartPoleScene",
-    "MountainCarContinuous-v0": "gym_vlmrm.worlds.mountain_car:MountainCarScene",
-}
-"""Gymnasium ID to "module:Class" of the environment's scene; other environments are drawn as they draw themselves."""
 _SET_BY_SCENE = {
     "look",
     "camera",
@@ -59,8 +54,7 @@ def make_world(task: TaskSpec, *, render_size: int) -> gym.Env[Any, Any]:
 
 
 def _make_scene(env_id: str, kwargs: dict[str, Any], scene: SceneSpec, render_size: int) -> gym.Env[Any, Any]:
-    module, _, name = SCENES[env_id].partition(":")
-    scene_class = getattr(importlib.import_module(module), name)
+    scene_class = find_scene(env_id)
     _check_kwargs(env_id, kwargs, _parameters(scene_class))
     if scene.camera is not None and not hasattr(scene_class, "set_camera"):
         raise TaskError(f"scene.camera is for MuJoCo environments, and '{env_id}' is none; remove it")
@@ -77,8 +71,9 @@ def _make_scene(env_id: str, kwargs: dict[str, Any], scene: SceneSpec, render_si
 def _parameters(scene_class: type) -> dict[str, inspect.Parameter]:
     """Return the named constructor arguments of a scene class and of the Gymnasium class below it."""
     found: dict[str, inspect.Parameter] = {}
-    for ancestor in (scene_class, scene_class.__mro__[1]):
-        found |= inspect.signature(ancestor.__init__).parameters  # type: ignore[misc]
+    for ancestor in reversed(scene_class.__mro__):
+        if "__init__" in vars(ancestor) and ancestor is not EzPickle:
+            found |= inspect.signature(ancestor.__init__).parameters  # type: ignore[misc]
     return {name: parameter for name, parameter in found.items() if parameter.kind not in (2, 4) and name != "self"}
 
 

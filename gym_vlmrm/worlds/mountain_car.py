@@ -9,9 +9,9 @@ from gymnasium.envs.classic_control.continuous_mountain_car import Continuous_Mo
 from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 
-from gym_vlmrm.errors import RenderingError, TaskError
-from gym_vlmrm.task.spec import Look, Quality
-from gym_vlmrm.worlds.canvas import Canvas, Point, fit_square, texture
+from gym_vlmrm.worlds.canvas import Canvas, Point, texture
+from gym_vlmrm.worlds.flat import FlatScene
+from gym_vlmrm.worlds.scene import Floats, Grid, Landmark, SearchSpace, box_space
 
 __all__ = ["MountainCarScene"]
 
@@ -20,56 +20,35 @@ _LEFT, _EXTENT, _BOTTOM = -1.35, 2.1, -0.42
 _METADATA: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 30}
 
 
-class MountainCarScene(Continuous_MountainCarEnv, EzPickle):
-    """`Continuous_MountainCarEnv` drawn from x = -1.35 to 0.75, a car in a valley below a yellow flag."""
+class MountainCarScene(FlatScene, Continuous_MountainCarEnv, EzPickle):
+    """`Continuous_MountainCarEnv` drawn from x = -1.35 to 0.75, a car in a valley below a yellow flag.
+
+    A configuration is the car's position.
+    """
 
     metadata = _METADATA
+    name, title = "mountain-car", "MountainCar"
+    view = (_LEFT, _BOTTOM, _EXTENT)
     quantity_names = ("car_position", "car_velocity", "car_height")
 
-    def __init__(
-        self,
-        *,
-        absorbing: bool = False,
-        look: Look = "textured",
-        camera: dict[str, Any] | None = None,
-        quality: Quality = "draft",
-        render_size: int = 224,
-        render_mode: str = "rgb_array",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, absorbing: bool = False, **kwargs: Any) -> None:
         """Build the mountain and its car.
 
         Args:
             absorbing: True never ends an episode: once at the summit (x >= 0.45) the car stays there until reset.
-            look: ``textured`` or ``original``.
-            camera: must be None, there is no camera.
-            quality: without effect here.
-            render_size: side of the square frame [px].
-            render_mode: only ``rgb_array``.
-            kwargs: those of Gymnasium's `Continuous_MountainCarEnv`.
+            kwargs: those of `FlatScene` and of Gymnasium's `Continuous_MountainCarEnv`.
 
         Raises:
             TaskError: a camera was given.
         """
-        if camera is not None:
-            raise TaskError("MountainCar is drawn flat and has no camera; remove 'camera:' from the scene")
-        EzPickle.__init__(
-            self,
-            absorbing=absorbing,
-            look=look,
-            quality=quality,
-            render_size=render_size,
-            render_mode=render_mode,
-            **kwargs,
-        )
-        super().__init__(render_mode=render_mode, **kwargs)
-        self._absorbing, self._look, self._size = absorbing, look, render_size
+        EzPickle.__init__(self, absorbing=absorbing, **kwargs)
+        super().__init__(**kwargs)
+        self._absorbing = absorbing
         self.state: Any = None
-        self._canvas: Canvas | None = None
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Step as Gymnasium does; an absorbing summit keeps a car that has reached it, whatever the thrust."""
-        before = self._current_state()
+        before = self.current_state()
         if self._absorbing and before[0] >= self.goal_position:
             self.state = np.array([before[0], 0.0], np.float32)
             reward = 100.0 - 0.1 * float(action[0]) ** 2
@@ -81,38 +60,42 @@ class MountainCarScene(Continuous_MountainCarEnv, EzPickle):
 
     def quantities(self) -> dict[str, float]:
         """Return `car_position` (-1.2 to 0.6, the flag is at 0.45), `car_velocity` (per step) and `car_height`."""
-        position, velocity = (float(value) for value in self._current_state())
+        position, velocity = (float(value) for value in self.current_state())
         return {"car_position": position, "car_velocity": velocity, "car_height": float(_height(position))}
 
-    def _current_state(self) -> NDArray[np.float32]:
-        if self.state is None:
-            raise RenderingError("MountainCar has no state yet; call reset() first")
-        state: NDArray[np.float32] = self.state
-        return state
+    def place(self, configuration: Floats) -> None:
+        """Put the car somewhere, at rest."""
+        self.state = np.array([configuration[0], 0.0], np.float32)
 
-    def render(self) -> NDArray[np.uint8]:
-        """Return the current state as uint8 (render_size, render_size, 3)."""
-        position = float(self._current_state()[0])
-        if self._look == "original":
-            return fit_square(self._original_picture(), self._size)
-        canvas = self._canvas = self._canvas or Canvas(self._size, _LEFT, _BOTTOM, _EXTENT)
-        if not canvas.has_background:
-            _draw_surroundings(canvas, self.goal_position)
-            canvas.keep_background()
-        canvas.start_from_background()
-        _draw_car(canvas, position)
-        return canvas.picture()
+    def configuration(self) -> Floats:
+        """Return the car's position, (1,)."""
+        return np.array([self.current_state()[0]], np.float64)
 
-    def _original_picture(self) -> NDArray[np.uint8]:
-        """Draw as Gymnasium does, but on a surface of ours, so that no display is opened or shut."""
-        import pygame
+    @classmethod
+    def search_space(cls) -> SearchSpace:
+        """Return every place of the track."""
+        return box_space([-1.2], [0.6])
 
-        self.screen: Any = pygame.Surface((self.screen_width, self.screen_height))
-        self.clock: Any = pygame.time.Clock()
-        try:
-            return np.array(super().render(), np.uint8)  # type: ignore[no-untyped-call]
-        finally:
-            self.screen = self.clock = None
+    @classmethod
+    def survey(cls) -> Grid:
+        """Return places along the whole track, and more of them around the flag."""
+        return Grid("car position [m], flag at 0.45", _places, _cloud)
+
+    def draw_surroundings(self, canvas: Canvas) -> None:
+        """Draw sky, mountains, slope and flag."""
+        _draw_surroundings(canvas, self.goal_position)
+
+    def draw(self, canvas: Canvas) -> None:
+        """Draw the car where it is."""
+        _draw_car(canvas, float(self.current_state()[0]))
+
+
+def _places() -> list[Landmark]:
+    return [Landmark(np.array([x]), f"car at {x:.2f}", float(round(x, 6))) for x in np.linspace(-1.2, 0.6, 181)]
+
+
+def _cloud(rng: np.random.Generator) -> list[Landmark]:
+    return [Landmark(np.array([x]), f"car at {x:.2f}") for x in rng.uniform(0.3, 0.6, 80)]
 
 
 def _height(x: float) -> float:

@@ -18,8 +18,8 @@ __all__ = ["VectorVLMReward", "take_frames"]
 class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
     """Replaces the rewards of a vector environment by the reward model's scores of the frames of its transitions.
 
-    The environment's observations must carry those frames (see `gym_vlmrm.worlds.frames.FrameObservation`); this wrapper takes
-    them out again, so that the observation is the base environment's.
+    The environment's observations must carry those frames (see `gym_vlmrm.worlds.frames.FrameObservation`); this
+    wrapper takes them out again, so that the observation is the base environment's.
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any], reward_model: RewardModel, every: int = 1) -> None:

@@ -12,6 +12,8 @@ from gym_vlmrm.task.spec import Look, Quality
 from gym_vlmrm.worlds.humanoid.look import PAPER_CAMERA, dress, set_quality
 from gym_vlmrm.worlds.humanoid.quantities import QUANTITIES, quantities
 from gym_vlmrm.worlds.offscreen import OffscreenRenderer
+from gym_vlmrm.worlds.poses.survey import BODY_SPACE, PoseSurvey
+from gym_vlmrm.worlds.scene import BodySurvey, SearchSpace
 
 __all__ = ["HumanoidScene"]
 
@@ -19,9 +21,13 @@ _METADATA: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 67}
 
 
 class HumanoidScene(HumanoidEnv):
-    """`HumanoidEnv` whose `render` draws the current ``qpos``, whatever was drawn or simulated before."""
+    """`HumanoidEnv` whose `render` draws the current ``qpos``, whatever was drawn or simulated before.
+
+    A configuration is ``qpos`` (24,): metres, quaternion (w, x, y, z), radians.
+    """
 
     metadata = _METADATA
+    name = "humanoid"
     quantity_names = QUANTITIES
 
     def __init__(
@@ -109,6 +115,24 @@ class HumanoidScene(HumanoidEnv):
         data = self._mirrored()
         mujoco.mj_collision(self.model, data)
         return quantities(self.model, data)
+
+    def place(self, configuration: NDArray[np.float64]) -> None:
+        """Put the body into a configuration qpos (24,), at rest."""
+        self.set_state(configuration, np.zeros(self.model.nv))  # type: ignore[no-untyped-call]
+
+    def configuration(self) -> NDArray[np.float64]:
+        """Return qpos (24,)."""
+        return np.array(self.data.qpos)
+
+    @classmethod
+    def search_space(cls) -> SearchSpace:
+        """Return joint angles within their limits, the root's rotation and its height above the floor."""
+        return BODY_SPACE
+
+    @classmethod
+    def survey(cls) -> BodySurvey:
+        """Return the humanoid's poses and what lies beside them."""
+        return PoseSurvey()
 
     def close(self) -> None:
         """Free the renderer."""

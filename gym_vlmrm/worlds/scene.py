@@ -1,0 +1,135 @@
+"""Scenes: worlds of this package that can be posed. One table names them; everything else asks the scene itself."""
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gym_vlmrm.task.rules import quantity_names
+from gym_vlmrm.task.spec import TaskSpec
+
+__all__ = ["SCENES", "BodySurvey", "Grid", "Landmark", "Scene", "SearchSpace", "box_space", "can_pose", "find_scene"]
+
+Floats = NDArray[np.float64]
+
+SCENES: dict[str, str] = {
+    "Humanoid-v5": "gym_vlmrm.worlds.humanoid.env:HumanoidScene",
+    "CartPole-v1": "gym_vlmrm.worlds.cartpole:CartPoleScene",
+    "MountainCarContinuous-v0": "gym_vlmrm.worlds.mountain_car:MountainCarScene",
+}
+"""Gymnasium ID to "module:Class" of the environment's scene; other environments are drawn as they draw themselves."""
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """Every configuration of a scene as a point of a unit cube: what a search over states moves in."""
+
+    dimension: int
+    """Edges D of the cube."""
+    decode: Callable[[Floats], Floats]
+    """Points (N, D) in [0, 1] to configurations (N, C)."""
+    encode: Callable[[Floats], Floats]
+    """Configurations (N, C) to points (N, D)."""
+
+
+def box_space(low: Sequence[float], high: Sequence[float]) -> SearchSpace:
+    """Return the space of configurations between two corners (C,)."""
+    bottom, size = np.array(low, np.float64), np.subtract(high, low)
+    return SearchSpace(
+        len(bottom),
+        lambda points: bottom + points * size,
+        lambda states: np.clip((states - bottom) / size, 0, 1),
+    )
+
+
+@dataclass(frozen=True)
+class Landmark:
+    """A configuration that an audit looks at."""
+
+    state: Floats
+    """(C,)"""
+    name: str
+    coordinate: float = float("nan")
+    """Its place on the axis of a reward landscape, if it lies there."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What an audit looks at where configurations are few numbers: a grid of them, and a cloud around the goal."""
+
+    axis: str
+    """What the coordinates are."""
+    places: Callable[[], list[Landmark]]
+    cloud: Callable[[np.random.Generator], list[Landmark]]
+
+
+class BodySurvey(Protocol):
+    """What an audit looks at where configurations are bodies: poses, near misses, bodies between and beside them."""
+
+    def poses(self) -> dict[str, Floats]:
+        """Return the canonical reference poses by name."""
+
+    def variant(self, pose: str, variation: float, rng: np.random.Generator) -> Floats:
+        """Draw a natural variant of a reference pose, the farther from it the larger `variation`."""
+
+    def near_misses(self, task: str) -> list[str]:
+        """Return the names of bodies that almost reach the goal of a built-in task (its short name)."""
+
+    def near_miss(self, name: str, rng: np.random.Generator) -> Floats:
+        """Draw one of them."""
+
+    def anything(self, rng: np.random.Generator) -> Floats:
+        """Draw any body that the joints allow."""
+
+    def disturb(self, state: Floats, rng: np.random.Generator) -> Floats:
+        """Throw some of a body's joints anywhere."""
+
+    def starts(self) -> Sequence[str]:
+        """Return reference poses from which a way to a goal may begin, best first."""
+
+    def path(self, start: Floats, end: Floats, count: int) -> Floats:
+        """Return `count` bodies on the way from one to another."""
+
+
+class Scene(Protocol):
+    """A Gymnasium environment of this package: it names what it shows, and can be put into any configuration."""
+
+    name: ClassVar[str]
+    """Short name, such as ``cartpole``."""
+    quantity_names: ClassVar[tuple[str, ...]]
+
+    def quantities(self) -> dict[str, float]:
+        """Return the named quantities of the current state."""
+
+    def place(self, configuration: Floats) -> None:
+        """Put the environment into a configuration (C,), at rest."""
+
+    def configuration(self) -> Floats:
+        """Return the current configuration (C,)."""
+
+    @classmethod
+    def search_space(cls) -> SearchSpace:
+        """Return the space of all configurations."""
+
+    @classmethod
+    def survey(cls) -> "Grid | BodySurvey":
+        """Return what an audit looks at."""
+
+
+def find_scene(env_id: str) -> Any:
+    """Return the class of an environment's scene (see `Scene`), or ``None`` where it has none."""
+    if env_id not in SCENES:
+        return None
+    module, _, name = SCENES[env_id].partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def can_pose(task: TaskSpec) -> bool:
+    """Say whether the task's environment can be put into any state, and success be read from the state alone."""
+    rule = task.success_rule
+    if task.env.id not in SCENES or rule is None:
+        return False
+    return not any(name.startswith(("obs[", "info.")) for name in quantity_names(rule))
