@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gym_vlmrm.auditing.episodes import BestFrames, check_rewards_of_episodes, write_contact_sheet
 from gym_vlmrm.learning.playing import Episode
+from gym_vlmrm.learning.reward_check import BestFrames, check_rewards_of_episodes, write_contact_sheet
 from gym_vlmrm.reward import BrightnessReward
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from gym_vlmrm.auditing.results import AuditReport, Finding, Interval, ModelReport, VerdictLabel
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.learning.run_folder import RunFolder, read_json
-from gym_vlmrm.reports.run_page import run_summary
+from gym_vlmrm.learning.run_summary import run_summary
 from gym_vlmrm.task.spec import RewardSpec
 
 __all__ = ["LEARNED", "Calibration", "Outcome", "calibrate"]

@@ -11,11 +11,11 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from pydantic import BaseModel, ConfigDict
 
-from gym_vlmrm.auditing.episodes import BestFrames, RewardCheck, check_rewards_of_episodes, write_contact_sheet
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.learning.agents import Agent, RandomAgent, TrainedAgent
 from gym_vlmrm.learning.checkpoints import load_agent
 from gym_vlmrm.learning.playing import Episode, film, play
+from gym_vlmrm.learning.reward_check import BestFrames, RewardCheck, check_rewards_of_episodes, write_contact_sheet
 from gym_vlmrm.learning.run_folder import RunFolder, write_json
 from gym_vlmrm.learning.vec_env import state_space
 from gym_vlmrm.learning.video import tile, write_gif, write_mp4

@@ -1,6 +1,5 @@
 """A run as one HTML file: learning curves, success, film, settings, versions."""
 
-import csv
 import math
 import os
 from pathlib import Path
@@ -8,12 +7,12 @@ from typing import Any
 
 import yaml
 
-from gym_vlmrm.errors import RunError
-from gym_vlmrm.learning.run_folder import RunFolder, read_json, write_json
+from gym_vlmrm.learning.run_folder import RunFolder, write_json
+from gym_vlmrm.learning.run_summary import run_summary
 from gym_vlmrm.reports.charts import curve_chart, scatter_chart
 from gym_vlmrm.reports.page import data_uri, render, write_text
 
-__all__ = ["report_run", "run_summary"]
+__all__ = ["report_run"]
 
 CURVES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("VLM reward per step", (("rollout/vlm_reward", "while training"), ("eval/vlm_reward", "checkpoints, greedy"))),
@@ -57,44 +56,6 @@ def report_run(run: RunFolder | str | os.PathLike[str], output: Path | None = No
     write_text(place / "report.html", text)
     write_json(place / "report.json", summary)
     return place / "report.html"
-
-
-def run_summary(run: RunFolder) -> dict[str, Any]:
-    """Return all that the report of a run says, as plain data.
-
-    Raises:
-        RunError: the run is damaged.
-    """
-    evaluation = run.path / "eval" / "evaluation.json"
-    return {
-        "format": 1,
-        "record": run.record.model_dump(mode="json"),
-        "task": run.task.model_dump(mode="json", exclude_none=True),
-        "best": None if run.best is None else run.best.model_dump(mode="json"),
-        "evaluation": read_json(evaluation) if evaluation.exists() else None,
-        "metrics": _read_metrics(run.path / "metrics.csv"),
-    }
-
-
-def _read_metrics(path: Path) -> dict[str, list[float | None]]:
-    """Columns of the table; a cell that is empty or no number is ``None``."""
-    if not path.exists():
-        return {}
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-            return {str(name): [_number(row.get(name)) for row in rows] for name in reader.fieldnames or []}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RunError(f"{path}: is no table of metrics ({error})") from None
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
 
 
 def _charts(metrics: dict[str, list[float | None]]) -> list[str]:
