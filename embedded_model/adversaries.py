@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from embedded_model.dataset import describe
 from embedded_model.grammar import Grammar
-from embedded_model.rendering import FRAME_SIZE
 from embedded_model.settings import POPULATION, Round
 from embedded_model.space import Space
 from embedded_model.states import turned
 from gym_vlmrm.auditing.search import minimise_together
 from gym_vlmrm.auditing.stage import Stage
+from gym_vlmrm.finetuning.scratch import FRAME_SIZE
 from gym_vlmrm.learning import choose_recipe, train
 from gym_vlmrm.learning.agents import Agent
 from gym_vlmrm.learning.checkpoints import load_agent

@@ -14,11 +14,11 @@ from safetensors.torch import load_file, save_file
 
 from embedded_model.dataset import load_domain
 from embedded_model.image_tower import train_image_tower
-from embedded_model.model import CONTEXT_LENGTH, build_clip
 from embedded_model.settings import GOAL_WEIGHT, Settings
 from embedded_model.space import DOMAINS
 from embedded_model.text_tower import train_text_tower
-from embedded_model.vocabulary import MAX_VOCABULARY
+from gym_vlmrm.finetuning.scratch import CONTEXT_LENGTH, build_clip
+from gym_vlmrm.finetuning.vocabulary import MAX_VOCABULARY
 from gym_vlmrm.reward.clip.towers import MERGES_FILE
 from gym_vlmrm.worlds.frames import Frames
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from embedded_model.model import MEAN, STD
+from gym_vlmrm.finetuning.scratch import MEAN, STD
 
 __all__ = ["PEAK_RATE", "train_image_tower"]
 

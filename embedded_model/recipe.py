@@ -15,11 +15,11 @@ from embedded_model.concepts import Concepts
 from embedded_model.dataset import add_states, describe, load_domain
 from embedded_model.fitting import Weights, averaged_image, fit_image, fit_text, refit_image
 from embedded_model.grammar import Grammar, Sentence
-from embedded_model.model import build_clip, save_folder
 from embedded_model.settings import Settings
 from embedded_model.space import BLOCKS, DOMAINS, Space
 from embedded_model.states import cartpole_states, humanoid_states, mountain_car_states
-from embedded_model.vocabulary import write_vocabulary
+from gym_vlmrm.finetuning.scratch import build_clip, save_folder
+from gym_vlmrm.finetuning.vocabulary import write_vocabulary
 
 __all__ = ["build_space", "empty_space", "sentence_target", "train_model"]
 

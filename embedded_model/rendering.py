@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gym_vlmrm.finetuning.scratch import FRAME_SIZE
 from gym_vlmrm.worlds.cartpole import CartPoleScene
 from gym_vlmrm.worlds.humanoid.env import HumanoidScene
 from gym_vlmrm.worlds.mountain_car import MountainCarScene
 from gym_vlmrm.worlds.pool import usable_cores
 
-__all__ = ["FRAME_SIZE", "render_now", "render_states"]
+__all__ = ["render_now", "render_states"]
 
-FRAME_SIZE = 96
 ORIGINAL_SHARE = 0.1
 """Share of the frames that wear Gymnasium's own look."""
 STANDARD_SHARE = 0.03

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from gym_vlmrm.finetuning.scratch import EMBEDDING_SIZE
+
 __all__ = ["BLOCKS", "SIZE", "Block", "FeatureMap", "Space"]
 
 Floats = NDArray[np.float64]
@@ -43,7 +45,7 @@ HINT_WEIGHT = 1.4
 SIZE = len(DOMAINS) + sum(block.size for block in BLOCKS.values()) + 1
 """Of the space. No target uses the last coordinate: it is where the image tower's unit vectors put their doubt, so that
 a frame that several states may look like is as near to a sentence as those are on average."""
-assert SIZE == 384
+assert SIZE == EMBEDDING_SIZE
 
 
 class FeatureMap:

@@ -24,7 +24,7 @@ from embedded_model.rendering import render_now
 from embedded_model.settings import Round, Settings
 from embedded_model.space import SIZE, FeatureMap
 from embedded_model.states import HELD_OUT_PAIRS, SHARES, cartpole_states, humanoid_states
-from embedded_model.vocabulary import write_vocabulary
+from gym_vlmrm.finetuning.vocabulary import write_vocabulary
 from gym_vlmrm.reward import load_reward_model
 from gym_vlmrm.reward.clip.towers import MERGES_FILE, Towers, load_towers
 from gym_vlmrm.reward.loading import EMBEDDED_FOLDER, WORDS_FILE, UnknownWordsWarning, unknown_words

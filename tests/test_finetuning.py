@@ -289,7 +289,7 @@ def test_scratch_without_tokenizers_names_the_extra(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(ModelError, match=r"pip install 'gym-vlmrm\[pretraining\]'"):
+    with pytest.raises(ModelError, match=r"pip install 'gym-vlmrm\[scratch\]'"):
         finetune(replace(settings, model="scratch"), tmp_path / "out")
 
 
@@ -496,11 +496,11 @@ def test_data_of_which_nothing_can_be_learned(settings: Settings, tmp_path: Path
 
 
 def test_a_built_in_scene_captions_itself(settings: Settings, tmp_path: Path) -> None:
-    few = replace(settings, captions="mountain-car", frames=24, steps=2)
+    few = replace(settings, captions="mountain-car", frames=40, steps=2)
     result = finetune(few, tmp_path / "out")
     record = json.loads((tmp_path / "out" / "finetuning.json").read_text())
     assert result.after is not None
-    assert record["data"]["frames"] == 24
+    assert record["data"]["frames"] == 40
     assert record["data"]["captions"] > 50
 
 
@@ -512,6 +512,17 @@ def test_every_built_in_scene_has_captions(scene: str) -> None:
     found = gather(scene, 12, 0)
     assert len(found.pictures) == len(found.captions) == 12
     assert all(len(captions) >= 5 for captions in found.captions)
+
+
+def test_every_built_in_goal_is_among_the_captions_of_its_scene() -> None:
+    from gym_vlmrm.finetuning.scenes import scene_captions
+    from gym_vlmrm.task.catalog import builtin_tasks
+    from gym_vlmrm.worlds.scene import find_scene
+
+    for task in builtin_tasks().values():
+        said = [sentence for row in scene_captions(find_scene(task.env.id).name) for sentence in row.say]
+        assert len(said) == len(set(said))
+        assert task.reward.goal in said, task.id
 
 
 # The command ----------------------------------------------------------------------------------------------------------

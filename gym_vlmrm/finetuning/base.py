@@ -16,10 +16,9 @@ from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from safetensors.torch import save_file
 from torch import nn
 
-from embedded_model.model import CONTEXT_LENGTH, MEAN, STD, build_clip, model_config
-from embedded_model.rendering import FRAME_SIZE
-from embedded_model.vocabulary import write_vocabulary
 from gym_vlmrm.errors import ModelError
+from gym_vlmrm.finetuning.scratch import CONTEXT_LENGTH, FRAME_SIZE, MEAN, STD, build_clip, model_config
+from gym_vlmrm.finetuning.vocabulary import write_vocabulary
 from gym_vlmrm.reward.clip.devices import choose_device
 from gym_vlmrm.reward.loading import EMBEDDED_FOLDER, WORDS_FILE
 
@@ -87,7 +86,7 @@ def build_scratch(folder: Path, texts: Sequence[str], device: str, seed: int, *,
             write_vocabulary(folder, texts)
         except ImportError:
             raise ModelError(
-                "a model from scratch needs the package tokenizers; pip install 'gym-vlmrm[pretraining]'"
+                "a model from scratch needs the package tokenizers; pip install 'gym-vlmrm[scratch]'"
             ) from None
     tokenizer = SimpleTokenizer(str(folder / MERGES_FILE), context_length=CONTEXT_LENGTH)
     config = model_config(tokenizer.vocab_size)

@@ -51,7 +51,7 @@ class FlatScene:
         """
         if camera is not None:
             raise TaskError(f"{self.title} is drawn flat and has no camera; remove 'camera:' from the scene")
-        super().__init__(render_mode=render_mode, **kwargs)
+        super().__init__(render_mode=render_mode, **kwargs)  # type: ignore[call-arg]
         self._look, self._size = look, render_size
         self._canvas: Canvas | None = None
 

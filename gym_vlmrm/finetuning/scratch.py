@@ -1,4 +1,4 @@
-"""The architecture of the embedded model, and its folder on disk in open_clip's format."""
+"""The small model that is trained from scratch, the embedded one too: its architecture and its folder on disk."""
 
 import json
 from pathlib import Path
@@ -8,10 +8,11 @@ import torch
 from open_clip.model import CLIP
 from safetensors.torch import save_file
 
-from embedded_model.rendering import FRAME_SIZE
-from embedded_model.space import SIZE
+__all__ = ["CONTEXT_LENGTH", "EMBEDDING_SIZE", "FRAME_SIZE", "MEAN", "STD", "build_clip", "model_config", "save_folder"]
 
-__all__ = ["CONTEXT_LENGTH", "MEAN", "STD", "build_clip", "model_config", "save_folder"]
+FRAME_SIZE = 96
+"""Side of its frames [px]."""
+EMBEDDING_SIZE = 384
 
 CONTEXT_LENGTH = 40
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -20,7 +21,7 @@ MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 def model_config(vocabulary: int) -> dict[str, Any]:
     """Return open_clip's ``model_cfg``: a modified ResNet of width 16 and a two-layer text transformer."""
     return {
-        "embed_dim": SIZE,
+        "embed_dim": EMBEDDING_SIZE,
         "vision_cfg": {"image_size": FRAME_SIZE, "layers": [1, 2, 4, 3], "width": 16, "patch_size": None},
         "text_cfg": {
             "context_length": CONTEXT_LENGTH,
