@@ -1,0 +1,46 @@
+"""Run folders of version 0.1.0 (commit 05d5ac7) can still be evaluated, reported and gone on with."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from gym_vlmrm_cli.main import app
+from typer.testing import CliRunner
+
+OLD = Path(__file__).parent / "data" / "run-0.1.0"
+
+
+@pytest.fixture(params=["ppo", "dqn"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(OLD / request.param, tmp_path / request.param))
+
+
+def vlmrm(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_an_old_run_is_evaluated_as_before(run: Path) -> None:
+    stored = run / "eval" / "evaluation.json"
+    before = json.loads(stored.read_text()) if stored.exists() else None
+    now = json.loads(vlmrm("eval", run, "--episodes", 4, "--json"))
+    assert now["policy"]["episodes"] == 4
+    if before is not None:
+        for policy in ("policy", "random"):
+            for name in ("success_rate", "success_share", "vlm_reward", "task_reward"):
+                assert now[policy][name] == pytest.approx(before[policy][name], abs=1e-6), (policy, name)
+
+
+def test_an_old_run_is_reported(run: Path) -> None:
+    vlmrm("report", run)
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "Old/CartPole-v0" in page
+
+
+def test_an_old_run_goes_on(run: Path) -> None:
+    step = json.loads((run / "run.json").read_text())["step"]
+    more = json.loads(vlmrm("train", "--resume", run, "--steps", step + 64, "--json"))
+    assert more["step"] >= step + 64
+    assert (run / "checkpoints" / f"step_{more['step']:08d}").is_dir()
