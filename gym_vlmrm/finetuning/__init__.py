@@ -3,7 +3,9 @@
 Importing this package imports neither torch nor open_clip; using it does.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
     from gym_vlmrm.finetuning.settings import Settings
@@ -11,12 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FinetuningResult", "Settings", "finetune", "resume"]
 
-_HOMES = {"FinetuningResult": "trainer", "Settings": "settings", "finetune": "trainer", "resume": "trainer"}
-
-
-def __getattr__(name: str) -> Any:
-    from importlib import import_module
-
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__, submod_attrs={"settings": ["Settings"], "trainer": ["FinetuningResult", "finetune", "resume"]}
+)

@@ -1,0 +1,31 @@
+"""Write the tables of the README that follow from the task files: ``python docs/make_tables.py [README.md]``."""
+
+import sys
+from pathlib import Path
+
+from gym_vlmrm.task.catalog import builtin_tasks
+
+BEGIN, END = "<!-- tasks: python docs/make_tables.py -->", "<!-- end of tasks -->"
+
+
+def task_table() -> str:
+    """Return the table of built-in tasks in Markdown."""
+    rows = [
+        f"| {name} | `{task.id}` | {' / '.join(task.reward.goals)} |"
+        for name, task in sorted(builtin_tasks().items(), key=lambda item: (item[1].env.id, item[1].id))
+    ]
+    return "\n".join(["| task | environment ID | goal prompt |", "|---|---|---|", *rows])
+
+
+def with_tables(text: str) -> str:
+    """Return a page with its tables written anew; raises ValueError where it has no place for them."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"no place for the table: the page needs the lines '{BEGIN}' and '{END}'")
+    return f"{before}{BEGIN}\n{task_table()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    page = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1] / "README.md"
+    page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")

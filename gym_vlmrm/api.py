@@ -1,0 +1,218 @@
+"""The Python face of the command line: what `vlmrm train`, `eval` and `audit` do, reached as `gym_vlmrm.train` and so on.
+
+Everything is named as on the command line. Nothing heavy is imported before a function is called.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from gym_vlmrm.task.catalog import load_task, override
+from gym_vlmrm.task.spec import TaskSpec
+
+if TYPE_CHECKING:
+    from gym_vlmrm.auditing import Audit
+    from gym_vlmrm.learning import Evaluation, Policy, TrainingResult
+    from gym_vlmrm.learning.callbacks import Progress
+    from gym_vlmrm.reward import RewardModel
+
+__all__ = ["audit", "evaluate", "load_policy", "resume", "train"]
+
+Task = TaskSpec | str | os.PathLike[str]
+Run = str | os.PathLike[str]
+Sentences = str | Sequence[str]
+
+
+def train(
+    task: Task,
+    *,
+    recipe: str | None = None,
+    algorithm: str | None = None,
+    steps: int | None = None,
+    num_envs: int | None = None,
+    seed: int = 0,
+    output: Run | None = None,
+    workers: int | None = None,
+    on_progress: "Callable[[Progress], None] | None" = None,
+    on_notice: Callable[[str], None] = lambda _: None,
+    **changes: Any,
+) -> "TrainingResult":
+    """Train an agent on a task and leave everything in a run folder, as ``vlmrm train`` does.
+
+    Args:
+        task: a task, or its name, environment ID or path.
+        recipe: name of a recipe of the task's ``training:`` section.
+        algorithm: any algorithm of stable-baselines3 or sb3-contrib, by name.
+        steps: environment steps, all environments together.
+        num_envs: environments that are stepped together.
+        seed: of environments, networks and exploration; equal seeds give equal agents on a CPU.
+        output: the run folder; ``runs/<task>-<algorithm>-<seed>-<n>`` if not given.
+        workers: worker processes for the environments; one per core if not given.
+        on_progress: called a few times per second.
+        on_notice: called with a sentence that the user should read.
+        changes: ``model``, ``goal``, ``baseline``, ``alpha``, ``device``, ``precision``, ``scene``, ``render_size``,
+            ``max_episode_steps``: what replaces the task's own.
+
+    Returns:
+        How it ended: ``run`` (its folder is ``run.path``), ``step``, ``seconds``, ``interrupted``, ``best``.
+
+    Raises:
+        TaskError, TrainingError, ModelError, RenderingError, RunError: as their names say.
+    """
+    from gym_vlmrm.learning import choose_recipe
+    from gym_vlmrm.learning import train as run_training
+
+    spec = override(_task(task), **changes)
+    name, chosen = choose_recipe(spec, recipe, algorithm=algorithm, steps=steps, num_envs=num_envs)
+    return run_training(
+        spec, chosen, recipe_name=name, seed=seed, output=output, workers=workers, on_progress=on_progress,
+        on_notice=on_notice,
+    )  # fmt: skip
+
+
+def resume(
+    run: Run,
+    *,
+    steps: int | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    on_progress: "Callable[[Progress], None] | None" = None,
+    on_notice: Callable[[str], None] = lambda _: None,
+) -> "TrainingResult":
+    """Go on with a run from its last checkpoint to its number of steps, or to `steps`, as ``vlmrm train --resume``.
+
+    Raises:
+        RunError: no such run, nothing left to do, or a damaged checkpoint.
+        Others as `train` does.
+    """
+    from gym_vlmrm.learning import resume as go_on
+
+    return go_on(run, steps=steps, device=device, workers=workers, on_progress=on_progress, on_notice=on_notice)
+
+
+def evaluate(
+    run: Run,
+    *,
+    checkpoint: Literal["best", "last"] | int = "best",
+    episodes: int = 100,
+    seed: int = 0,
+    device: str | None = None,
+    workers: int | None = None,
+    video: bool = True,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> "Evaluation":
+    """Play a run's policy and a random one, and write what came of it into the run folder, as ``vlmrm eval`` does.
+
+    Args:
+        run: the run folder.
+        checkpoint: ``best`` (by VLM reward; success never selects), ``last``, or a step.
+        episodes: episodes of each of the two policies.
+        seed: of the episodes' starts and of the random policy.
+        device: where the reward model runs; the task's if not given.
+        workers: worker processes; one per core if not given.
+        video: whether to film a few episodes.
+        on_progress: called with the number of finished episodes of both policies, and of all.
+
+    Returns:
+        Success rates with their intervals, rewards per step, of the ``policy`` and of ``random``.
+
+    Raises:
+        RunError: no such run or checkpoint, or it is damaged or cannot be written.
+        ModelError, RenderingError: as their names say.
+    """
+    from gym_vlmrm.learning import evaluate as play
+
+    return play(
+        run, checkpoint=checkpoint, episodes=episodes, seed=seed, device=device, workers=workers, video=video,
+        on_progress=on_progress,
+    )  # fmt: skip
+
+
+def audit(
+    task: Task,
+    *,
+    model: "str | RewardModel | Sequence[str | RewardModel] | None" = None,
+    alpha: float | Sequence[float] | None = None,
+    prompt: Sentences = (),
+    goal: Sentences | None = None,
+    baseline: Sentences | None = None,
+    frames: Run | None = None,
+    policy: Run | None = None,
+    evaluations: int = 5000,
+    seed: int = 0,
+    device: str | None = None,
+    workers: int | None = None,
+    output: Run | None = None,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> "Audit":
+    """Ask before any training whether a reward can teach a task, as ``vlmrm audit`` does.
+
+    Args:
+        task: a task, or its name, environment ID or path.
+        model: a model's name, a reward model object, or several of them; the task's own if not given.
+        alpha: strengths of goal-baseline regularisation to compare.
+        prompt: other goal prompts to compare.
+        goal: the goal prompt, instead of the task's.
+        baseline: the baseline prompt, instead of the task's.
+        frames: folder with pictures in ``goal/`` and ``other/``, instead of states of the environment.
+        policy: run folder whose policy's frames join the audit.
+        evaluations: states that the search for exploits scores per model; 0 leaves it out.
+        seed: equal seeds give equal audits.
+        device: where models run.
+        workers: worker processes that draw; one per core if not given.
+        output: folder for ``report.html`` and ``report.json``; nothing is written if not given.
+        on_progress: called with what is being done, and how much of it is done and to do.
+
+    Returns:
+        ``report`` (findings, exploit searches, verdicts; a pydantic model) and the ``pictures`` that go with it.
+
+    Raises:
+        TaskError: unknown task, or nothing tells which frames show its goal.
+        ModelError, RenderingError, RunError: as their names say.
+    """
+    from gym_vlmrm.auditing import audit as examine
+    from gym_vlmrm.reports.page import prepare_folder, write_audit
+
+    spec = override(_task(task), goal=_plain(goal), baseline=_plain(baseline))
+    if output is not None:
+        prepare_folder(output)
+    result = examine(
+        spec, models=_several(model), alphas=_several(alpha) or None, prompts=_several(prompt), frames=frames,
+        policy=policy, evaluations=evaluations, seed=seed, device=device, workers=workers, on_progress=on_progress,
+    )  # fmt: skip
+    if output is not None:
+        write_audit(result, output)
+    return result
+
+
+def load_policy(run: Run, checkpoint: Literal["best", "last"] | int = "best") -> "Policy":
+    """Load a run's trained policy, ready to act in the task's environment; nothing is unpickled.
+
+    Args:
+        run: the run folder.
+        checkpoint: ``best`` (by VLM reward; success never selects), ``last``, or a step.
+
+    Returns:
+        An object whose ``predict(observation, state=None, episode_start=None, deterministic=True)`` returns
+        ``(action, state)`` as stable-baselines3's does; observations are the environment's own, one or a batch.
+
+    Raises:
+        RunError: no such run or checkpoint, or it is damaged.
+    """
+    from gym_vlmrm.learning import load_policy as load
+
+    return load(run, checkpoint)
+
+
+def _task(task: Task) -> TaskSpec:
+    return task if isinstance(task, TaskSpec) else load_task(task)
+
+
+def _plain(sentences: Sentences | None) -> str | list[str] | None:
+    return sentences if sentences is None or isinstance(sentences, str) else list(sentences)
+
+
+def _several(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
