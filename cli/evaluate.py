@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from .console import print_json, print_table, say, stderr
-from .options import Checkpoint, Device, Episodes, Json, Quiet, Run, Seed
-from .progress import episode_bar
+from .options import Checkpoint, Device, Episodes, Json, Quiet, Run, Seed, Workers
+from .progress import episode_bar, number
 
 if TYPE_CHECKING:
     from gym_vlmrm.learning.evaluation import Evaluation, Scores
@@ -19,6 +19,7 @@ def evaluate(
     episodes: Episodes = 100,
     checkpoint: Checkpoint = "best",
     device: Device = None,
+    workers: Workers = None,
     seed: Seed = 0,
     json: Json = False,
     quiet: Quiet = False,
@@ -33,7 +34,9 @@ def evaluate(
 
     which: Any = int(checkpoint) if checkpoint.isdecimal() else checkpoint
     with episode_bar(shown=stderr.is_terminal and not quiet) as on_progress:
-        result = play(run, checkpoint=which, episodes=episodes, seed=seed, device=device, on_progress=on_progress)
+        result = play(
+            run, checkpoint=which, episodes=episodes, seed=seed, device=device, workers=workers, on_progress=on_progress
+        )  # fmt: skip
     if json:
         print_json({"run": str(run), **result.model_dump(mode="json")})
     elif not quiet:
@@ -64,6 +67,6 @@ _ROWS = (
     ("share of steps in success", lambda scores: _share(scores.success_share)),
     ("the same over the last half", lambda scores: _share(scores.hold)),
     ("VLM reward per step", lambda scores: f"{scores.vlm_reward:.4f}"),
-    ("task reward per step", lambda scores: f"{scores.task_reward:.4f}"),
+    ("task reward per step", lambda scores: number(scores.task_reward, ".4f")),
     ("steps per episode", lambda scores: f"{scores.episode_length:.1f}"),
 )

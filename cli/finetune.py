@@ -11,7 +11,7 @@ import typer
 
 from .console import note, say, stderr
 from .options import Device, Json, Output, Quiet, Seed
-from .progress import duration, number
+from .progress import bar, duration, number
 from .resuming import check_resume, conclude
 
 if TYPE_CHECKING:
@@ -87,17 +87,18 @@ def finetune(
 ) -> None:
     """Fine-tune a reward model on captioned frames, or train a small one.
 
-    The result is a folder for --model local-dir:DIR. Ctrl-C keeps the state and says how to go on.
+    The result is a folder for --model local-dir:DIR. Ctrl-C, SIGTERM and a closed terminal keep the state;
+    the last line says how to go on.
     """
     if resume is None:
         _check_usage(captions, model, output, train, steps, epochs, learning_rate)
     else:
-        check_resume(context, "CAPTIONS")
+        check_resume(context, "CAPTIONS", "device")
     from gym_vlmrm import finetuning
 
     with _bar(shown=stderr.is_terminal and not quiet) as on_progress:
         if resume is not None:
-            result = finetuning.resume(resume, on_progress)
+            result = finetuning.resume(resume, on_progress, device=device)
         else:
             settings = finetuning.Settings(
                 captions=_lasting(str(captions)), model=_lasting_model(str(model)), train=train.value, steps=steps,
@@ -136,26 +137,16 @@ def _lasting_model(name: str) -> str:
 @contextmanager
 def _bar(shown: bool) -> "Iterator[Callable[[Progress], None] | None]":
     """Show steps, losses and time left; yields what a fine-tuning calls."""
-    if not shown:
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-    from rich.progress import Progress as Bar
+    with bar("fine-tuning", "loss {loss}  held out {held_out}  {left} left", shown=shown) as show:
 
-    columns = (
-        TextColumn("fine-tuning"), BarColumn(bar_width=20), MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]}  held out {task.fields[held_out]}  {task.fields[left]} left"),
-    )  # fmt: skip
-    with Bar(*columns, console=stderr, transient=True) as bar:
-        line = bar.add_task("fine-tuning", total=None, loss="-", held_out="-", left="-:--")
-
-        def show(progress: "Progress") -> None:
-            bar.update(
-                line, completed=progress.step, total=progress.steps, loss=number(progress.loss, ".4f"),
+        def report(progress: "Progress") -> None:
+            assert show is not None
+            show(
+                progress.step, progress.steps, loss=number(progress.loss, ".4f"),
                 held_out=number(progress.held_out, ".4f"), left=duration(progress.seconds_left),
             )  # fmt: skip
 
-        yield show
+        yield None if show is None else report
 
 
 def _summary(result: "FinetuningResult") -> dict[str, Any]:

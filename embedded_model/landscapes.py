@@ -7,20 +7,10 @@ from embedded_model.rendering import render_now
 from gym_vlmrm.learning.statistics import spearman
 from gym_vlmrm.reward.clip.towers import Towers
 from gym_vlmrm.task.catalog import builtin_tasks
-from gym_vlmrm.worlds.poses.poses import pose_path, reference_pose
+from gym_vlmrm.worlds.poses.poses import GOAL_POSES, pose_path, reference_pose
 
 __all__ = ["path_correlations", "pole_landscape"]
 
-GOAL_POSES = {
-    "kneeling": ("kneeling", "down"),
-    "lotus": ("lotus", "down"),
-    "splits": ("splits", "down"),
-    "arms-raised": ("standing", "raised"),
-    "hands-on-hips": ("standing", "hands_on_hips"),
-    "one-leg": ("one_leg_left", "down"),
-    "arms-crossed": ("standing", "crossed"),
-}
-"""Task to the reference pose of legs and arms that shows its goal."""
 POLE_POSITIONS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 """Cart positions [m] at which the pole's landscape is measured."""
 
@@ -30,13 +20,15 @@ def path_correlations(towers: Towers, *, steps: int = 41) -> dict[str, float]:
     tasks = builtin_tasks()
     result = {}
     for key, pair in GOAL_POSES.items():
+        if key == "standing":
+            continue  # every path begins there
         path = pose_path(reference_pose("standing"), reference_pose(*pair), steps)
         frames = render_now("humanoid", path, 0, jitter=False)
-        scores = rewards_of(towers, towers.embed_frames(frames), tasks[key].reward.goal)
+        scores = rewards_of(towers, towers.embed_frames(frames), tasks[key].reward.goals)
         result[key] = float(spearman(scores, np.arange(steps, dtype=float)))
     x = np.linspace(-0.5, 0.6, steps)[:, None]
     frames = render_now("mountain-car", x, 0, jitter=False)
-    rewards = rewards_of(towers, towers.embed_frames(frames), tasks["mountain-car"].reward.goal)
+    rewards = rewards_of(towers, towers.embed_frames(frames), tasks["mountain-car"].reward.goals)
     result["mountain-car"] = float(spearman(rewards, x[:, 0]))
     return result
 
@@ -48,7 +40,7 @@ def pole_landscape(towers: Towers, *, step: float = 2.5) -> list[dict[str, float
         One row per cart position [m]: the angle of the highest reward [deg], and the larger of the two sides' Spearman
         correlations of reward with the distance from upright, -1 where it falls all the way to 90 degrees.
     """
-    goal = builtin_tasks()["cartpole"].reward.goal
+    goal = builtin_tasks()["cartpole"].reward.goals
     angles = np.arange(-90, 90 + step, step)
     rows = []
     for cart in POLE_POSITIONS:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from embedded_model.states import (
     humanoid_states,
     mountain_car_states,
 )
+from gym_vlmrm.auditing.stage import Stage
 from gym_vlmrm.learning.statistics import auc, epic_distance
 from gym_vlmrm.reward.clip.model import ClipReward
 from gym_vlmrm.reward.clip.towers import Towers
@@ -27,8 +27,7 @@ from gym_vlmrm.reward.formula import goal_baseline_reward
 from gym_vlmrm.task.catalog import builtin_tasks
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.poses.poses import reference_pose
-from gym_vlmrm.worlds.scene import Scene, find_scene
-from gym_vlmrm.worlds.world import make_limited_world
+from gym_vlmrm.worlds.scene import find_scene
 
 __all__ = ["TaskFigures", "composition", "measure_cost", "measure_model", "rewards_of", "success_labels"]
 
@@ -68,8 +67,9 @@ def measure_model(towers: Towers, *, count: int = 4000, seed: int = 77_000) -> l
     for key, task in builtin_tasks().items():
         domain = find_scene(task.env.id).name
         labels = success_labels(task, states[domain])
+        sentences = [task.reward.goals, *([other] for other in paraphrases()[key])]
         rollout = drawn.source == "physics" if domain == "humanoid" else np.zeros(len(labels), bool)
-        scores = [rewards_of(towers, embeddings[domain], goal) for goal in (task.reward.goal, *paraphrases()[key])]
+        scores = [rewards_of(towers, embeddings[domain], goals) for goals in sentences]
         posed = [_auc(row[~rollout], labels[~rollout]) for row in scores]
         moved = [_auc(row[rollout], labels[rollout]) for row in scores]
         figures.append(
@@ -86,25 +86,18 @@ def measure_model(towers: Towers, *, count: int = 4000, seed: int = 77_000) -> l
     return figures
 
 
-def rewards_of(towers: Towers, embeddings: NDArray[np.float32], goal: str | Sequence[str]) -> Floats:
+def rewards_of(towers: Towers, embeddings: NDArray[np.float32], goals: Sequence[str]) -> Floats:
     """Return the rewards (N,) at alpha 0 of embedded frames (N, D)."""
-    prompts = [goal] if isinstance(goal, str) else list(goal)
-    judge = ClipReward("measured", towers, prompts)
+    judge = ClipReward("measured", towers, goals)
     return np.asarray(goal_baseline_reward(embeddings, judge.goal), dtype=np.float64)
 
 
 def success_labels(task: TaskSpec, states: Floats) -> NDArray[np.bool_]:
     """Return the verdict (N,) of the task's rule on each state."""
-    world = make_limited_world(task, render_size=16)
-    world.reset(seed=0)
-    rule, scene = task.success_rule, cast(Scene, world.unwrapped)
-    assert rule is not None
-    labels = []
-    for state in states:
-        scene.place(state)
-        labels.append(rule.holds(scene.quantities()))
-    world.close()
-    return np.array(labels)
+    stage = Stage(task, 16)
+    labels = stage.show(states, draw=False).success
+    stage.world.close()
+    return labels
 
 
 def measure_cost(towers: Towers, folder: Path, *, batch: int = 64, repeats: int = 5) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The Python face of the command line: what `vlmrm train`, `eval` and `audit` do, reached as `gym_vlmrm.train` and so on.
+"""The Python face of the command line: `gym_vlmrm.train`, `resume`, `evaluate`, `audit` and `load_policy`.
 
 Everything is named as on the command line. Nothing heavy is imported before a function is called.
 """

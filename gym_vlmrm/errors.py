@@ -3,7 +3,10 @@
 VLMRMError                 one line: what was wrong, what was given, what would be right
 ├── TaskError              a task file or task specification is wrong (names file, line, field)
 │   └── UnknownTaskError   no task of that name, ID or path
+├── WorldError             an environment that is not ours failed in `reset` or `step`
 ├── RenderingError         no picture can be drawn (OpenGL missing, environment without `rgb_array`)
+│   └── WorkerError        a process that simulates and draws died or does not answer
+├── ResetNeededError       a step was cut short (Ctrl-C, an exception); `reset` must come before the next one
 ├── ModelError             a reward model is unknown, unreachable or cannot run here
 ├── TrainingError          an algorithm or hyper-parameter is unknown or does not fit the task
 └── RunError               a run folder is missing, incomplete or cannot be written
@@ -15,17 +18,25 @@ from collections.abc import Iterable
 __all__ = [
     "ModelError",
     "RenderingError",
+    "ResetNeededError",
     "RunError",
     "TaskError",
     "TrainingError",
     "UnknownTaskError",
     "VLMRMError",
+    "WorkerError",
+    "WorldError",
     "did_you_mean",
 ]
 
 
 class VLMRMError(Exception):
     """Base of all errors raised on purpose; the command line prints it as one line."""
+
+    def __init__(self, message: str = "", *, field: tuple[str | int, ...] = ()) -> None:
+        """Take one line; `field` holds the keys that lead to the wrong value in a task file, where one is at fault."""
+        super().__init__(message)
+        self.field = field
 
 
 class TaskError(VLMRMError):
@@ -36,8 +47,20 @@ class UnknownTaskError(TaskError):
     """No task goes by that name, environment ID or path."""
 
 
+class WorldError(VLMRMError):
+    """An environment failed while it was reset or stepped."""
+
+
 class RenderingError(VLMRMError):
     """No picture can be drawn."""
+
+
+class WorkerError(RenderingError):
+    """A process that simulates and draws died, or does not answer."""
+
+
+class ResetNeededError(VLMRMError):
+    """A step was cut short, so that nobody knows what the next reward would belong to; reset first."""
 
 
 class ModelError(VLMRMError):

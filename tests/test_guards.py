@@ -26,7 +26,7 @@ HEAVY = [
     "scipy",
 ]
 ROOMS: list[list[str]] = [
-    ["errors"],
+    ["errors", "interrupts"],
     ["task"],
     ["worlds"],
     ["reward"],

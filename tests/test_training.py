@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -339,9 +340,13 @@ def test_recipes_of_built_in_tasks_fit(name: str) -> None:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_algorithm_trains_saves_and_acts(tmp_path: Path, algorithm: str) -> None:
     discrete = "Discrete" in ALGORITHMS[algorithm].actions
+    env_id = "CartPole-v1" if discrete else "Pendulum-v1"
+    limit = 20
+    if algorithm == "MaskablePPO":
+        env_id, limit = "toys:MaskedToy-v0", 6
     task = TaskSpec(
         id="Test/Any-v0",
-        env=EnvSpec(id="CartPole-v1" if discrete else "Pendulum-v1", max_episode_steps=20),
+        env=EnvSpec(id=env_id, max_episode_steps=limit),
         reward=RewardSpec(goal="bright", model="brightness"),
     )
     written: dict[str, Any] = {"ARS": {"n_delta": 1}}.get(algorithm, {})
@@ -352,7 +357,8 @@ def test_every_algorithm_trains_saves_and_acts(tmp_path: Path, algorithm: str) -
     recipe = Recipe(algorithm=algorithm, steps=64, num_envs=2, checkpoint_every=32, hyperparameters=written)
     run = train(task, recipe, output=tmp_path / "run", workers=1).run
     agent = load_agent(run.checkpoint("last").path)
-    assert len(agent.act(np.zeros((2, 4 if discrete else 3), np.float32), np.ones(2, np.bool_))) == 2
+    shape = agent.adapter.own_observation_space.shape or ()
+    assert len(agent.act(np.zeros((2, *shape), np.float32), np.ones(2, np.bool_))) == 2
     assert resume(run.path, steps=128, workers=1).step >= 128
 
 
@@ -360,4 +366,27 @@ def test_provenance_names_what_changes_pixels() -> None:
     assert {"mujoco", "gymnasium", "torch", "open_clip_torch", "python"} <= set(library_versions())
     machine = describe_machine(opengl=True)
     assert json.loads(json.dumps(machine)) == machine
-    assert machine["opengl"] is None or "renderer" in machine["opengl"]
+    # Whatever draws in these tests has a name.
+    assert all(machine["opengl"][name] for name in ("backend", "vendor", "renderer", "version"))
+    assert "opengl" not in describe_machine(opengl=False)
+
+
+def test_a_probe_of_opengl_that_fails_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gym_vlmrm.learning.provenance._PROBE", "raise SystemExit(1)")
+    assert describe_machine(opengl=True)["opengl"] is None
+
+
+def test_a_gpu_is_described_by_what_torch_and_its_driver_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    properties = SimpleNamespace(name="Tensor 9", total_memory=80 * 10**9, major=9, minor=0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    monkeypatch.setattr("gym_vlmrm.learning.provenance._output_of", lambda *_: "570.1\n570.1")
+    gpu = describe_machine(opengl=False, device="cuda:1")["gpu"]
+    assert (gpu["name"], gpu["memory_gb"], gpu["capability"], gpu["driver"]) == ("Tensor 9", 80.0, "9.0", "570.1")
+    assert gpu["cuda"] == torch.version.cuda
+    assert json.loads(json.dumps(gpu)) == gpu
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+def test_a_gpu_that_is_not_there_is_none() -> None:
+    assert describe_machine(opengl=False, device="cuda")["gpu"] is None
+    assert "gpu" not in describe_machine(opengl=False, device="cpu")

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,12 @@ class AuditSet:
         """(N,) whether the frame shows the goal."""
         return self.seen.success
 
+    @property
+    def episodes(self) -> NDArray[np.str_] | None:
+        """(N,) the episode of each frame where all come from several episodes; ``None`` where some stand alone."""
+        played = bool(np.isin(self.sources, (ROLLOUT, POLICY)).all())
+        return self.names if played and len(np.unique(self.names)) > 1 else None
+
     def __len__(self) -> int:
         return len(self.seen)
 
@@ -75,7 +82,7 @@ def build_audit_set(
 
     Raises:
         TaskError: too few frames show the goal, or too few do not.
-        RunError: `policy` is no run.
+        RunError: `policy` is no run, or its policy does not fit the task.
     """
     plan = plan_states(task, pool, np.random.default_rng([seed, 1])) if can_pose(task) else Plan()
     episodes, frames = (ROLLOUTS, ROLLOUT_FRAMES) if len(plan.states) else (BLIND_ROLLOUTS, BLIND_FRAMES)
@@ -108,9 +115,11 @@ def _play(task: TaskSpec, size: int, policy: str | os.PathLike[str], stride: int
 
     agent = load_agent(RunFolder.open(policy).checkpoint("best").path)
     stage = Stage(task, size)
+    world = stage.world
+    agent.enter(world.observation_space, world.action_space, task.env.id)
 
-    def act(observation: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(agent.act(np.asarray(observation)[None], np.zeros(1, np.bool_))[0])
+    def act(observation: Any) -> Any:
+        return agent.act_alone(observation, world)
 
     seen = []
     for episode in range(ROLLOUTS):

@@ -1,6 +1,5 @@
 """How good a trained policy is: success by the paper's rule, rewards against a random policy, and a film."""
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,15 +8,18 @@ from typing import Any, Literal
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
-from pydantic import BaseModel, ConfigDict
+from scipy.stats import binomtest
 
 from gym_vlmrm.errors import RunError
-from gym_vlmrm.learning.agents import Agent, RandomAgent, TrainedAgent
+from gym_vlmrm.learning.agents import Agent, RandomAgent
 from gym_vlmrm.learning.checkpoints import load_agent
+from gym_vlmrm.learning.metrics_table import finite_mean
 from gym_vlmrm.learning.playing import Episode, film, play
-from gym_vlmrm.learning.reward_check import BestFrames, RewardCheck, check_rewards_of_episodes, write_contact_sheet
-from gym_vlmrm.learning.run_folder import RunFolder, write_json
-from gym_vlmrm.learning.vec_env import state_space
+from gym_vlmrm.learning.provenance import library_versions
+from gym_vlmrm.learning.reward_check import BestFrames, check_rewards_of_episodes, write_contact_sheet
+from gym_vlmrm.learning.run_folder import Judge, RunFolder, write_json
+from gym_vlmrm.learning.scores import Evaluation, Scores
+from gym_vlmrm.learning.vec_env import pool_spaces
 from gym_vlmrm.learning.video import tile, write_gif, write_mp4
 from gym_vlmrm.reward import RewardModel, load_reward_model
 from gym_vlmrm.task.catalog import override
@@ -26,8 +28,6 @@ from gym_vlmrm.worlds.world import make_worlds
 
 __all__ = ["Evaluation", "Scores", "evaluate", "summarize", "wilson_interval"]
 
-NORMAL_95 = 1.959963984540054
-"""Two-sided 95% quantile of the normal distribution."""
 EVALUATION_SEED = 20_000
 """Added to the seed, so that no evaluated episode starts like one of training or of checkpoint judging."""
 MAX_ENVS = 16
@@ -37,61 +37,12 @@ FILM_SIZE = 240
 DEFAULT_FPS = 30.0
 
 
-class _Result(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Scores(_Result):
-    """What one policy achieved. The success fields are ``None`` where the task defines no success."""
-
-    episodes: int
-    successful_episodes: int | None = None
-    """Episodes that show the criterion in at least half of their steps (the paper's rule)."""
-    success_rate: float | None = None
-    success_rate_low: float | None = None
-    success_rate_high: float | None = None
-    """95% Wilson interval of `success_rate`."""
-    success_share: float | None = None
-    """Share of all steps in success."""
-    hold: float | None = None
-    """Share of the steps in the last half of each episode: what falls through a pose does not hold it."""
-    vlm_reward: float
-    """Mean per step."""
-    task_reward: float
-    """Mean per step."""
-    episode_length: float
-    """Mean number of steps."""
-
-
-class Evaluation(_Result):
-    """What ``eval/evaluation.json`` holds."""
-
-    format: Literal[1] = 1
-    task: str
-    goal: str | list[str]
-    model: str
-    checkpoint: int
-    """Step of the policy that was played."""
-    seed: int
-    policy: Scores
-    random: Scores
-    """The same for actions drawn uniformly."""
-    reward_check: RewardCheck | None = None
-    """VLM reward against success, episode by episode; flagged when the reward rose and success did not."""
-    video: list[str] = []
-    """Files of the run folder."""
-
-
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """95% Wilson score interval of a proportion, within [0, 1]."""
+    """95% Wilson score interval of a proportion, within [0, 1]; all of it where there were no trials."""
     if trials == 0:
         return 0.0, 1.0
-    z2 = NORMAL_95**2
-    rate = successes / trials
-    center = (rate + z2 / (2 * trials)) / (1 + z2 / trials)
-    half = NORMAL_95 * math.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials**2)) / (1 + z2 / trials)
-    # The ends are exact where no or every trial succeeds; rounding must not move them.
-    return (0.0 if successes == 0 else center - half), (1.0 if successes == trials else center + half)
+    interval = binomtest(successes, trials).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def summarize(episodes: Sequence[Episode]) -> Scores:
@@ -112,7 +63,7 @@ def summarize(episodes: Sequence[Episode]) -> Scores:
     return Scores(
         episodes=len(episodes),
         vlm_reward=float(np.concatenate([episode.vlm_rewards for episode in episodes]).mean(dtype=np.float64)),
-        task_reward=float(np.concatenate([episode.task_rewards for episode in episodes]).mean()),
+        task_reward=finite_mean(np.concatenate([episode.task_rewards for episode in episodes])),
         episode_length=float(np.mean([len(episode) for episode in episodes])),
         **success,
     )
@@ -144,7 +95,8 @@ def evaluate(
         on_progress: called with the number of finished episodes of both policies, and of all.
 
     Raises:
-        RunError: no such run or checkpoint, or it is damaged or cannot be written.
+        RunError: no such run or checkpoint, or it is damaged, of another task, or cannot be written.
+        TrainingError: an observation of the environment is not finite.
         ModelError, RenderingError: as their names say.
     """
     if episodes < 1:
@@ -158,11 +110,11 @@ def evaluate(
     num_envs = min(episodes, MAX_ENVS)
     pool = _pool(task, num_envs, task.scene.render_size or reward_model.frame_size, workers)
     try:
-        _check_fit(agent, pool, chosen.path)
+        agent.enter(*pool_spaces(pool), task.env.id)
         count = _Counter(on_progress, 2 * episodes)
         keeper = BestFrames(reward_model)
         trained = _episodes(pool, agent, keeper, episodes, first_seed, task.reward.every, count)
-        random_agent = RandomAgent(pool.single_action_space, num_envs, first_seed)
+        random_agent = RandomAgent(pool.single_action_space, num_envs, first_seed, masked=agent.masked)
         random = _episodes(pool, random_agent, reward_model, episodes, first_seed, task.reward.every, count)
     finally:
         pool.close()
@@ -177,17 +129,13 @@ def evaluate(
         random=summarize(random),
         reward_check=check_rewards_of_episodes(trained, random),
         video=files,
+        judge=Judge.of(reward_model),
+        versions=library_versions(),
     )
     _make_folder(folder.path / "eval")
     write_contact_sheet(folder.path / "eval" / "best_frames.png", keeper.best())
     write_json(folder.path / "eval" / "evaluation.json", result.model_dump(mode="json"))
     return result
-
-
-def _check_fit(agent: TrainedAgent, pool: gym.vector.VectorEnv[Any, Any, Any], checkpoint: Path) -> None:
-    known, given = agent.model.observation_space, state_space(pool)
-    if known.shape != given.shape or agent.model.action_space.shape != pool.single_action_space.shape:
-        raise RunError(f"{checkpoint}: policy for states {known.shape} does not fit the task's states {given.shape}")
 
 
 class _Counter:
@@ -202,7 +150,8 @@ class _Counter:
 
 
 def _pool(task: TaskSpec, num_envs: int, size: int, workers: int | None) -> gym.vector.VectorEnv[Any, Any, Any]:
-    return make_worlds(task, num_envs, render_size=size, workers=workers, autoreset_mode=AutoresetMode.SAME_STEP)
+    mode = AutoresetMode.SAME_STEP
+    return make_worlds(task, num_envs, render_size=size, verdicts=True, workers=workers, autoreset_mode=mode)
 
 
 def _episodes(

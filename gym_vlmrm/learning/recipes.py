@@ -6,7 +6,7 @@ from gym_vlmrm.errors import TrainingError, did_you_mean
 from gym_vlmrm.learning.algorithms import find_algorithm
 from gym_vlmrm.task.spec import Recipe, TaskSpec
 
-__all__ = ["DEFAULT_RECIPE", "choose_recipe"]
+__all__ = ["DEFAULT_RECIPE", "FALLBACK", "choose_recipe"]
 
 DEFAULT_RECIPE = "default"
 FALLBACK = Recipe(

@@ -4,17 +4,16 @@ import os
 import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_vlmrm.reward.protocol import RewardModel, check_rewards
+from gym_vlmrm.reward.protocol import RewardModel, is_concurrent, score
+from gym_vlmrm.reward.threads import take_torch_threads, threads_of_one_call
 from gym_vlmrm.worlds.pool import usable_cores
 
 __all__ = ["ScoringTeam"]
 
-_STARTING = threading.Lock()
 YIELDING_NICENESS = 5
 """A third of the weight of a thread that does not yield: enough, and not nothing where others keep the machine busy."""
 
@@ -38,13 +37,13 @@ class ScoringTeam:
         """
         self.reward_model = reward_model
         self.yielding = yielding
-        self.threads = threads or (usable_cores() if getattr(reward_model, "concurrent", False) else 1)
+        self.threads = threads or (usable_cores() if is_concurrent(reward_model) else 1)
         self._executor: ThreadPoolExecutor | None = None
 
     def submit(self, frames: NDArray[np.uint8]) -> "Future[NDArray[np.float32]]":
-        """Score frames (N, H, W, 3) in the background; the result is their rewards (N,).
+        """Score uint8 frames (N, H, W, 3) in the background; the result is their rewards (N,).
 
-        The frames must not be changed before it is there. What the reward model raises, the result raises.
+        The frames must not be changed before it is there. What calling the team raises, the result raises.
         """
         if self._executor is None:
             self._executor = ThreadPoolExecutor(
@@ -53,10 +52,11 @@ class ScoringTeam:
         return self._executor.submit(self._score, frames)
 
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the rewards, float32 (N,), of frames (N, H, W, 3); the batch is split evenly among the threads.
+        """Return the rewards, float32 (N,), of uint8 frames (N, H, W, 3), split evenly among the threads.
 
         Raises:
-            Whatever the reward model raises, and ModelError where it does not return one finite number per frame.
+            Whatever the reward model raises, and ModelError where frames are no such pictures or it does not return one
+            finite number per frame.
         """
         if self.threads == 1:
             return self._score(frames)
@@ -68,12 +68,16 @@ class ScoringTeam:
         return np.array_split(frames, min(self.threads, len(frames))) if len(frames) else []
 
     def _score(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        rewards = np.asarray(self.reward_model(frames), dtype=np.float32)
-        return check_rewards(rewards, len(frames), self.reward_model.name)
+        return score(self.reward_model, frames)
 
     def _start_thread(self) -> None:
-        if self.threads > 1:
-            _take_one_core()
+        if self.threads == 1:
+            # A model that must not be called twice at a time may still share one batch among cores.
+            alone = threads_of_one_call()
+            if alone is not None and not _on_accelerator(self.reward_model):
+                take_torch_threads(alone)
+        else:
+            take_torch_threads(1)
             if self.yielding and sys.platform == "linux":  # elsewhere niceness is the whole process's
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, os.nice(0) + YIELDING_NICENESS))
 
@@ -84,15 +88,5 @@ class ScoringTeam:
             self._executor = None
 
 
-def _take_one_core() -> None:
-    """Give this thread one thread of torch, and leave the number that other threads get as it was."""
-    torch: Any = sys.modules.get("torch")
-    if torch is None:
-        return
-    with _STARTING:
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        # That also set what threads start with that are yet to come; the lock keeps another one from reading it.
-        restore = threading.Thread(target=torch.set_num_threads, args=(before,))
-        restore.start()
-        restore.join()
+def _on_accelerator(reward_model: RewardModel) -> bool:
+    return str(getattr(reward_model, "device", "cpu")).partition(":")[0] != "cpu"

@@ -1,17 +1,37 @@
 """What a task is: strict, frozen models of a task file (see `gym_vlmrm.task.catalog` for reading one)."""
 
+import os
 import re
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from gym_vlmrm.task.rules import Rule, parse_rule
 
-__all__ = ["CameraSpec", "EnvSpec", "Look", "Quality", "Recipe", "RewardSpec", "SceneSpec", "TaskSpec"]
+__all__ = [
+    "MODEL_VARIABLE", "CameraSpec", "EnvSpec", "Look", "Quality", "Recipe", "RewardSpec", "SceneSpec", "TaskSpec",
+]  # fmt: skip
+
+MODEL_VARIABLE = "GYM_VLMRM_MODEL"
+"""Environment variable: the model of every task that names none, read when the `TaskSpec` is made and never again."""
 
 Look: TypeAlias = Literal["textured", "original"]
 Quality: TypeAlias = Literal["draft", "standard", "paper"]
 Sentence = Annotated[str, Field(min_length=1, max_length=1000)]
+_MAX_METRES = 1e5
+"""Cameras farther away than this would see nothing of any environment, and MuJoCo counts in single precision."""
+_Metres = Annotated[float, Field(ge=-_MAX_METRES, le=_MAX_METRES)]
+_FREE_CAMERA = ("distance", "lookat", "elevation", "azimuth")
+_FIXED_CAMERA = ("name", "id")
+Prompt: TypeAlias = Sentence | list[Sentence]
 _ID = re.compile(r"(?:[A-Za-z0-9_-]+/)?[A-Za-z0-9_.-]+?-v\d+")
 
 
@@ -31,16 +51,39 @@ class EnvSpec(_Strict):
 
 
 class CameraSpec(_Strict):
-    """A free MuJoCo camera that looks at a fixed point."""
+    """A free MuJoCo camera that looks at a fixed point, or one of the model's own cameras by `name` or `id`."""
 
-    distance: float = Field(default=3.5, gt=0)
+    distance: float = Field(default=3.5, gt=0, le=_MAX_METRES)
     """Distance of the camera from `lookat` [m]."""
-    lookat: list[float] = Field(default=[0.0, 0.0, 1.0], min_length=3, max_length=3)
+    lookat: list[_Metres] = Field(default=[0.0, 0.0, 1.0], min_length=3, max_length=3)
     """Point in the middle of the picture (x, y, z) [m]."""
     elevation: float = Field(default=-10.0, ge=-90, le=90)
     """Angle above the horizon of the viewing direction [deg]; negative looks down."""
-    azimuth: float = 180.0
+    azimuth: float = Field(default=180.0, ge=-3600, le=3600)
     """Heading of the viewing direction [deg]; 180 looks along -x and so sees the humanoid's face."""
+    name: str | None = Field(default=None, min_length=1, max_length=200)
+    """A camera that the environment's model defines, instead of the four numbers."""
+    id: int | None = Field(default=None, ge=0)
+    """The same by its number."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "CameraSpec":
+        own = [key for key in _FIXED_CAMERA if getattr(self, key) is not None]
+        free = [key for key in _FREE_CAMERA if key in self.model_fields_set]
+        if len(own) + bool(free) > 1:
+            kinds = f"write a name, or an id, or a free camera's {', '.join(_FREE_CAMERA)}"
+            raise ValueError(f"has '{own[0]}' and '{(own[1:] + free)[0]}'; {kinds}")
+        return self
+
+    @property
+    def fixed(self) -> str | int | None:
+        """Name or number of the model's own camera; ``None`` for a free camera."""
+        return self.id if self.name is None else self.name
+
+    @model_serializer(mode="wrap")
+    def _of_one_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        keys = _FREE_CAMERA if self.fixed is None else _FIXED_CAMERA
+        return {key: value for key, value in handler(self).items() if key in keys and value is not None}
 
 
 class SceneSpec(_Strict):
@@ -49,7 +92,7 @@ class SceneSpec(_Strict):
     look: Look = "textured"
     """``textured`` is this package's own scene where the environment has one; ``original`` is the environment's own."""
     camera: CameraSpec | None = None
-    """MuJoCo environments only; ``None`` keeps the environment's own camera."""
+    """Environments that Gymnasium's MuJoCo renderer draws; ``None`` keeps the environment's own camera."""
     quality: Quality = "draft"
     """``paper``: shadows, reflections, 4x multisampling; ``standard``: multisampling only; ``draft``: neither."""
     render_size: int | None = Field(default=None, ge=16, le=2048)
@@ -61,17 +104,25 @@ class SceneSpec(_Strict):
         return {"look": value} if isinstance(value, str) else value
 
 
+def _sentences(prompt: str | list[str] | None) -> list[str]:
+    return [] if prompt is None else [prompt] if isinstance(prompt, str) else list(prompt)
+
+
+def _default_model() -> str:
+    return os.environ.get(MODEL_VARIABLE) or "embedded"
+
+
 class RewardSpec(_Strict):
     """The sentence that rewards, and the model that judges."""
 
-    goal: Sentence | list[Sentence]
+    goal: Prompt
     """Goal prompt: one sentence, or several whose embeddings are averaged."""
-    baseline: Sentence | list[Sentence] | None = None
+    baseline: Prompt | None = None
     """Baseline prompt: the scene without the goal. Needed when ``alpha > 0``."""
     alpha: float = Field(default=0.0, ge=0, le=1)
     """Strength of goal-baseline regularisation; 0 is the cosine similarity."""
-    model: str = "embedded"
-    """``embedded``, ``brightness`` (a stand-in), or any open_clip model name."""
+    model: str = Field(default_factory=_default_model)
+    """``embedded``, ``brightness`` (a stand-in), or any open_clip model name; left out, what `MODEL_VARIABLE` says."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     """Arithmetic of the image tower; ``int8`` is for transformers on a CPU."""
     device: str = "auto"
@@ -93,6 +144,16 @@ class RewardSpec(_Strict):
                 f"alpha is {self.alpha} but there is no baseline prompt; add 'baseline:' or set alpha to 0"
             )
         return self
+
+    @property
+    def goals(self) -> list[str]:
+        """The goal prompts: at least one sentence."""
+        return _sentences(self.goal)
+
+    @property
+    def baselines(self) -> list[str]:
+        """The baseline prompts; empty where there is none."""
+        return _sentences(self.baseline)
 
 
 class Recipe(_Strict):

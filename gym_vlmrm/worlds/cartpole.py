@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
@@ -37,7 +38,8 @@ class CartPoleScene(FlatScene, CartPoleEnv, EzPickle):
         """Build the cart and its pole.
 
         Args:
-            terminate: False never ends an episode: the pole swings on and the cart rolls on.
+            terminate: False never ends an episode: the pole swings on and the cart rolls on, so that observations
+                have no bounds.
             kwargs: those of `FlatScene` and of Gymnasium's `CartPoleEnv`.
 
         Raises:
@@ -46,6 +48,8 @@ class CartPoleScene(FlatScene, CartPoleEnv, EzPickle):
         EzPickle.__init__(self, terminate=terminate, **kwargs)
         super().__init__(**kwargs)
         self._terminate = terminate
+        if not terminate:  # the cart rolls and the pole swings beyond Gymnasium's bounds
+            self.observation_space = spaces.Box(-np.inf, np.inf, (4,), np.float32)
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Step as Gymnasium does; `terminated` stays False unless `terminate` is set."""

@@ -1,20 +1,64 @@
 """The picture of this transition: frames are taken inside `step` and travel with the observation."""
 
+import contextlib
+from numbers import Integral
 from typing import Any, TypeAlias
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-__all__ = ["FrameObservation", "Frames", "is_scored"]
+from gym_vlmrm.errors import TrainingError
+
+__all__ = ["FrameObservation", "Frames", "check_every", "is_scored", "refused_hindsight"]
 
 Frames: TypeAlias = NDArray[np.uint8]
+
+
+def _refuse(*_: Any, **__: Any) -> Any:
+    raise TrainingError(
+        "the reward of this environment comes from pictures, so compute_reward has none: hindsight needs frames "
+        "of transitions that were never drawn; use a plain replay buffer instead of HerReplayBuffer"
+    )
+
+
+def _compute_reward(self: gym.Wrapper[Any, Any, Any, Any]) -> Any:
+    """Refuse to value a transition without its frame, where the environment would do so by its own reward.
+
+    Raises:
+        AttributeError: on access, if the environment has no ``compute_reward``.
+        TrainingError: when called.
+    """
+    if not self.env.has_wrapper_attr("compute_reward"):
+        raise AttributeError("compute_reward")
+    return _refuse
+
+
+refused_hindsight = property(_compute_reward)
+"""``compute_reward`` of a wrapper that stands for the model's reward: hindsight would mix in the environment's own."""
 
 
 def is_scored(step: int, every: int) -> bool:
     """Say whether a step's frame is scored: the first of an episode (``step == 1``) and each ``every``-th after it."""
     return (step - 1) % every == 0
+
+
+def check_every(envs: VectorEnv[Any, Any, Any], every: int) -> None:
+    """Make sure that the frames which are scored are those which `FrameObservation` draws; others are blank.
+
+    Raises:
+        ValueError: one of the environments draws every k-th frame for another k.
+    """
+    if not (isinstance(every, Integral) and every >= 1):
+        raise ValueError(f"every must be at least 1, got {every!r}")
+    known: tuple[Any, ...] = ()
+    with contextlib.suppress(AttributeError):  # frames that are not `FrameObservation`'s; then nobody can tell
+        known = envs.call("every")
+    for drawn in known:
+        if drawn != every:
+            raise ValueError(f"every is {every}, but the environments draw every {drawn}th frame; give both the same")
 
 
 class FrameObservation(gym.Wrapper[dict[str, Any], Any, Any, Any]):
@@ -41,6 +85,8 @@ class FrameObservation(gym.Wrapper[dict[str, Any], Any, Any, Any]):
         self.deferred = False
         """Whether frames of steps that end no episode are blank until whoever steps this environment calls `draw`."""
         self._due = False
+
+    compute_reward = refused_hindsight
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
