@@ -17,10 +17,10 @@ from gym_vlmrm.errors import RunError
 from gym_vlmrm.reward import RewardModel, load_reward_model
 from gym_vlmrm.runs import RunFolder, write_json
 from gym_vlmrm.spec import TaskSpec
-from gym_vlmrm.training.agents import Agent, RandomAgent, TrainedAgent
+from gym_vlmrm.training.agents import Agent, RandomAgent
 from gym_vlmrm.training.checkpoints import load_agent
 from gym_vlmrm.training.play import Episode, film, play
-from gym_vlmrm.training.vec_env import state_space
+from gym_vlmrm.training.vec_env import pool_spaces
 from gym_vlmrm.video import tile, write_gif, write_mp4
 from gym_vlmrm.worlds import make_worlds
 
@@ -144,7 +144,8 @@ def evaluate(
         on_progress: called with the number of finished episodes of both policies, and of all.
 
     Raises:
-        RunError: no such run or checkpoint, or it is damaged or cannot be written.
+        RunError: no such run or checkpoint, or it is damaged, of another task, or cannot be written.
+        TrainingError: an observation of the environment is not finite.
         ModelError, RenderingError: as their names say.
     """
     if episodes < 1:
@@ -158,11 +159,11 @@ def evaluate(
     num_envs = min(episodes, MAX_ENVS)
     pool = _pool(task, num_envs, task.scene.render_size or reward_model.frame_size, workers)
     try:
-        _check_fit(agent, pool, chosen.path)
+        agent.enter(*pool_spaces(pool), task.env.id)
         count = _Counter(on_progress, 2 * episodes)
         keeper = BestFrames(reward_model)
         trained = _episodes(pool, agent, keeper, episodes, first_seed, task.reward.every, count)
-        random_agent = RandomAgent(pool.single_action_space, num_envs, first_seed)
+        random_agent = RandomAgent(pool.single_action_space, num_envs, first_seed, masked=agent.masked)
         random = _episodes(pool, random_agent, reward_model, episodes, first_seed, task.reward.every, count)
     finally:
         pool.close()
@@ -184,12 +185,6 @@ def evaluate(
     return result
 
 
-def _check_fit(agent: TrainedAgent, pool: gym.vector.VectorEnv[Any, Any, Any], checkpoint: Path) -> None:
-    known, given = agent.model.observation_space, state_space(pool)
-    if known.shape != given.shape or agent.model.action_space.shape != pool.single_action_space.shape:
-        raise RunError(f"{checkpoint}: policy for states {known.shape} does not fit the task's states {given.shape}")
-
-
 class _Counter:
     """Counts finished episodes over several plays."""
 
@@ -202,7 +197,8 @@ class _Counter:
 
 
 def _pool(task: TaskSpec, num_envs: int, size: int, workers: int | None) -> gym.vector.VectorEnv[Any, Any, Any]:
-    return make_worlds(task, num_envs, render_size=size, workers=workers, autoreset_mode=AutoresetMode.SAME_STEP)
+    mode = AutoresetMode.SAME_STEP
+    return make_worlds(task, num_envs, render_size=size, verdicts=True, workers=workers, autoreset_mode=mode)
 
 
 def _episodes(

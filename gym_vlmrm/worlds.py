@@ -10,6 +10,7 @@ from gymnasium.wrappers import TimeLimit
 from gym_vlmrm.envs import make_world
 from gym_vlmrm.envs.generic import find_environment
 from gym_vlmrm.envs.pool import make_pool
+from gym_vlmrm.envs.verdicts import OnlyVerdicts
 from gym_vlmrm.frames import FrameObservation
 from gym_vlmrm.spec import TaskSpec
 
@@ -26,12 +27,16 @@ def episode_limit(task: TaskSpec) -> int | None:
     return task.env.max_episode_steps or registered
 
 
-def make_limited_world(task: TaskSpec, *, render_size: int, frames: bool = False, every: int = 1) -> gym.Env[Any, Any]:
-    """Build one world with its time limit; with `frames`, observations carry each transition's picture."""
+def make_limited_world(
+    task: TaskSpec, *, render_size: int, frames: bool = False, every: int = 1, verdicts: bool = False
+) -> gym.Env[Any, Any]:
+    """Build one world with its time limit; `frames` and `verdicts` are those of `make_worlds`."""
     world = make_world(task, render_size=render_size)
     limit = episode_limit(task)
     if limit is not None:
         world = TimeLimit(world, limit)
+    if verdicts:
+        world = OnlyVerdicts(world, judged=task.success is not None)
     return FrameObservation(world, render_size, every) if frames else world
 
 
@@ -42,6 +47,7 @@ def make_worlds(
     render_size: int,
     frames: bool = True,
     every: int | None = None,
+    verdicts: bool = False,
     workers: int | None = None,
     autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
 ) -> VectorEnv[Any, Any, Any]:
@@ -53,6 +59,7 @@ def make_worlds(
         render_size: side of the frames [px].
         frames: whether observations are ``{"state": ..., "frame": ...}`` (see `FrameObservation`) or plain.
         every: render every k-th frame only; ``None`` takes the task's ``reward.every``.
+        verdicts: whether infos hold only what training and judging need (see `OnlyVerdicts`).
         workers: worker processes; ``None`` takes one per usable core.
         autoreset_mode: any of Gymnasium's three.
 
@@ -60,5 +67,5 @@ def make_worlds(
         TaskError, RenderingError: as `make_world` does.
     """
     every = every or task.reward.every
-    build = partial(make_limited_world, task, render_size=render_size, frames=frames, every=every)
+    build = partial(make_limited_world, task, render_size=render_size, frames=frames, every=every, verdicts=verdicts)
     return make_pool(build, num_envs, workers=workers, autoreset_mode=autoreset_mode)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +75,7 @@ def build_audit_set(
 
     Raises:
         TaskError: too few frames show the goal, or too few do not.
-        RunError: `policy` is no run.
+        RunError: `policy` is no run, or its policy does not fit the task.
     """
     plan = plan_states(task, pool, np.random.default_rng([seed, 1])) if can_pose(task) else Plan()
     episodes, frames = (ROLLOUTS, ROLLOUT_FRAMES) if len(plan.states) else (BLIND_ROLLOUTS, BLIND_FRAMES)
@@ -107,9 +108,11 @@ def _play(task: TaskSpec, size: int, policy: str | os.PathLike[str], stride: int
 
     agent = load_agent(RunFolder.open(policy).checkpoint("best").path)
     stage = Stage(task, size)
+    world = stage.world
+    agent.enter(world.observation_space, world.action_space, task.env.id)
 
-    def act(observation: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(agent.act(np.asarray(observation)[None], np.zeros(1, np.bool_))[0])
+    def act(observation: Any) -> Any:
+        return agent.act_alone(observation, world)
 
     seen = []
     for episode in range(ROLLOUTS):

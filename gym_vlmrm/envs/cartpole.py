@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
@@ -44,7 +45,8 @@ class CartPoleScene(CartPoleEnv, EzPickle):
         """Build the cart and its pole.
 
         Args:
-            terminate: False never ends an episode: the pole swings on and the cart rolls on.
+            terminate: False never ends an episode: the pole swings on and the cart rolls on, so that observations
+                have no bounds.
             look: ``textured`` or ``original``.
             camera: must be None, there is no camera.
             quality: without effect here.
@@ -68,6 +70,8 @@ class CartPoleScene(CartPoleEnv, EzPickle):
         )
         super().__init__(render_mode=render_mode, **kwargs)
         self._terminate, self._look, self._size = terminate, look, render_size
+        if not terminate:  # the cart rolls and the pole swings beyond Gymnasium's bounds
+            self.observation_space = spaces.Box(-np.inf, np.inf, (4,), np.float32)
         self._canvas: Canvas | None = None
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:

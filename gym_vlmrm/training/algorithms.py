@@ -82,9 +82,10 @@ def check_action_space(algorithm: Algorithm, action_space: spaces.Space[Any], en
     Raises:
         TrainingError: it cannot; the message names the algorithms that can.
     """
-    kind = type(action_space).__name__
+    kind = next((name for name in _MOST if isinstance(action_space, getattr(spaces, name))), None)
     if kind in algorithm.actions:
         return
+    kind = kind or type(action_space).__name__
     able = ", ".join(known.name for known in ALGORITHMS.values() if kind in known.actions) or "none here"
     needs = " or ".join(algorithm.actions)
     raise TrainingError(f"{algorithm.name} needs {needs} actions but {env_id} has {kind} actions; able: {able}")

@@ -3,7 +3,14 @@
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer, RolloutBuffer
+from gymnasium import spaces
+from stable_baselines3.common.buffers import (
+    DictReplayBuffer,
+    DictRolloutBuffer,
+    NStepReplayBuffer,
+    ReplayBuffer,
+    RolloutBuffer,
+)
 from stable_baselines3.common.vec_env import VecEnv
 
 from gym_vlmrm.errors import TrainingError
@@ -43,15 +50,16 @@ def build_algorithm(
     algorithm = find_algorithm(recipe.algorithm)
     check_action_space(algorithm, env.action_space, env_id)
     num_actions = int(np.prod(env.action_space.shape or (1,)))
-    arguments = constructor_arguments(recipe, algorithm, num_actions)
+    mapping = isinstance(env.observation_space, spaces.Dict)
+    arguments = constructor_arguments(recipe, algorithm, num_actions, mapping=mapping)
     if algorithm.kind == "off-policy":
-        arguments.update(_replay_arguments(arguments, recipe, source))
+        arguments.update(_replay_arguments(arguments, recipe, source, mapping))
     elif source is not None and _has_rollout_hook(algorithm):
-        arguments["rollout_buffer_class"] = late_class(_rollout_class(algorithm))
+        arguments["rollout_buffer_class"] = late_class(_rollout_class(algorithm, mapping))
         arguments["rollout_buffer_kwargs"] = {"source": source}
     try:
         model: BaseAlgorithm = algorithm.load()(env=env, seed=seed, **arguments)
-    except (ValueError, AssertionError, TypeError, RuntimeError, MemoryError, IndexError) as error:
+    except (ValueError, AssertionError, TypeError, RuntimeError, MemoryError, LookupError, AttributeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise TrainingError(f"{algorithm.name} refuses its hyperparameters: {reason}") from error
     if source is not None and algorithm.kind == "on-policy" and not _has_rollout_hook(algorithm):
@@ -59,12 +67,17 @@ def build_algorithm(
     return model
 
 
-def _replay_arguments(arguments: dict[str, Any], recipe: Recipe, source: RewardSource | None) -> dict[str, Any]:
+def _replay_arguments(
+    arguments: dict[str, Any], recipe: Recipe, source: RewardSource | None, mapping: bool
+) -> dict[str, Any]:
     n_steps = arguments.pop("n_steps", 1)
+    if mapping and n_steps != 1:
+        raise TrainingError(f"n_steps is {n_steps}, but for Dict observations {recipe.algorithm} takes 1 alone")
     if source is None:
         return {"buffer_size": 1}
     if n_steps == 1:
-        return {"replay_buffer_class": late_class(ReplayBuffer), "replay_buffer_kwargs": {"source": source}}
+        plain = DictReplayBuffer if mapping else ReplayBuffer
+        return {"replay_buffer_class": late_class(plain), "replay_buffer_kwargs": {"source": source}}
     # SB3 sets these up itself only where no buffer class is given.
     kwargs = {"source": source, "n_steps": n_steps, "gamma": discount(recipe)}
     return {"replay_buffer_class": late_class(NStepReplayBuffer), "replay_buffer_kwargs": kwargs}
@@ -74,13 +87,13 @@ def _has_rollout_hook(algorithm: Algorithm) -> bool:
     return "rollout_buffer_class" in algorithm.parameters()
 
 
-def _rollout_class(algorithm: Algorithm) -> type[RolloutBuffer]:
+def _rollout_class(algorithm: Algorithm, mapping: bool) -> type[RolloutBuffer]:
     if algorithm.name == "MaskablePPO":
-        from sb3_contrib.common.maskable.buffers import MaskableRolloutBuffer
+        from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer, MaskableRolloutBuffer
 
-        masked: type[RolloutBuffer] = MaskableRolloutBuffer
+        masked: type[RolloutBuffer] = MaskableDictRolloutBuffer if mapping else MaskableRolloutBuffer
         return masked
-    return RolloutBuffer
+    return DictRolloutBuffer if mapping else RolloutBuffer
 
 
 def _replace_rollout_buffer(model: Any, source: RewardSource) -> None:

@@ -12,6 +12,7 @@ from gym_vlmrm.reward.loading import unknown_words
 from gym_vlmrm.spec import TaskSpec
 from gym_vlmrm.task_files import Location, Place, read_document
 from gym_vlmrm.training.inspection import World, inspect_recipe, inspect_world
+from gym_vlmrm.training.recipes import FALLBACK
 
 __all__ = ["TaskReport", "check_task"]
 
@@ -49,6 +50,11 @@ def check_task(name: str) -> TaskReport:
     except VLMRMError as error:
         report.problems.append(_locate(str(error), _field_of_world(str(error)), places, name))
         return report
+    if not task.training:  # what `vlmrm train` would do
+        try:
+            inspect_recipe(FALLBACK, report.world)
+        except VLMRMError as error:
+            report.problems.append(_locate(str(error), ("env",), places, name))
     for recipe_name, recipe in task.training.items():
         try:
             inspect_recipe(recipe, report.world)

@@ -6,22 +6,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from stable_baselines3.common.vec_env import VecEnv
 
-from gym_vlmrm.errors import RunError, VLMRMError
+from gym_vlmrm.errors import RunError, TrainingError, VLMRMError
 from gym_vlmrm.runs import read_json, write_json
 from gym_vlmrm.spec import Recipe
+from gym_vlmrm.training.adapter import Adapter, check_fit
 from gym_vlmrm.training.agents import TrainedAgent
 from gym_vlmrm.training.buffers import RewardScale
 from gym_vlmrm.training.building import build_algorithm
 from gym_vlmrm.training.spaces import space_from_json, space_to_json
 from gym_vlmrm.training.tensors import load_state, load_tensors, save_state, save_tensors
-from gym_vlmrm.training.vec_env import SpacesOnly
+from gym_vlmrm.training.vec_env import SpacesOnly, normalize_states
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
-__all__ = ["REPLAY_FILE", "buffer_bytes", "load_agent", "restore", "save_checkpoint"]
+__all__ = ["REPLAY_FILE", "buffer_bytes", "check_finite", "load_agent", "restore", "save_checkpoint"]
 
 
 REPLAY_FILE = "replay.npz"
@@ -38,22 +39,27 @@ def save_checkpoint(
         recipe: what it was built from.
         scale: scale of its rewards, if any.
         with_buffer: whether to store the replay buffer too.
+
+    Raises:
+        TrainingError: the policy's parameters are not finite.
     """
+    check_finite(model)
     normalizer = model.get_vec_normalize_env()
+    adapter = _adapter(model)
     description = {
         "format": 1,
         "recipe": recipe.model_dump(mode="json"),
-        "observation_space": space_to_json(model.observation_space),
-        "action_space": space_to_json(model.action_space),
+        "observation_space": space_to_json(adapter.own_observation_space),
+        "action_space": space_to_json(adapter.own_action_space),
         "normalized": normalizer is not None,
     }
     write_json(folder / "policy.json", description)
     save_tensors(folder / "policy.safetensors", model.policy.state_dict())
     statistics: dict[str, Any] = {}
     if normalizer is not None:
-        rms: Any = normalizer.obs_rms
-        limits = {"clip": normalizer.clip_obs, "epsilon": normalizer.epsilon}
-        statistics.update(mean=rms.mean, var=rms.var, count=rms.count, **limits)
+        statistics.update(clip=normalizer.clip_obs, epsilon=normalizer.epsilon)
+        for ending, rms in _running_means(normalizer).items():
+            statistics |= {f"{name}{ending}": getattr(rms, name) for name in _MEANS}
     if scale is not None:
         returns = scale.statistics
         statistics.update(return_mean=returns.mean, return_var=returns.var, return_count=returns.count)
@@ -63,6 +69,38 @@ def save_checkpoint(
     buffer = getattr(model, "replay_buffer", None)
     if with_buffer and buffer is not None:
         _save_buffer(folder / REPLAY_FILE, buffer)
+
+
+def check_finite(model: "BaseAlgorithm") -> None:
+    """Check that learning has not destroyed the policy.
+
+    Raises:
+        TrainingError: a parameter is not finite.
+    """
+    name = _not_finite(model.policy.state_dict())
+    if name is not None:
+        cure = "lower the learning rate, or look at the rewards and observations"
+        raise TrainingError(f"'{name}' of the policy is not finite after {model.num_timesteps:,} steps; {cure}")
+
+
+def _not_finite(tensors: dict[str, torch.Tensor]) -> str | None:
+    """Name of the first tensor with a number that is not finite."""
+    return next((name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()), None)
+
+
+def _adapter(model: "BaseAlgorithm") -> Adapter:
+    env: Any = model.get_env()
+    adapter: Adapter = env.unwrapped.adapter
+    return adapter
+
+
+_MEANS = ("mean", "var", "count")
+
+
+def _running_means(normalizer: Any) -> dict[str, Any]:
+    """Statistics of observations by the ending of their names in a checkpoint: none, or ``.key`` for a Dict."""
+    rms = normalizer.obs_rms
+    return {f".{key}": part for key, part in rms.items()} if isinstance(rms, dict) else {"": rms}
 
 
 def _training_state(model: Any) -> dict[str, Any]:
@@ -82,7 +120,17 @@ _BUFFER_ARRAYS = ("observations", "next_observations", "actions", "rewards", "do
 def _save_buffer(path: Path, buffer: Any) -> None:
     buffer.fill()
     size = buffer.size()
-    np.savez(path, pos=buffer.pos, full=buffer.full, **{name: getattr(buffer, name)[:size] for name in _BUFFER_ARRAYS})
+    arrays = {name: array[:size] for name, array in _buffer_arrays(buffer).items()}
+    np.savez(path, pos=buffer.pos, full=buffer.full, **arrays)
+
+
+def _buffer_arrays(buffer: Any) -> dict[str, NDArray[Any]]:
+    """Arrays of a replay buffer by name; those of a Dict are called ``observations.key``."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for name in _BUFFER_ARRAYS:
+        array = getattr(buffer, name)
+        arrays |= {f"{name}.{key}": part for key, part in array.items()} if isinstance(array, dict) else {name: array}
+    return arrays
 
 
 def buffer_bytes(model: Any) -> int:
@@ -90,15 +138,16 @@ def buffer_bytes(model: Any) -> int:
     buffer = getattr(model, "replay_buffer", None)
     if buffer is None or buffer.size() == 0:
         return 0
-    return sum(getattr(buffer, name)[: buffer.size()].nbytes for name in _BUFFER_ARRAYS)
+    return sum(array[: buffer.size()].nbytes for array in _buffer_arrays(buffer).values())
 
 
 def restore(folder: Path, model: "BaseAlgorithm", scale: RewardScale | None = None) -> bool:
     """Put a checkpoint back into an algorithm built from the same recipe; says whether a replay buffer came back too.
 
     Raises:
-        RunError: the checkpoint is damaged or belongs to another recipe.
+        RunError: the checkpoint is damaged or belongs to another recipe or environment.
     """
+    check_fit(_stored(folder)[1], _adapter(model), folder)
     _load_policy(folder, model)
     state = load_state(folder / "training.safetensors")
     statistics = _read_npz(folder / "normalizer.npz") if (folder / "normalizer.npz").exists() else {}
@@ -112,8 +161,7 @@ def restore(folder: Path, model: "BaseAlgorithm", scale: RewardScale | None = No
             setattr(loaded, name, value)
         normalizer = model.get_vec_normalize_env()
         if normalizer is not None:
-            rms: Any = normalizer.obs_rms
-            rms.mean, rms.var, rms.count = statistics["mean"], statistics["var"], float(statistics["count"])
+            _load_means(normalizer, statistics)
         if scale is not None:
             returns: Any = scale.statistics
             for name in ("mean", "var", "count"):
@@ -128,8 +176,8 @@ def restore(folder: Path, model: "BaseAlgorithm", scale: RewardScale | None = No
 def _restore_buffer(path: Path, buffer: Any) -> bool:
     stored = _read_npz(path)
     try:
-        for name in _BUFFER_ARRAYS:
-            getattr(buffer, name)[: len(stored[name])] = stored[name]
+        for name, array in _buffer_arrays(buffer).items():
+            array[: len(stored[name])] = stored[name]
         buffer.pos, buffer.full = int(stored["pos"]), bool(stored["full"])
     except (KeyError, ValueError) as error:
         raise RunError(f"{path}: does not fit its run ({error})") from None
@@ -150,45 +198,63 @@ def _load_policy(folder: Path, model: "BaseAlgorithm") -> None:
         model.policy.load_state_dict(tensors)
     except RuntimeError as error:
         raise RunError(f"{folder}: policy does not fit policy.json ({' '.join(str(error).split())})") from None
+    name = _not_finite(tensors)
+    if name is not None:
+        raise RunError(f"{folder / 'policy.safetensors'}: '{name}' is not finite; choose an earlier checkpoint")
 
 
-def load_normalizer(folder: Path) -> dict[str, NDArray[Any]] | None:
-    """Return a checkpoint's ``mean``, ``var``, ``clip`` and ``epsilon`` of observations; None where it has none.
-
-    Raises:
-        RunError: the checkpoint is missing or damaged.
-    """
-    if not read_json(folder / "policy.json").get("normalized"):
-        return None
-    statistics = _read_npz(folder / "normalizer.npz")
-    if not {"mean", "var", "clip", "epsilon"} <= set(statistics):
-        raise RunError(f"{folder / 'normalizer.npz'}: lacks the observations' mean and variance")
-    return statistics
+def _load_means(normalizer: Any, statistics: dict[str, NDArray[Any]]) -> None:
+    """Put stored statistics of observations back; raises KeyError or ValueError where they do not fit."""
+    for ending, rms in _running_means(normalizer).items():
+        mean, var, count = (statistics[f"{name}{ending}"] for name in _MEANS)
+        if mean.shape != rms.mean.shape or var.shape != rms.var.shape:
+            raise ValueError(f"statistics of shape {mean.shape} where observations have {rms.mean.shape}")
+        rms.mean, rms.var, rms.count = mean, var, float(count)
 
 
-def load_agent(folder: Path) -> TrainedAgent:
-    """Load a checkpoint's policy, ready to act.
-
-    Raises:
-        RunError: the checkpoint is missing or damaged.
-    """
+def _stored(folder: Path) -> tuple[Recipe, Adapter, bool]:
+    """Return the recipe, the spaces, and whether observations were normalised, as ``policy.json`` says."""
     description = read_json(folder / "policy.json")
     try:
         recipe = Recipe.model_validate(description["recipe"])
         observation_space = space_from_json(description["observation_space"])
         action_space = space_from_json(description["action_space"])
-        env = SpacesOnly(recipe.num_envs, observation_space, action_space)
+        return recipe, Adapter(observation_space, action_space), bool(description.get("normalized"))
+    except _WRONG as error:
+        raise _no_policy(folder, error) from None
+
+
+_WRONG = (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, AssertionError, VLMRMError)
+"""What a damaged description raises somewhere; pydantic's ValidationError is a ValueError."""
+
+
+def _no_policy(folder: Path, error: Exception) -> RunError:
+    return RunError(f"{folder / 'policy.json'}: describes no policy ({' '.join(str(error).split())})")
+
+
+def load_agent(folder: Path) -> TrainedAgent:
+    """Load a checkpoint's policy, ready to act in the environment that it was trained in (see `TrainedAgent.enter`).
+
+    Raises:
+        RunError: the checkpoint is missing or damaged, or its policy is not finite.
+    """
+    recipe, adapter, normalized = _stored(folder)
+    try:
+        env: VecEnv = SpacesOnly(recipe.num_envs, adapter.own_observation_space, adapter.own_action_space)
+        if normalized:
+            env = normalize_states(env)
         model = build_algorithm(recipe, env, env_id="the stored policy", source=None)
-    except (KeyError, ValueError, TypeError, AssertionError, ValidationError, VLMRMError) as error:
-        raise RunError(f"{folder / 'policy.json'}: describes no policy ({' '.join(str(error).split())})") from None
+    except _WRONG as error:
+        raise _no_policy(folder, error) from None
     _load_policy(folder, model)
-    statistics = load_normalizer(folder)
-    if statistics is None:
-        return TrainedAgent(model)
-
-    def normalize(states: NDArray[Any]) -> NDArray[Any]:
-        scaled = (states - statistics["mean"]) / np.sqrt(statistics["var"] + statistics["epsilon"])
-        clipped: NDArray[Any] = np.clip(scaled, -statistics["clip"], statistics["clip"]).astype(np.float32)
-        return clipped
-
-    return TrainedAgent(model, normalize)
+    normalizer = model.get_vec_normalize_env()
+    if normalizer is not None:
+        path = folder / "normalizer.npz"
+        statistics = _read_npz(path)
+        try:
+            _load_means(normalizer, statistics)
+            normalizer.clip_obs, normalizer.epsilon = float(statistics["clip"]), float(statistics["epsilon"])
+        except (KeyError, ValueError, TypeError) as error:
+            raise RunError(f"{path}: does not fit its policy ({' '.join(str(error).split())})") from None
+        normalizer.training = False
+    return TrainedAgent(model, adapter, folder)

@@ -3,13 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
-from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecNormalize
-
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.runs import RunFolder
-from gym_vlmrm.training.checkpoints import load_agent, load_normalizer
-from gym_vlmrm.training.vec_env import SpacesOnly
+from gym_vlmrm.training.checkpoints import load_agent
 
 __all__ = ["export_sb3"]
 
@@ -34,16 +30,10 @@ def export_sb3(run: RunFolder | Path, output: Path, checkpoint: Literal["best", 
     try:
         output.mkdir(parents=True, exist_ok=True)
         model.save(written[0])
-        statistics = load_normalizer(chosen.path)
-        if statistics is not None:
-            env = SpacesOnly(model.n_envs, model.observation_space, model.action_space)
-            scale = VecNormalize(env, norm_reward=False, clip_obs=float(statistics["clip"]))
-            running = RunningMeanStd(shape=statistics["mean"].shape)
-            running.mean, running.var = statistics["mean"], statistics["var"]
-            scale.obs_rms = running  # type: ignore[assignment]
-            scale.epsilon, scale.training = float(statistics["epsilon"]), False
+        normalizer = model.get_vec_normalize_env()
+        if normalizer is not None:
             written.append(output / "vecnormalize.pkl")
-            scale.save(str(written[-1]))
+            normalizer.save(str(written[-1]))
     except OSError as error:
         raise RunError(f"cannot write to '{output}' ({error.strerror}); choose another folder with --output") from None
     return written

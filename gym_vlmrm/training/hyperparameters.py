@@ -4,7 +4,7 @@ import copy
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -47,37 +47,54 @@ def check_recipe(recipe: Recipe) -> Algorithm:
     return algorithm
 
 
-def constructor_arguments(recipe: Recipe, algorithm: Algorithm, num_actions: int) -> dict[str, Any]:
+def constructor_arguments(
+    recipe: Recipe, algorithm: Algorithm, num_actions: int, *, mapping: bool | None = None
+) -> dict[str, Any]:
     """Return the constructor arguments of the algorithm, ``policy`` included.
 
     Args:
         recipe: what the task file says; nothing of it is changed or shared.
         algorithm: the recipe's algorithm.
         num_actions: length of an action vector, for action noise.
+        mapping: whether observations are a Dict, which takes a policy of another name; ``None`` if not known.
 
     Raises:
-        TrainingError: unknown hyper-parameter, or a value of the wrong type.
+        TrainingError: unknown hyper-parameter, a value of the wrong type, or a policy that cannot read a Dict.
     """
     loaded = algorithm.load()
     parameters = algorithm.parameters()
     known = [name for name in parameters if name not in RESERVED]
     written = copy.deepcopy(recipe.hyperparameters)
     for name in written:
+        if name == "replay_buffer_class":
+            cure = "rewards are made of frames, so there is no hindsight"
+            raise TrainingError(f"hyperparameter '{name}' of {algorithm.name} is set by gym_vlmrm; remove it ({cure})")
         if name in RESERVED:
             raise TrainingError(f"hyperparameter '{name}' of {algorithm.name} is set by gym_vlmrm; remove it")
         if name not in known:
             raise TrainingError(f"{algorithm.name} has no hyperparameter '{name}'{did_you_mean(name, known)}")
     arguments = {name: _value(algorithm, name, value, parameters[name], num_actions) for name, value in written.items()}
-    default = next(name for name in loaded.policy_aliases if name.startswith("Mlp"))  # RecurrentPPO has MlpLstmPolicy
-    policy, policies = arguments.setdefault("policy", default), loaded.policy_aliases
+    policies = loaded.policy_aliases
+    policy = arguments.setdefault("policy", _default_policy(algorithm, policies, "MultiInput" if mapping else "Mlp"))
     if policy not in policies:
         raise TrainingError(f"{algorithm.name} has no policy '{policy}'{did_you_mean(str(policy), policies)}")
+    if mapping is not None and mapping != policy.startswith("MultiInput"):
+        right = _default_policy(algorithm, policies, "MultiInput" if mapping else "Mlp")
+        kind = "Dict" if mapping else "no Dict"
+        raise TrainingError(f"policy '{policy}' of {algorithm.name}: observations are {kind}; write '{right}'")
     if "policy_kwargs" in arguments:
         arguments["policy_kwargs"] = _policy_arguments(algorithm, policies[policy], arguments["policy_kwargs"])
     arguments.update(update_arguments(recipe, algorithm))
     # Small networks are fastest on the CPU, next to the environments.
     arguments.setdefault("device", "cpu")
     return arguments
+
+
+def _default_policy(algorithm: Algorithm, policies: Iterable[str], beginning: str) -> str:
+    for name in policies:
+        if name.startswith(beginning):  # RecurrentPPO has MlpLstmPolicy
+            return name
+    raise TrainingError(f"{algorithm.name} cannot learn from Dict observations; PPO, SAC or DQN can")
 
 
 def update_arguments(recipe: Recipe, algorithm: Algorithm) -> dict[str, int]:

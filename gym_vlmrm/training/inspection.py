@@ -1,14 +1,19 @@
 """Checks of a task that need its environment, but neither a reward model nor training."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecEnv
 
 from gym_vlmrm.errors import TrainingError
 from gym_vlmrm.spec import Recipe, TaskSpec
 from gym_vlmrm.training.algorithms import check_action_space, find_algorithm
+from gym_vlmrm.training.building import build_algorithm
 from gym_vlmrm.training.hyperparameters import check_recipe
+from gym_vlmrm.training.vec_env import SpacesOnly, normalize_states
 from gym_vlmrm.worlds import episode_limit, make_limited_world
 
 __all__ = ["World", "inspect_recipe", "inspect_world"]
@@ -25,6 +30,8 @@ class World:
     observation_space: spaces.Space[Any]
     action_space: spaces.Space[Any]
     max_episode_steps: int | None
+    masked: bool = False
+    """Whether the environment says which actions are allowed (``action_masks()``)."""
 
 
 def inspect_world(task: TaskSpec, *, draw: bool) -> World:
@@ -33,30 +40,52 @@ def inspect_world(task: TaskSpec, *, draw: bool) -> World:
     Raises:
         TaskError, RenderingError: the environment, its scene or the rule of success is wrong.
     """
-    env = make_limited_world(task, render_size=TRIAL_FRAME)
+    env = make_limited_world(task, render_size=TRIAL_FRAME, verdicts=True)
     try:
         if draw:
             env.reset(seed=0)
             env.action_space.seed(0)
             env.step(env.action_space.sample())
             env.render()
-        return World(task.env.id, env.observation_space, env.action_space, episode_limit(task))
+        masked: bool = env.get_wrapper_attr("masked")
+        return World(task.env.id, env.observation_space, env.action_space, episode_limit(task), masked)
     finally:
         env.close()
 
 
-def inspect_recipe(recipe: Recipe, world: World) -> None:
-    """Check a recipe against an environment.
+def inspect_recipe(recipe: Recipe, world: World, *, resumed: bool = False) -> None:
+    """Check a recipe against an environment: what `check`, training and resuming all ask.
+
+    Args:
+        recipe: how to train.
+        world: what the environment is like.
+        resumed: whether the recipe has trained already; 0.1.0 let MaskablePPO train without masks.
 
     Raises:
-        TrainingError: unknown algorithm or hyper-parameter, or one that does not fit the environment.
+        TrainingError: unknown algorithm or hyper-parameter, or one that does not fit the environment, or spaces that
+            no algorithm here knows.
     """
-    check_action_space(find_algorithm(recipe.algorithm), world.action_space, world.env_id)
-    algorithm = check_recipe(recipe)
+    algorithm = find_algorithm(recipe.algorithm)
+    env: VecEnv = SpacesOnly(recipe.num_envs, world.observation_space, world.action_space, world.env_id)
+    check_action_space(algorithm, env.action_space, world.env_id)
+    check_recipe(recipe)
     if recipe.normalize_reward and algorithm.kind != "on-policy":
         raise TrainingError(f"normalize_reward is for on-policy algorithms, not {algorithm.name}")
-    if recipe.normalize_observation and not isinstance(world.observation_space, spaces.Box):
-        kind = type(world.observation_space).__name__
-        raise TrainingError(f"normalize_observation needs Box observations, but {world.env_id} has {kind}")
+    if algorithm.name == "MaskablePPO" and not (world.masked or resumed):
+        cure = "PPO is the same without masks"
+        raise TrainingError(f"MaskablePPO asks action_masks() of an environment, and {world.env_id} has none; {cure}")
+    if algorithm.kind == "off-policy" and isinstance(env.action_space, spaces.Box):
+        equal = np.flatnonzero(env.action_space.low >= env.action_space.high)
+        if equal.size:
+            where = f"action {equal[0]} of {world.env_id} has no room between its bounds"
+            raise TrainingError(f"{where}, which {algorithm.name} scales by; PPO can do without")
+    if recipe.normalize_observation:
+        try:
+            env = normalize_states(env)
+        except TrainingError as error:
+            raise TrainingError(f"{world.env_id}: {error}") from None
     if world.max_episode_steps is None:
         raise TrainingError(f"episodes of {world.env_id} never end; set env.max_episode_steps in the task")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # training builds it once more, and warns then
+        build_algorithm(recipe, env, env_id=world.env_id, source=None)

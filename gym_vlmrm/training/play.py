@@ -53,6 +53,10 @@ def play(
         seed: of the first episodes' resets; environment i gets ``seed + i``.
         every: score every k-th frame and hold the reward in between.
         on_step: called after each vector step with the number of finished episodes.
+
+    Raises:
+        TrainingError: an observation or an action is not finite.
+        ModelError: the reward model failed.
     """
     steps = PoolSteps(pool)
     shares = np.full(pool.num_envs, num_episodes // pool.num_envs)
@@ -61,10 +65,10 @@ def play(
     starts = np.ones(pool.num_envs, dtype=np.bool_)
     task_rewards, successes = [], []
     agent.restart()
-    states = steps.reset(seed)
+    observations = steps.reset(seed)
     with LateRewards(reward_model, pool.num_envs, every) as late:
         while (played < shares).any():
-            states = steps.step(agent.act(states, starts))
+            observations = steps.step(agent.act(observations, starts, steps.masks))
             late.submit(steps.frames, steps.dones)
             task_rewards.append(steps.task_rewards)
             successes.append(steps.successes)
@@ -104,9 +108,9 @@ def film(pool: gym.vector.VectorEnv[Any, Any, Any], agent: Agent, *, seed: int) 
     over = np.zeros(pool.num_envs, dtype=np.bool_)
     starts = np.ones(pool.num_envs, dtype=np.bool_)
     agent.restart()
-    states = steps.reset(seed)
+    observations = steps.reset(seed)
     while not over.all():
-        states = steps.step(agent.act(states, starts))
+        observations = steps.step(agent.act(observations, starts, steps.masks))
         starts = steps.dones
         for index in np.flatnonzero(~over):
             films[index].append(steps.frames[index].copy())

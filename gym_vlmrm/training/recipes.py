@@ -6,7 +6,7 @@ from gym_vlmrm.errors import TrainingError, did_you_mean
 from gym_vlmrm.spec import Recipe, TaskSpec
 from gym_vlmrm.training.algorithms import find_algorithm
 
-__all__ = ["DEFAULT_RECIPE", "choose_recipe"]
+__all__ = ["DEFAULT_RECIPE", "FALLBACK", "choose_recipe"]
 
 DEFAULT_RECIPE = "default"
 FALLBACK = Recipe(

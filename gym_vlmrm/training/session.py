@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv
 
 from gym_vlmrm.reward import RewardModel, load_reward_model
 from gym_vlmrm.runs import Best, RunFolder, RunRecord
@@ -25,13 +25,13 @@ from gym_vlmrm.training.algorithms import find_algorithm
 from gym_vlmrm.training.buffers import RewardScale, RewardSource
 from gym_vlmrm.training.building import build_algorithm, discount
 from gym_vlmrm.training.callbacks import Progress, StopTraining, TrainingCallback
-from gym_vlmrm.training.checkpoints import REPLAY_FILE, buffer_bytes, restore, save_checkpoint
+from gym_vlmrm.training.checkpoints import REPLAY_FILE, buffer_bytes, check_finite, restore, save_checkpoint
 from gym_vlmrm.training.inspection import inspect_recipe, inspect_world
 from gym_vlmrm.training.late_rewards import LateRewards
 from gym_vlmrm.training.metrics import MetricsTable, RolloutStatistics
 from gym_vlmrm.training.play import play
 from gym_vlmrm.training.provenance import describe_machine
-from gym_vlmrm.training.vec_env import ImmediateRewards, LateRewardVecEnv
+from gym_vlmrm.training.vec_env import ImmediateRewards, LateRewardVecEnv, normalize_states
 from gym_vlmrm.worlds import episode_limit, make_worlds
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ class Session:
 
     def _open(self) -> None:
         # Cheap checks first; nothing is drawn here, as drawing is for the workers.
-        inspect_recipe(self.recipe, inspect_world(self.task, draw=False))
+        self.world = inspect_world(self.task, draw=False)
+        inspect_recipe(self.recipe, self.world, resumed=self.record.step > 0)
         self.reward_model: RewardModel = load_reward_model(self.task)
         self._choose_threads()
         pool = self._make_pool()
@@ -101,13 +102,13 @@ class Session:
         algorithm, gamma = find_algorithm(self.recipe.algorithm), discount(self.recipe)
         self.scale = RewardScale(self.recipe.num_envs, gamma) if self.recipe.normalize_reward else None
         source = RewardSource(late, self.scale)
-        base = LateRewardVecEnv(pool, late)
+        base = LateRewardVecEnv(pool, late, self.task.env.id)
         self.statistics = RolloutStatistics(self.recipe.num_envs)
         base.listeners.append(self.statistics.add_step)
         source.listeners.append(self.statistics.add_rewards)
         env: VecEnv = ImmediateRewards(base, source) if algorithm.kind == "episodic" else base
         if self.recipe.normalize_observation:
-            env = VecNormalize(env, norm_reward=False, gamma=gamma)
+            env = normalize_states(env, gamma)
         self.model: BaseAlgorithm = build_algorithm(
             self.recipe, env, env_id=self.task.env.id, source=source, seed=self.record.seed
         )
@@ -134,6 +135,7 @@ class Session:
             self.recipe.num_envs,
             render_size=self.task.scene.render_size or self.reward_model.frame_size,
             every=self.every,
+            verdicts=True,
             workers=self.workers,
             autoreset_mode=AutoresetMode.SAME_STEP,
         )
@@ -200,8 +202,12 @@ class Session:
         # Logs are dumped by the callback, so that all of a row's numbers belong to the same steps.
         options: dict[str, Any] = {"log_interval": None, "reset_num_timesteps": not resumed}
         if self.model.__class__.__name__ == "MaskablePPO":
-            options["use_masking"] = False
-        self.model.learn(remaining, callback, **options)
+            options["use_masking"] = self.world.masked
+        try:
+            self.model.learn(remaining, callback, **options)
+        except (ValueError, RuntimeError):
+            check_finite(self.model)  # what torch says of numbers that are none does not tell where they came from
+            raise
 
     def _make_checkpoint(self) -> dict[str, float]:
         """Save the policy, play one greedy episode per environment, and remember the best by VLM reward."""

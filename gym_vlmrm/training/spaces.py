@@ -9,16 +9,24 @@ __all__ = ["space_from_json", "space_to_json"]
 
 
 def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
-    """Describe a Box, Discrete, MultiDiscrete or MultiBinary space in JSON."""
+    """Describe a Box, Discrete, MultiDiscrete or MultiBinary space, or a Dict or Tuple of such, in JSON.
+
+    Raises:
+        TypeError: another kind of space.
+    """
     if isinstance(space, spaces.Box):
-        bounds = {"low": [str(x) for x in space.low.ravel()], "high": [str(x) for x in space.high.ravel()]}
+        bounds = {"low": _bound_to_json(space.low), "high": _bound_to_json(space.high)}
         return {"type": "Box", **bounds, "shape": list(space.shape), "dtype": str(space.dtype)}
     if isinstance(space, spaces.Discrete):
         return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
     if isinstance(space, spaces.MultiDiscrete):
-        return {"type": "MultiDiscrete", "nvec": space.nvec.tolist()}
+        return {"type": "MultiDiscrete", "nvec": space.nvec.tolist(), "start": np.asarray(space.start).tolist()}
     if isinstance(space, spaces.MultiBinary):
-        return {"type": "MultiBinary", "n": space.n if isinstance(space.n, int) else list(space.n)}
+        return {"type": "MultiBinary", "n": int(space.n) if np.ndim(space.n) == 0 else list(space.shape)}
+    if isinstance(space, spaces.Dict):
+        return {"type": "Dict", "spaces": {key: space_to_json(part) for key, part in space.items()}}
+    if isinstance(space, spaces.Tuple):
+        return {"type": "Tuple", "spaces": [space_to_json(part) for part in space]}
     raise TypeError(f"{type(space).__name__} cannot be stored")
 
 
@@ -27,12 +35,29 @@ def space_from_json(data: dict[str, Any]) -> spaces.Space[Any]:
     kind = data["type"]
     if kind == "Box":
         dtype = np.dtype(data["dtype"])
-        low, high = (np.array(data[key], np.float64).astype(dtype).reshape(data["shape"]) for key in ("low", "high"))
+        low, high = (_bound_from_json(data[key], dtype, data["shape"]) for key in ("low", "high"))
         return spaces.Box(low, high, dtype=dtype.type)
     if kind == "Discrete":
         return spaces.Discrete(data["n"], start=data["start"])
     if kind == "MultiDiscrete":
-        return spaces.MultiDiscrete(data["nvec"])
+        return spaces.MultiDiscrete(np.array(data["nvec"]), start=data.get("start"))
     if kind == "MultiBinary":
         return spaces.MultiBinary(data["n"])
+    if kind == "Dict":
+        return spaces.Dict({key: space_from_json(part) for key, part in data["spaces"].items()})
+    if kind == "Tuple":
+        return spaces.Tuple([space_from_json(part) for part in data["spaces"]])
     raise ValueError(f"unknown space {kind!r}")
+
+
+def _bound_to_json(bound: Any) -> str | list[str]:
+    """One text where all numbers are equal, as those of pictures are."""
+    flat = bound.ravel()
+    return str(flat[0]) if flat.size and (flat == flat[0]).all() else [str(number) for number in flat]
+
+
+def _bound_from_json(bound: Any, dtype: np.dtype[Any], shape: list[int]) -> Any:
+    texts = [bound] if isinstance(bound, str) else bound
+    numbers = [text == "True" if dtype.kind == "b" else dtype.type(text) for text in texts]
+    array = np.array(numbers, dtype)
+    return np.full(shape, array[0], dtype) if isinstance(bound, str) else array.reshape(shape)

@@ -7,45 +7,52 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.vec_env import VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvStepReturn, VecEnvWrapper
 
 from gym_vlmrm.errors import TrainingError
+from gym_vlmrm.training.adapter import Adapter, Space, States
 from gym_vlmrm.training.late_rewards import LateRewards
 from gym_vlmrm.wrappers.vector import take_frames
 
-__all__ = ["ImmediateRewards", "LateRewardVecEnv", "PoolSteps", "SpacesOnly", "state_space", "to_float32"]
+__all__ = ["ImmediateRewards", "LateRewardVecEnv", "PoolSteps", "SpacesOnly", "normalize_states", "pool_spaces"]
 
 
-def to_float32(space: spaces.Space[Any]) -> spaces.Space[Any]:
-    """Return the space as policies see it: float64 boxes become float32, which halves every buffer."""
-    if isinstance(space, spaces.Box) and space.dtype == np.float64:
-        return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), dtype=np.float32)
-    return space
-
-
-def state_space(pool: gym.vector.VectorEnv[Any, Any, Any]) -> spaces.Space[Any]:
-    """Return the space of one environment's state.
-
-    Raises:
-        TrainingError: a policy of stable-baselines3 cannot read such states.
-    """
+def pool_spaces(pool: gym.vector.VectorEnv[Any, Any, Any]) -> tuple[Space, Space]:
+    """Return the spaces of one environment's own observations, without the frame, and of its actions."""
     space = pool.single_observation_space
     assert isinstance(space, spaces.Dict), "the pool must carry frames (see FrameObservation)"
-    state = space["state"]
-    if not isinstance(state, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
-        raise TrainingError(f"states of type {type(state).__name__} cannot be learned from; a Box could")
-    return to_float32(state)
+    return space["state"], pool.single_action_space
+
+
+def normalize_states(env: VecEnv, gamma: float = 0.99) -> VecNormalize:
+    """Scale states by their running mean and variance; of a Dict all Box parts but pictures, which policies scale.
+
+    Raises:
+        TrainingError: the states have no numbers to scale.
+    """
+    space, keys = env.observation_space, None
+    if isinstance(space, spaces.Dict):
+        keys = [key for key, part in space.items() if isinstance(part, spaces.Box) and not is_image_space(part)]
+    if not (keys or isinstance(space, spaces.Box)):
+        raise TrainingError(f"normalize_observation needs Box observations, got {type(space).__name__}")
+    return VecNormalize(env, norm_reward=False, gamma=gamma, norm_obs_keys=keys)
 
 
 class PoolSteps:
-    """Steps a pool in SAME_STEP mode and sorts what comes back by transition instead of by environment clock."""
+    """Steps a pool in SAME_STEP mode and sorts what comes back by transition instead of by environment clock.
+
+    Observations and actions are the environments' own. Their infos must hold verdicts alone (see `OnlyVerdicts`).
+    """
 
     def __init__(self, pool: gym.vector.VectorEnv[Any, Any, Any]) -> None:
         self.pool = pool
         self.num_envs = pool.num_envs
-        self.dtype = state_space(pool).dtype
-        self.terminal_states: dict[int, NDArray[Any]] = {}
-        """Last state of each episode that ended in the latest step, by environment."""
+        self.terminal_observations: dict[int, Any] = {}
+        """Last observation of each episode that ended in the latest step, by environment."""
+        self.masks: NDArray[np.bool_] | None = None
+        """Which actions are allowed next (N, K), or ``None`` where the environment does not say."""
         self.terminated: NDArray[np.bool_] = np.zeros(self.num_envs, np.bool_)
         self.dones: NDArray[np.bool_] = np.zeros(self.num_envs, np.bool_)
         self.frames: NDArray[np.uint8] = np.zeros(0, np.uint8)
@@ -54,26 +61,26 @@ class PoolSteps:
         self.successes: NDArray[np.bool_] | None = None
         """The verdict on each transition (N,), or ``None`` where the task defines no success."""
 
-    def reset(self, seed: int | Sequence[int | None] | None) -> NDArray[Any]:
-        """Reset every environment and return the states (N, ...)."""
+    def reset(self, seed: int | Sequence[int | None] | None) -> Any:
+        """Reset every environment and return N observations, batched as their space says."""
         seeds: Any = list(seed) if isinstance(seed, Sequence) else seed
-        observations, _ = self.pool.reset(seed=seeds)
-        return np.asarray(observations["state"], self.dtype)
+        observations, infos = self.pool.reset(seed=seeds)
+        self.masks = infos.get("action_mask")
+        return observations["state"]
 
-    def step(self, actions: NDArray[Any]) -> NDArray[Any]:
-        """Step every environment and return the states to act on next (N, ...); the rest is in the attributes."""
+    def step(self, actions: NDArray[Any]) -> Any:
+        """Step every environment and return the N observations to act on next; the rest is in the attributes."""
         observations, _, terminated, truncated, infos = self.pool.step(actions)
         self.terminated, self.dones = terminated, terminated | truncated
         states, self.frames = take_frames(observations, infos)
-        self.terminal_states = {
-            int(index): np.asarray(infos["final_obs"][index], self.dtype) for index in np.flatnonzero(self.dones)
-        }
+        self.terminal_observations = {int(index): infos["final_obs"][index] for index in np.flatnonzero(self.dones)}
+        self.masks = infos.get("action_mask")
         task_rewards = self._of_transition(infos, "task_reward")
         assert task_rewards is not None, "the environment reports no task_reward (see make_world)"
         self.task_rewards = task_rewards.astype(np.float64)
         successes = self._of_transition(infos, "success")
         self.successes = None if successes is None else successes.astype(np.bool_)
-        return np.array(states, self.dtype)
+        return states
 
     def _of_transition(self, infos: dict[str, Any], key: str) -> NDArray[Any] | None:
         """Values (N,) of an info key; for ended episodes they are in ``final_info``, as `infos` is of the next one."""
@@ -89,18 +96,26 @@ class PoolSteps:
 class LateRewardVecEnv(VecEnv):
     """A pool as a VecEnv: observations are states, rewards are zero until a buffer collects them from `late`."""
 
-    def __init__(self, pool: gym.vector.VectorEnv[Any, Any, Any], late: LateRewards) -> None:
+    def __init__(
+        self, pool: gym.vector.VectorEnv[Any, Any, Any], late: LateRewards, env_id: str = "the environment"
+    ) -> None:
+        """Wrap a pool in SAME_STEP mode; `env_id` names its environment in messages.
+
+        Raises:
+            TrainingError: no policy can read its observations or take its actions.
+        """
         self.steps = PoolSteps(pool)
+        self.adapter = Adapter(*pool_spaces(pool), env_id)
         self.late = late
         self.listeners: list[Callable[[PoolSteps], None]] = []
         """Told of every step."""
         self._actions: NDArray[Any] = np.zeros(0)
-        super().__init__(pool.num_envs, state_space(pool), to_float32(pool.single_action_space))
+        super().__init__(pool.num_envs, self.adapter.observation_space, self.adapter.action_space)
 
-    def reset(self) -> NDArray[Any]:
+    def reset(self) -> States:  # type: ignore[override]
         """Reset every environment; rewards not yet collected are forgotten."""
         self.late.restart()
-        states = self.steps.reset(self._seeds)
+        states = self.adapter.states(self.steps.reset(self._seeds))
         self._reset_seeds()
         return states
 
@@ -111,7 +126,7 @@ class LateRewardVecEnv(VecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         """Step every environment and hand the frames over to be scored."""
         steps = self.steps
-        states = steps.step(self._actions)
+        states: Any = self.adapter.states(steps.step(self.adapter.actions(self._actions)))
         self.late.submit(steps.frames, steps.dones)
         for listener in self.listeners:
             listener(steps)
@@ -119,8 +134,8 @@ class LateRewardVecEnv(VecEnv):
         if steps.successes is not None:
             for info, success in zip(infos, steps.successes, strict=True):
                 info["success"] = bool(success)
-        for index, state in steps.terminal_states.items():
-            infos[index]["terminal_observation"] = state
+        for index, observation in steps.terminal_observations.items():
+            infos[index]["terminal_observation"] = self.adapter.state(observation)
             infos[index]["TimeLimit.truncated"] = not steps.terminated[index]
         return states, np.zeros(self.num_envs, np.float32), steps.dones.copy(), infos
 
@@ -128,9 +143,11 @@ class LateRewardVecEnv(VecEnv):
         """Nothing: whoever made the pool closes it."""
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """Return the render mode; nothing else can be asked for."""
+        """Return the render mode or, where there are any, the functions of `env_method`; nothing else is known."""
         if attr_name == "render_mode":
             return [self.steps.pool.render_mode] * self.num_envs
+        if attr_name == "action_masks" and self.steps.masks is not None:
+            return [lambda mask=mask: mask for mask in self.steps.masks]
         raise AttributeError(attr_name)
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
@@ -138,8 +155,13 @@ class LateRewardVecEnv(VecEnv):
         raise NotImplementedError("environments live in the pool")
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
-        """Refuse: environments live in the pool."""
-        raise NotImplementedError("environments live in the pool")
+        """Return which actions are allowed next; refuse anything else, as environments live in the pool.
+
+        Above all an environment's own ``compute_reward`` must never mix with rewards that are made of frames.
+        """
+        if method_name == "action_masks" and self.steps.masks is not None:
+            return list(self.steps.masks)
+        raise TrainingError(f"'{method_name}' of an environment cannot be called in training; rewards are of frames")
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: Any = None) -> list[bool]:
         """Say no for every environment."""
@@ -166,8 +188,12 @@ class ImmediateRewards(VecEnvWrapper):
 class SpacesOnly(LateRewardVecEnv):
     """A VecEnv that cannot be stepped: enough to build an algorithm from its stored hyper-parameters."""
 
-    def __init__(self, num_envs: int, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
-        VecEnv.__init__(self, num_envs, observation_space, action_space)
+    def __init__(
+        self, num_envs: int, observation_space: Space, action_space: Space, env_id: str = "the environment"
+    ) -> None:
+        """Take an environment's own spaces; raises TrainingError as `Adapter` does."""
+        self.adapter = Adapter(observation_space, action_space, env_id)
+        VecEnv.__init__(self, num_envs, self.adapter.observation_space, self.adapter.action_space)
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """Return no render mode; nothing else can be asked for."""

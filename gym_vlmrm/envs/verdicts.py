@@ -1,0 +1,67 @@
+"""Infos of a world that trains or judges an agent: the verdicts, and which actions are allowed."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from gym_vlmrm.errors import TaskError
+
+__all__ = ["OnlyVerdicts", "mask_parts"]
+
+MASKS = "action_masks"
+"""Method of an environment that says which actions are allowed, as sb3-contrib names it."""
+
+
+def mask_parts(action_space: spaces.Space[Any]) -> list[int]:
+    """Return the number of choices of each part of an action; empty where actions cannot be masked."""
+    if isinstance(action_space, spaces.Discrete):
+        return [int(action_space.n)]
+    if isinstance(action_space, spaces.MultiDiscrete):
+        return [int(n) for n in action_space.nvec.ravel()]
+    if isinstance(action_space, spaces.MultiBinary):
+        return [2] * int(np.prod(action_space.shape))
+    return []
+
+
+class OnlyVerdicts(gym.Wrapper[Any, Any, Any, Any]):
+    """Leaves ``task_reward`` and, where the task has a rule, ``success`` in ``info``; adds ``action_mask`` (K,) if any.
+
+    What else an environment says there need not have one type and shape, which vector environments want, and its own
+    ``success`` is not the task's.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], *, judged: bool) -> None:
+        """Wrap `env`; `judged` says whether the task has a rule of success."""
+        super().__init__(env)
+        self._keys = ("task_reward", "success") if judged else ("task_reward",)
+        self._parts = mask_parts(env.action_space) if env.has_wrapper_attr(MASKS) else []
+
+    @property
+    def masked(self) -> bool:
+        """Whether the environment says which actions are allowed."""
+        return bool(self._parts)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Reset the environment."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return observation, self._reduced(info)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step the environment."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return observation, reward, terminated, truncated, self._reduced(info)
+
+    def _reduced(self, info: dict[str, Any]) -> dict[str, Any]:
+        reduced = {key: info[key] for key in self._keys if key in info}
+        return {**reduced, "action_mask": self._mask()} if self._parts else reduced
+
+    def _mask(self) -> NDArray[np.bool_]:
+        masks: Any = self.env.get_wrapper_attr(MASKS)()
+        mask = np.concatenate([np.ravel(part) for part in masks]).astype(np.bool_)  # parts may differ in length
+        name = self.env.unwrapped.spec.id if self.env.unwrapped.spec else type(self.env.unwrapped).__name__
+        if mask.size != sum(self._parts):
+            raise TaskError(f"action_masks() of env '{name}' has {mask.size} values; {sum(self._parts)} are needed")
+        return mask
