@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.errors import TaskError
 
-__all__ = ["OnlyVerdicts", "mask_parts"]
+__all__ = ["OnlyVerdicts", "action_mask", "mask_parts"]
 
 MASKS = "action_masks"
 """Method of an environment that says which actions are allowed, as sb3-contrib names it."""
@@ -26,6 +26,26 @@ def mask_parts(action_space: spaces.Space[Any]) -> list[int]:
     return []
 
 
+def action_mask(env: gym.Env[Any, Any]) -> NDArray[np.bool_] | None:
+    """Return which choices (K,) the environment allows now, part by part, or ``None`` where it does not say.
+
+    Raises:
+        TaskError: what it says does not fit its action space.
+    """
+    parts = mask_parts(env.action_space)
+    if not parts or not env.has_wrapper_attr(MASKS):
+        return None
+    said: Any = env.get_wrapper_attr(MASKS)()
+    name = env.unwrapped.spec.id if env.unwrapped.spec else type(env.unwrapped).__name__
+    try:
+        mask = np.concatenate([np.ravel(part) for part in said]).astype(np.bool_)  # parts may differ in length
+    except (TypeError, ValueError):
+        raise TaskError(f"action_masks() of env '{name}' is {type(said).__name__}; {sum(parts)} values are needed") from None
+    if mask.size != sum(parts):
+        raise TaskError(f"action_masks() of env '{name}' has {mask.size} values; {sum(parts)} are needed")
+    return mask
+
+
 class OnlyVerdicts(gym.Wrapper[Any, Any, Any, Any]):
     """Leaves ``task_reward`` and, where the task has a rule, ``success`` in ``info``; adds ``action_mask`` (K,) if any.
 
@@ -37,12 +57,8 @@ class OnlyVerdicts(gym.Wrapper[Any, Any, Any, Any]):
         """Wrap `env`; `judged` says whether the task has a rule of success."""
         super().__init__(env)
         self._keys = ("task_reward", "success") if judged else ("task_reward",)
-        self._parts = mask_parts(env.action_space) if env.has_wrapper_attr(MASKS) else []
-
-    @property
-    def masked(self) -> bool:
+        self.masked = bool(mask_parts(env.action_space)) and env.has_wrapper_attr(MASKS)
         """Whether the environment says which actions are allowed."""
-        return bool(self._parts)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment."""
@@ -56,12 +72,4 @@ class OnlyVerdicts(gym.Wrapper[Any, Any, Any, Any]):
 
     def _reduced(self, info: dict[str, Any]) -> dict[str, Any]:
         reduced = {key: info[key] for key in self._keys if key in info}
-        return {**reduced, "action_mask": self._mask()} if self._parts else reduced
-
-    def _mask(self) -> NDArray[np.bool_]:
-        masks: Any = self.env.get_wrapper_attr(MASKS)()
-        mask = np.concatenate([np.ravel(part) for part in masks]).astype(np.bool_)  # parts may differ in length
-        name = self.env.unwrapped.spec.id if self.env.unwrapped.spec else type(self.env.unwrapped).__name__
-        if mask.size != sum(self._parts):
-            raise TaskError(f"action_masks() of env '{name}' has {mask.size} values; {sum(self._parts)} are needed")
-        return mask
+        return {**reduced, "action_mask": action_mask(self.env)} if self.masked else reduced

@@ -136,9 +136,10 @@ class Adapter:
         states = states.reshape(len(states), *(read.shape or ()))
         if states.dtype.kind == "f" and not np.isfinite(states).all():
             row, *place = np.argwhere(~np.isfinite(states))[0].tolist()
+            given = np.asarray(values).reshape(states.shape)[(row, *place)]
             raise TrainingError(
-                f"'{self.env_id}' gives {states[(row, *place)]} in its observation{where}, at {place} of environment "
-                f"{row}; policies need finite numbers"
+                f"'{self.env_id}' gives {given} in its observation{where}, at {place} of environment {row}; "
+                f"policies need finite numbers of {states.dtype}"
             )
         return states
 

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from gym_vlmrm.envs.verdicts import mask_parts
+from gym_vlmrm.envs.verdicts import action_mask, mask_parts
 from gym_vlmrm.training.adapter import Adapter, check_fit
 
 if TYPE_CHECKING:
@@ -110,8 +110,9 @@ class TrainedAgent:
 
     def act_alone(self, observation: Any, world: gym.Env[Any, Any]) -> Any:
         """Return the action for one observation of one environment that `enter` named."""
-        mask = np.asarray(world.get_wrapper_attr("action_masks")(), np.bool_).reshape(1, -1) if self.masked else None
-        return self.act(self.adapter.batch_of_one(observation), np.zeros(1, np.bool_), mask)[0]
+        mask = action_mask(world) if self.masked else None
+        masks = None if mask is None else mask[None]
+        return self.act(self.adapter.batch_of_one(observation), np.zeros(1, np.bool_), masks)[0]
 
 
 def live_agent(model: "BaseAlgorithm") -> TrainedAgent:

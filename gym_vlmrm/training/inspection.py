@@ -80,10 +80,7 @@ def inspect_recipe(recipe: Recipe, world: World, *, resumed: bool = False) -> No
             where = f"action {equal[0]} of {world.env_id} has no room between its bounds"
             raise TrainingError(f"{where}, which {algorithm.name} scales by; PPO can do without")
     if recipe.normalize_observation:
-        try:
-            env = normalize_states(env)
-        except TrainingError as error:
-            raise TrainingError(f"{world.env_id}: {error}") from None
+        env = normalize_states(env)
     if world.max_episode_steps is None:
         raise TrainingError(f"episodes of {world.env_id} never end; set env.max_episode_steps in the task")
     with warnings.catch_warnings():

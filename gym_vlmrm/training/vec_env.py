@@ -26,18 +26,29 @@ def pool_spaces(pool: gym.vector.VectorEnv[Any, Any, Any]) -> tuple[Space, Space
     return space["state"], pool.single_action_space
 
 
-def normalize_states(env: VecEnv, gamma: float = 0.99) -> VecNormalize:
-    """Scale states by their running mean and variance; of a Dict all Box parts but pictures, which policies scale.
+def normalize_states(env: VecEnv, gamma: float = 0.99) -> VecEnv:
+    """Scale states by their running mean and variance.
 
-    Raises:
-        TrainingError: the states have no numbers to scale.
+    Of a Dict that is all Box parts but pictures, which policies scale themselves; classes have nothing to scale.
     """
     space, keys = env.observation_space, None
     if isinstance(space, spaces.Dict):
         keys = [key for key, part in space.items() if isinstance(part, spaces.Box) and not is_image_space(part)]
     if not (keys or isinstance(space, spaces.Box)):
-        raise TrainingError(f"normalize_observation needs Box observations, got {type(space).__name__}")
-    return VecNormalize(env, norm_reward=False, gamma=gamma, norm_obs_keys=keys)
+        return env
+    scaled = VecNormalize(env, norm_reward=False, gamma=gamma, norm_obs_keys=keys)
+    limit = scaled.clip_obs
+
+    def floating(part: Space) -> Space:
+        """Scaled whole numbers are fractions, which buffers of the space's dtype would cut."""
+        whole = isinstance(part, spaces.Box) and not np.issubdtype(part.dtype, np.floating)
+        return spaces.Box(-limit, limit, part.shape, np.float32) if whole else part
+
+    if isinstance(space, spaces.Dict):
+        scaled.observation_space = spaces.Dict({k: floating(p) if k in (keys or ()) else p for k, p in space.items()})
+    else:
+        scaled.observation_space = floating(scaled.observation_space)
+    return scaled
 
 
 class PoolSteps:
