@@ -158,6 +158,22 @@ def test_the_time_limit_truncates_and_nothing_terminates(task: TaskSpec) -> None
 
 
 @every_task
+@pytest.mark.parametrize("push", ["random", "steady"])
+def test_observations_stay_in_their_space_for_whole_episodes(task: TaskSpec, push: str) -> None:
+    """A steady push leads out of bounds where there are any; Gymnasium's checker looks at the first step alone."""
+    env = make(task, reward="task")
+    env.action_space.seed(0)
+    action = env.action_space.sample()
+    observation, _ = env.reset(seed=0)
+    truncated = False
+    while not truncated:
+        assert env.observation_space.contains(observation)
+        observation, _, _, truncated, _ = env.step(action if push == "steady" else env.action_space.sample())
+    assert env.observation_space.contains(observation)
+    env.close()
+
+
+@every_task
 def test_the_frame_shows_the_state(task: TaskSpec) -> None:
     env = make(task, render_size=64)
     env.reset(seed=0)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from toys import ACTIONS, OBSERVATIONS
 from typer.testing import CliRunner
 
-from gym_vlmrm.errors import RunError, TrainingError, VLMRMError
+from gym_vlmrm.errors import RunError, TaskError, TrainingError, VLMRMError
 from gym_vlmrm.evaluation import evaluate
 from gym_vlmrm.runs import RunFolder
 from gym_vlmrm.spec import EnvSpec, Recipe, RewardSpec, TaskSpec
@@ -62,9 +62,14 @@ def live(task: TaskSpec, recipe: Recipe, path: Path, workers: int = 1) -> RunFol
     return run
 
 
+slow_workers = pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+
+
 @pytest.mark.parametrize("normalize", [False, True], ids=["plain", "scaled"])
 @pytest.mark.parametrize("observation", READABLE)
-def test_every_observation_space_trains_evaluates_and_goes_on(tmp_path: Path, observation: str, normalize: bool) -> None:
+def test_every_observation_space_trains_evaluates_and_goes_on(
+    tmp_path: Path, observation: str, normalize: bool
+) -> None:
     task = toy(observation=observation)
     run = live(task, recipe(normalize=normalize), tmp_path / "run")
     stored = json.loads((run.checkpoint("last").path / "policy.json").read_text())["observation_space"]
@@ -81,6 +86,7 @@ def test_every_action_space_gets_its_own_actions(tmp_path: Path, action: str, al
     live(toy(action=action), recipe(algorithm), tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("observation", ["picture, channels last", "picture, channels first", "Dict", "Tuple", "goal"])
 @pytest.mark.parametrize("algorithm", ["DQN", "RecurrentPPO"])
 def test_buffers_of_other_algorithms_hold_them_too(tmp_path: Path, algorithm: str, observation: str) -> None:
@@ -159,7 +165,7 @@ def test_what_cannot_train_is_one_line_of_check(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@slow_workers
 @pytest.mark.parametrize("action", ["Discrete", "Discrete from 3", "MultiDiscrete 2-D from 1"])
 def test_masks_reach_the_algorithm_and_the_judges(tmp_path: Path, action: str, workers: int) -> None:
     live(toy("toys:MaskedToy-v0", action=action), recipe("MaskablePPO"), tmp_path / "run", workers)
@@ -171,7 +177,7 @@ def test_a_run_of_old_goes_on_without_masks() -> None:
 
 
 @pytest.mark.parametrize("said", ["text", "arrays", "mixed", "always"])
-@pytest.mark.parametrize("workers", [1, 2])
+@slow_workers
 def test_an_environments_own_success_is_not_the_tasks(tmp_path: Path, said: str, workers: int) -> None:
     task = toy(success=said)
     result = train(task, recipe(), output=tmp_path / "run", workers=workers)
@@ -199,10 +205,20 @@ def test_an_observation_that_is_not_finite_is_one_line(tmp_path: Path, algorithm
         evaluate(good, episodes=1, workers=1, video=False)
 
 
+@pytest.mark.parametrize("observation", ["Box of float64", "Discrete from -2", "Tuple", "Dict"])
+def test_an_observation_that_is_not_of_its_space_is_one_line(tmp_path: Path, observation: str) -> None:
+    task = toy(observation=observation, lies=True)
+    path = task_file(tmp_path, task)
+    (problem,) = check_task(str(path)).problems
+    assert problem.startswith(f"{path}:")
+    with pytest.raises(TaskError, match="does not fit its observation space"):
+        train(task, recipe(), output=tmp_path / "run", workers=1)
+
+
 @pytest.mark.parametrize("algorithm", ["PPO", "DQN"])
 def test_a_policy_that_is_lost_is_one_line(tmp_path: Path, algorithm: str) -> None:
-    wild = recipe(algorithm, learning_rate=1e38, max_grad_norm=1e38)
-    with pytest.raises(TrainingError, match="is not finite after .* lower the learning rate") as caught:
+    wild = recipe(algorithm, learning_rate=3e37, max_grad_norm=1e30)
+    with pytest.raises(TrainingError, match=r"is not finite after .* lower the learning rate") as caught:
         train(toy(), wild, output=tmp_path / "run", workers=1)
     assert "\n" not in str(caught.value)
 

@@ -339,9 +339,12 @@ def test_recipes_of_built_in_tasks_fit(name: str) -> None:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_algorithm_trains_saves_and_acts(tmp_path: Path, algorithm: str) -> None:
     discrete = "Discrete" in ALGORITHMS[algorithm].actions
+    env_id = "CartPole-v1" if discrete else "Pendulum-v1"
+    if algorithm == "MaskablePPO":
+        env_id = "toys:MaskedToy-v0"
     task = TaskSpec(
         id="Test/Any-v0",
-        env=EnvSpec(id="CartPole-v1" if discrete else "Pendulum-v1", max_episode_steps=20),
+        env=EnvSpec(id=env_id, max_episode_steps=20),
         reward=RewardSpec(goal="bright", model="brightness"),
     )
     written: dict[str, Any] = {"ARS": {"n_delta": 1}}.get(algorithm, {})
@@ -352,7 +355,8 @@ def test_every_algorithm_trains_saves_and_acts(tmp_path: Path, algorithm: str) -
     recipe = Recipe(algorithm=algorithm, steps=64, num_envs=2, checkpoint_every=32, hyperparameters=written)
     run = train(task, recipe, output=tmp_path / "run", workers=1).run
     agent = load_agent(run.checkpoint("last").path)
-    assert len(agent.act(np.zeros((2, 4 if discrete else 3), np.float32), np.ones(2, np.bool_))) == 2
+    shape = agent.adapter.own_observation_space.shape or ()
+    assert len(agent.act(np.zeros((2, *shape), np.float32), np.ones(2, np.bool_))) == 2
     assert resume(run.path, steps=128, workers=1).step >= 128
 
 

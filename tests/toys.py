@@ -27,9 +27,7 @@ OBSERVATIONS: dict[str, Any] = {
             "inner": spaces.Dict({"a": spaces.Box(0, 1, (2,), F4), "b": spaces.Tuple([spaces.Discrete(2)])}),
         }
     ),
-    "goal": spaces.Dict(
-        {key: spaces.Box(-5, 5, (3,), F8) for key in ("observation", "achieved_goal", "desired_goal")}
-    ),
+    "goal": spaces.Dict({key: spaces.Box(-5, 5, (3,), F8) for key in ("observation", "achieved_goal", "desired_goal")}),
     "words": spaces.Dict({"mission": spaces.Text(9), "x": spaces.Box(0, 1, (2,), F4)}),
     "sequence": spaces.Sequence(spaces.Discrete(3)),
 }
@@ -62,9 +60,11 @@ class ToyWorld(gym.Env[Any, Any]):
         render_mode: str | None = None,
         broken_at: int | None = None,
         success: str = "",
+        lies: bool = False,
     ) -> None:
         self.observation_space, self.action_space = OBSERVATIONS[observation], ACTIONS[action]
         self.render_mode, self.broken_at, self.success, self.count = render_mode, broken_at, success, 0
+        self.lies = lies
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         super().reset(seed=seed)
@@ -76,8 +76,8 @@ class ToyWorld(gym.Env[Any, Any]):
         given = np.asarray(action)
         space = self.action_space
         if isinstance(space, spaces.Box):
-            right = given.dtype == space.dtype and given.shape == space.shape
-            assert right and (given >= space.low).all() and (given <= space.high).all(), (action, space)
+            assert (given.dtype, given.shape) == (space.dtype, space.shape)
+            assert ((given >= space.low) & (given <= space.high)).all(), (action, space)
         else:
             assert space.contains(action), (action, space)
         self.count += 1
@@ -92,6 +92,8 @@ class ToyWorld(gym.Env[Any, Any]):
 
     def _observe(self) -> Any:
         observation: Any = self.observation_space.sample()
+        if self.lies:
+            return np.zeros(17)
         if self.broken_at is not None and self.count == self.broken_at:
             observation = observation.copy()
             observation[1] = np.nan
@@ -110,6 +112,7 @@ class MaskedWorld(ToyWorld):
     """Allows one action at a time: the number of steps so far, part by part."""
 
     def action_masks(self) -> Any:
+        assert self.count < 6, "asked after the end"
         space: Any = self.action_space
         numbers = [space.n] if isinstance(space, spaces.Discrete) else space.nvec.ravel()
         return [np.arange(number) == self.count % number for number in numbers]

@@ -24,9 +24,7 @@ class Agent(Protocol):
     def restart(self) -> None:
         """Forget everything about the episodes so far."""
 
-    def act(
-        self, observations: Any, starts: NDArray[np.bool_], masks: NDArray[np.bool_] | None = None
-    ) -> NDArray[Any]:
+    def act(self, observations: Any, starts: NDArray[np.bool_], masks: NDArray[np.bool_] | None = None) -> NDArray[Any]:
         """Return the environment's actions (N, ...) for N of its observations, batched as their space says.
 
         Args:
@@ -54,9 +52,7 @@ class RandomAgent:
         for index, space in enumerate(self._spaces):
             space.seed(self._seed + index)
 
-    def act(
-        self, observations: Any, starts: NDArray[np.bool_], masks: NDArray[np.bool_] | None = None
-    ) -> NDArray[Any]:
+    def act(self, observations: Any, starts: NDArray[np.bool_], masks: NDArray[np.bool_] | None = None) -> NDArray[Any]:
         """Return actions (N, ...)."""
         if self._masked and masks is not None:
             return np.array([_allowed(space, mask) for space, mask in zip(self._spaces, masks, strict=True)])
@@ -96,9 +92,7 @@ class TrainedAgent:
         """Forget the memory of recurrent policies."""
         self._memory = None
 
-    def act(
-        self, observations: Any, starts: NDArray[np.bool_], masks: NDArray[np.bool_] | None = None
-    ) -> NDArray[Any]:
+    def act(self, observations: Any, starts: NDArray[np.bool_], masks: NDArray[np.bool_] | None = None) -> NDArray[Any]:
         """Return actions (N, ...) for N observations; raises TrainingError where either is not finite."""
         states: Any = self.adapter.states(observations)
         normalizer = self.model.get_vec_normalize_env()

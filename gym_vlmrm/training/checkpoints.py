@@ -120,7 +120,7 @@ _BUFFER_ARRAYS = ("observations", "next_observations", "actions", "rewards", "do
 def _save_buffer(path: Path, buffer: Any) -> None:
     buffer.fill()
     size = buffer.size()
-    arrays = {name: array[:size] for name, array in _buffer_arrays(buffer).items()}
+    arrays: dict[str, Any] = {name: array[:size] for name, array in _buffer_arrays(buffer).items()}
     np.savez(path, pos=buffer.pos, full=buffer.full, **arrays)
 
 

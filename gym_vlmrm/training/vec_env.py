@@ -123,7 +123,7 @@ class LateRewardVecEnv(VecEnv):
         self._actions: NDArray[Any] = np.zeros(0)
         super().__init__(pool.num_envs, self.adapter.observation_space, self.adapter.action_space)
 
-    def reset(self) -> States:  # type: ignore[override]
+    def reset(self) -> States:
         """Reset every environment; rewards not yet collected are forgotten."""
         self.late.restart()
         states = self.adapter.states(self.steps.reset(self._seeds))
