@@ -340,11 +340,12 @@ def test_recipes_of_built_in_tasks_fit(name: str) -> None:
 def test_every_algorithm_trains_saves_and_acts(tmp_path: Path, algorithm: str) -> None:
     discrete = "Discrete" in ALGORITHMS[algorithm].actions
     env_id = "CartPole-v1" if discrete else "Pendulum-v1"
+    limit = 20
     if algorithm == "MaskablePPO":
-        env_id = "toys:MaskedToy-v0"
+        env_id, limit = "toys:MaskedToy-v0", 6
     task = TaskSpec(
         id="Test/Any-v0",
-        env=EnvSpec(id=env_id, max_episode_steps=20),
+        env=EnvSpec(id=env_id, max_episode_steps=limit),
         reward=RewardSpec(goal="bright", model="brightness"),
     )
     written: dict[str, Any] = {"ARS": {"n_delta": 1}}.get(algorithm, {})
