@@ -24,6 +24,7 @@ from gym_vlmrm.training.checking import check_task
 from gym_vlmrm.training.checkpoints import load_agent
 from gym_vlmrm.training.inspection import inspect_recipe, inspect_world
 from gym_vlmrm.training.spaces import space_from_json, space_to_json
+from gym_vlmrm.training.vec_env import SpacesOnly, normalize_states
 
 SMALL: dict[str, Any] = {"policy_kwargs": {"net_arch": [8]}}
 ON_POLICY: dict[str, Any] = {"n_steps": 12, "batch_size": 12, "n_epochs": 1, **SMALL}
@@ -112,6 +113,15 @@ def test_states_count_from_zero_and_tuples_are_flat() -> None:
     np.testing.assert_array_equal(counted.actions(np.array([0, 3])), [3, 6])
     with pytest.raises(TrainingError, match="outside its space"):
         counted.states(np.array([3]))
+
+
+def test_scaled_whole_numbers_stay_fractions() -> None:
+    memory, both = spaces.Box(0, 255, (128,), np.uint8), OBSERVATIONS["Dict"]
+    assert normalize_states(SpacesOnly(1, memory, ACTIONS["Discrete"])).observation_space.dtype == np.float32
+    scaled = normalize_states(SpacesOnly(1, spaces.Dict({"a": memory, **both}), ACTIONS["Discrete"]))
+    assert isinstance(scaled.observation_space, spaces.Dict)
+    assert scaled.observation_space["a"].dtype == np.float32
+    assert scaled.observation_space["eye"] == both["eye"]
 
 
 def test_infinite_whole_and_nested_spaces_survive_json() -> None:

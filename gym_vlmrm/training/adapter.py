@@ -74,8 +74,8 @@ class Adapter:
         if isinstance(own, spaces.Box):
             if not np.isfinite(actions).all():
                 raise TrainingError(f"the policy's action for '{self.env_id}' is not finite; its weights may be lost")
-            taken: NDArray[Any] = np.asarray(actions).astype(own.dtype).reshape(shape)
-            return np.clip(taken, own.low, own.high)
+            taken: NDArray[Any] = np.clip(np.asarray(actions).astype(own.dtype).reshape(shape), own.low, own.high)
+            return taken
         start = own.start if isinstance(own, spaces.Discrete | spaces.MultiDiscrete) else 0
         return (np.asarray(actions).reshape(shape) + start).astype(own.dtype)
 
