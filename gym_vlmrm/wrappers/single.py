@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from gym_vlmrm.frames import is_scored
+from gym_vlmrm.frames import is_scored, refused_hindsight
 from gym_vlmrm.reward.protocol import RewardModel, check_rewards
 
 __all__ = ["BuiltVLMReward", "VLMReward"]
@@ -31,6 +31,8 @@ class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
         self.every = every
         self._step = 0
         self._held = 0.0
+
+    compute_reward = refused_hindsight
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment and forget the held reward."""
