@@ -16,8 +16,8 @@ Frames: TypeAlias = NDArray[np.uint8]
 
 def _refuse(*_: Any, **__: Any) -> Any:
     raise TrainingError(
-        "compute_reward of an environment whose reward comes from a sentence: hindsight needs frames of goals that were "
-        "never drawn; use a plain replay buffer, not HerReplayBuffer"
+        "the reward of this environment comes from pictures, so compute_reward has none to give: hindsight needs frames "
+        "of transitions that were never drawn; use a plain replay buffer instead of HerReplayBuffer"
     )
 
 

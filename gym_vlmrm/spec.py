@@ -64,9 +64,8 @@ class CameraSpec(_Strict):
         own = [key for key in _FIXED_CAMERA if getattr(self, key) is not None]
         free = [key for key in _FREE_CAMERA if key in self.model_fields_set]
         if len(own) + bool(free) > 1:
-            raise ValueError(
-                f"has '{own[0]}' and '{(own[1:] + free)[0]}'; write a name, or an id, or a free camera's {', '.join(_FREE_CAMERA)}"
-            )
+            kinds = f"write a name, or an id, or a free camera's {', '.join(_FREE_CAMERA)}"
+            raise ValueError(f"has '{own[0]}' and '{(own[1:] + free)[0]}'; {kinds}")
         return self
 
     @property

@@ -97,9 +97,7 @@ def make_generic(env_id: str, kwargs: dict[str, Any], scene: SceneSpec, render_s
         mode = env.unwrapped.render_mode
     try:
         if mode != "rgb_array":
-            raise RenderingError(
-                f"environment '{env_id}' cannot render 'rgb_array'; it ignores render_mode", field=_ID
-            )
+            raise RenderingError(f"environment '{env_id}' cannot render 'rgb_array'; it ignores render_mode", field=_ID)
         if _is_mujoco(env.unwrapped):
             _fit(env.unwrapped, scene.quality, render_size)
         return SquareFrame(env, env_id, render_size, scene.camera)
@@ -126,7 +124,9 @@ def find_environment(env_id: str) -> Any:
         if module:
             importlib.import_module(module)
     except Exception as error:  # whatever the code of a stranger's module does
-        raise TaskError(f"env.id '{env_id}': module '{module}' cannot be imported ({describe(error)})", field=_ID) from error
+        raise TaskError(
+            f"env.id '{env_id}': module '{module}' cannot be imported ({describe(error)})", field=_ID
+        ) from error
     try:
         return gym.spec(name)
     except gym.error.Error:

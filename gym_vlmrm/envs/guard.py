@@ -1,4 +1,4 @@
-"""Whatever an environment that is not ours raises becomes one line: which environment, doing what, and its own words."""
+"""Whatever a stranger's environment raises becomes one line: which environment, doing what, and its own words."""
 
 import contextlib
 import warnings

@@ -13,7 +13,7 @@ from gym_vlmrm.rules import quantity_names
 from gym_vlmrm.spec import TaskSpec
 from gym_vlmrm.task_files import shorten
 
-__all__ = ["TaskInfo", "one_number"]
+__all__ = ["TaskInfo", "one_number", "task_reward"]
 
 
 class TaskInfo(gym.Wrapper[Any, Any, Any, Any]):
@@ -57,10 +57,7 @@ class TaskInfo(gym.Wrapper[Any, Any, Any, Any]):
             WorldError: the reward is not one number.
         """
         observation, reward, terminated, truncated, info = self.env.step(action)
-        number = math.nan if reward is None else one_number(reward)
-        if number is None:
-            message = f"environment '{self._env_id}' rewards a step by {shorten(repr(reward))}, which is not one number"
-            raise WorldError(message, field=("env", "id"))
+        number = task_reward(reward, self._env_id)
         info = {**info, "task_reward": number}
         if not isinstance(reward, float | int | np.floating | np.integer | np.bool_):
             reward = number
@@ -115,13 +112,26 @@ class TaskInfo(gym.Wrapper[Any, Any, Any, Any]):
         return _restore, (self._rebuild, self.spec)
 
 
+def task_reward(reward: Any, env_id: str) -> float:
+    """Return an environment's own reward as a number (see `TaskInfo`).
+
+    Raises:
+        WorldError: it is several numbers, or none.
+    """
+    number = math.nan if reward is None else one_number(reward)
+    if number is None:
+        message = f"environment '{env_id}' rewards a step by {shorten(repr(reward))}, which is not one number"
+        raise WorldError(message, field=("env", "id"))
+    return number
+
+
 def one_number(value: Any) -> float | None:
     """Return a number, or the only one of an array, tensor or list; ``None`` for anything else, words included."""
     if isinstance(value, str | bytes | dict) or value is None:
         return None
     try:
         array = np.asarray(value)
-        if array.size != 1 or array.dtype.kind in "SU":
+        if array.size != 1 or array.dtype.kind not in "biufO":
             return None
         return float(array.reshape(())[()])
     except Exception:  # ragged lists, objects that refuse, tensors on a device
