@@ -16,7 +16,7 @@ Frames: TypeAlias = NDArray[np.uint8]
 
 def _refuse(*_: Any, **__: Any) -> Any:
     raise TrainingError(
-        "the reward of this environment comes from pictures, so compute_reward has none to give: hindsight needs frames "
+        "the reward of this environment comes from pictures, so compute_reward has none: hindsight needs frames "
         "of transitions that were never drawn; use a plain replay buffer instead of HerReplayBuffer"
     )
 

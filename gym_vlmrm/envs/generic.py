@@ -46,9 +46,10 @@ class SquareFrame(gym.Wrapper[Any, Any, Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment, and see what draws it now."""
-        _prepare_drawing(strict=False)  # some draw what they observe
+        if self._viewers.renderers:
+            _prepare_drawing(strict=False)  # some draw what they observe
         result = self.env.reset(seed=seed, options=options)
-        self._viewers.refresh()
+        self._viewers.look_anew()
         return result
 
     def render(self) -> NDArray[np.uint8]:
@@ -62,7 +63,7 @@ class SquareFrame(gym.Wrapper[Any, Any, Any, Any]):
             frame = self.env.render()
         except (ImportError, gym.error.DependencyNotInstalled) as error:
             raise RenderingError(f"'{self._env_id}' cannot render: {describe(error)}") from error
-        self._viewers.bind()
+        self._viewers.after_drawing()
         return fit_square(self._checked(frame), self._size)
 
     def _checked(self, frame: Any) -> NDArray[np.uint8]:

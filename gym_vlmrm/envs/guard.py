@@ -62,11 +62,18 @@ def guard_construction(env_id: str, kwargs: Mapping[str, Any]) -> Iterator[None]
         raise
     except (ImportError, gym.error.DependencyNotInstalled) as error:
         raise RenderingError(f"environment '{env_id}' lacks a package: {describe(error)}", field=_ID) from error
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as raised:
+        error = _origin(raised)
         if not kwargs:
             raise TaskError(f"environment '{env_id}' cannot be made: {describe(error)}", field=_ID) from error
         message = f"environment '{env_id}' cannot be made with env.kwargs {shorten(dict(kwargs), 200)}"
         raise TaskError(f"{message}: {describe(error)}", field=_blamed(error, kwargs)) from error
+
+
+def _origin(error: BaseException) -> BaseException:
+    """Return what the constructor raised, where Gymnasium repeats it with all arguments."""
+    repeated = isinstance(error, TypeError) and "was raised from the environment creator" in str(error)
+    return error.__cause__ if repeated and error.__cause__ is not None else error
 
 
 def _blamed(error: BaseException, kwargs: Mapping[str, Any]) -> tuple[str, ...]:

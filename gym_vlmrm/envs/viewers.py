@@ -13,9 +13,9 @@ from gym_vlmrm.spec import CameraSpec
 
 __all__ = ["Viewers", "camera_number", "find_renderers"]
 
-MAX_DEPTH = 6
+MAX_DEPTH = 12
 """Attributes of attributes that are looked through; wrappers count too."""
-MAX_OBJECTS = 400
+MAX_OBJECTS = 1000
 MAX_ITEMS = 16
 """Of a list, tuple or dict."""
 _OPAQUE = ("builtins", "numpy", "mujoco", "torch", "logging", "gymnasium.spaces", "gymnasium.envs.registration")
@@ -82,27 +82,39 @@ class Viewers:
         """
         self._env, self._env_id, self._camera = env, env_id, camera
         self._aimed: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._has_drawn = False
         self.renderers: list[Any] = []
-        self.refresh()
+        self.look_anew()
         if camera is not None and not self.renderers:
             what = f"Gymnasium's MuJoCo renderer draws, and '{env_id}' holds none"
             raise TaskError(f"scene.camera is for environments that {what}; remove it", field=_CAMERA)
 
-    def refresh(self) -> None:
-        """Look again: environments make renderers late, or new ones at a reset.
+    def look_anew(self) -> None:
+        """Look now and after the next picture: environments make renderers late, or new ones at a reset.
 
         Raises:
             TaskError: no model has the camera.
         """
+        self._has_drawn = False
+        self._look()
+
+    def _look(self) -> None:
         self.renderers = find_renderers(self._env)
         new = [renderer for renderer in self.renderers if renderer not in self._aimed]
         if self._camera is not None and new:
             self._aim(new, self._camera)
         self._aimed.update(new)
-        self.bind()
+        self._bind()
 
-    def bind(self) -> None:
-        """Let what was made since draw, and end, in its own context."""
+    def after_drawing(self) -> None:
+        """Let what was made for the picture draw, and end, in its own context from now on."""
+        if self._has_drawn:
+            self._bind()
+        else:
+            self._has_drawn = True
+            self._look()
+
+    def _bind(self) -> None:
         for renderer in self.renderers:
             for viewer in _viewers(renderer):
                 if "render" not in vars(viewer):
