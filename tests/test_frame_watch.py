@@ -76,7 +76,7 @@ def test_a_few_such_frames_are_nothing() -> None:
 
 def test_an_agent_may_rest_at_its_goal() -> None:
     episode = 4 * PATIENCE
-    assert feed(lambda step, env: picture(min(step % episode, 40)), 2 * episode, episode=episode) == []
+    assert feed(lambda step, env: picture(min((step - 1) % episode, 40)), 2 * episode + 2, episode=episode) == []
 
 
 def test_rewards_without_spread_get_one_warning() -> None:

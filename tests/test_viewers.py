@@ -37,7 +37,7 @@ def play(*envs: gym.Env[Any, Any]) -> list[list[Any]]:
     for env in envs:
         env.reset(seed=0)
         env.action_space.seed(0)
-    for _ in range(3):
+    for _ in range(2):
         for env in envs:
             env.step(env.action_space.sample())
         for index, env in enumerate(envs):

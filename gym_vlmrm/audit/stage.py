@@ -156,7 +156,7 @@ class Stage:
             if name.startswith("obs["):
                 values[name] = float(flat[int(name[4:-1])])
             elif name.startswith("info."):
-                values[name] = float(info[name.removeprefix("info.")])
+                values[name] = float(np.asarray(info[name.removeprefix("info.")], float).reshape(-1)[0])
         return values
 
     def _blank(self, count: int) -> NDArray[np.uint8]:

@@ -62,12 +62,12 @@ def guard_construction(env_id: str, kwargs: Mapping[str, Any]) -> Iterator[None]
         raise
     except (ImportError, gym.error.DependencyNotInstalled) as error:
         raise RenderingError(f"environment '{env_id}' lacks a package: {describe(error)}", field=_ID) from error
-    except (Exception, SystemExit) as raised:
-        error = _origin(raised)
+    except (Exception, SystemExit) as error:
+        origin = _origin(error)
         if not kwargs:
-            raise TaskError(f"environment '{env_id}' cannot be made: {describe(error)}", field=_ID) from error
+            raise TaskError(f"environment '{env_id}' cannot be made: {describe(origin)}", field=_ID) from error
         message = f"environment '{env_id}' cannot be made with env.kwargs {shorten(dict(kwargs), 200)}"
-        raise TaskError(f"{message}: {describe(error)}", field=_blamed(error, kwargs)) from error
+        raise TaskError(f"{message}: {describe(origin)}", field=_blamed(origin, kwargs)) from error
 
 
 def _origin(error: BaseException) -> BaseException:

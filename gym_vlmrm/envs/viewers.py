@@ -3,9 +3,9 @@
 import contextlib
 import sys
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
 from gym_vlmrm.errors import TaskError, did_you_mean
@@ -18,7 +18,7 @@ MAX_DEPTH = 12
 MAX_OBJECTS = 1000
 MAX_ITEMS = 16
 """Of a list, tuple or dict."""
-_OPAQUE = ("builtins", "numpy", "mujoco", "torch", "logging", "gymnasium.spaces", "gymnasium.envs.registration")
+_OPAQUE = {"builtins", "numpy", "mujoco", "torch", "logging", "collections"}
 _CAMERA = ("scene", "camera")
 _MODULE = "gymnasium.envs.mujoco.mujoco_rendering"
 
@@ -50,22 +50,26 @@ def find_renderers(env: Any) -> list[Any]:
     return found
 
 
-def _children(thing: Any) -> Iterator[Any]:
+def _children(thing: Any) -> list[Any]:
     if isinstance(thing, dict):
-        values = list(thing.values())
+        values = list(thing.values())[:MAX_ITEMS]
     elif isinstance(thing, list | tuple):
-        values = list(thing)
+        values = list(thing[:MAX_ITEMS])
     else:
-        values = list(getattr(thing, "__dict__", {}).values())
-    limit = MAX_ITEMS if isinstance(thing, dict | list | tuple) else MAX_OBJECTS
-    for value in values[:limit]:
-        if isinstance(value, dict | list | tuple) or not _is_opaque(value):
-            yield value
+        values = list(_attributes(thing).values())
+    return [value for value in values if isinstance(value, dict | list | tuple) or _attributes(value)]
 
 
-def _is_opaque(value: Any) -> bool:
-    module = type(value).__module__
-    return module.startswith(_OPAQUE) or isinstance(value, type) or not hasattr(value, "__dict__")
+def _attributes(thing: Any) -> dict[str, Any]:
+    """Return what an object keeps, past whatever it does on being asked; nothing of libraries without environments."""
+    kind = type(thing)
+    if kind.__module__.partition(".")[0] in _OPAQUE or issubclass(kind, type | gym.Space):
+        return {}
+    try:
+        kept: dict[str, Any] = object.__getattribute__(thing, "__dict__")
+    except (AttributeError, TypeError):
+        return {}
+    return kept
 
 
 class Viewers:

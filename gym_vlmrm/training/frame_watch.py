@@ -93,12 +93,12 @@ class FrameWatch:
                 self._lowest, self._highest = np.inf, -np.inf
                 return
         self._alike.add(rewards.size)
-        self._alike.end_episodes(episodes)
         if self._alike.is_long:
             self._warn(
                 f"{PATIENCE} rewards in a row are the same number, so nothing can be learned: the model sees no "
                 "difference between these frames; look at them, and at `vlmrm audit`"
             )
+        self._alike.end_episodes(episodes)  # whose successors are yet to be seen
 
     def _warn(self, words: str) -> None:
         self._warned = True

@@ -78,12 +78,12 @@ class LateRewards:
         scored = np.asarray(is_scored(self._step, self.every))  # type: ignore[arg-type]
         self._rows.append((scored, dones.copy()))
         self._step[dones] = 0
-        self._watch.end_episodes(int(dones.sum()))
         if scored.any():
             picked = frames[scored]
             self._watch.see(np.flatnonzero(scored), picked)
             self._gathered.append(picked)
             self._num_gathered += int(scored.sum())
+        self._watch.end_episodes(int(dones.sum()))
         while self._num_gathered >= self.batch_frames:
             self._submit(self._take(self.batch_frames))
 
