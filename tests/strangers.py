@@ -89,6 +89,10 @@ class Clumsy(Fine):
     def close(self) -> None:
         self._maybe("close")
 
+    def action_masks(self) -> Any:
+        self._maybe("masks")
+        return np.ones(2, bool)
+
 
 class BareAssert(Fine):
     def __init__(self, render_mode: str | None = None) -> None:

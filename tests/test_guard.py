@@ -81,6 +81,14 @@ def test_resets_steps_and_pictures_fail_by_one_line(fail: str, kind: type[VLMRME
     assert (type(twin), str(twin), twin.field) == (kind, str(raised.value), ("env", "id"))
 
 
+def test_other_methods_fail_by_one_line_too() -> None:
+    assert world("Clumsy-v0").get_wrapper_attr("action_masks")().all()
+    with pytest.raises(WorldError, match=r"Clumsy-v0' failed when it was asked for action_masks\(\): RuntimeError"):
+        world("Clumsy-v0", fail="masks").get_wrapper_attr("action_masks")()
+    with pytest.raises(AttributeError):
+        world("Clumsy-v0").get_wrapper_attr("nothing")
+
+
 def test_a_failing_close_is_a_warning() -> None:
     env = world("Clumsy-v0", fail="close")
     with pytest.warns(UserWarning, match="failed when it was closed: RuntimeError"):

@@ -1,6 +1,8 @@
 """Whatever a stranger's environment raises becomes one line: which environment, doing what, and its own words."""
 
 import contextlib
+import functools
+import inspect
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -140,6 +142,19 @@ class Guarded(gym.Wrapper[Any, Any, Any, Any]):
                 super().close()
         except WorldError as error:
             warnings.warn(str(error), stacklevel=2)
+
+    def get_wrapper_attr(self, name: str) -> Any:
+        """Return an attribute of the environment; a method such as ``action_masks`` fails by one line as well."""
+        value = super().get_wrapper_attr(name)
+        if not inspect.ismethod(value) or value.__self__ is self:
+            return value
+
+        @functools.wraps(value)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self._watching(f"asked for {name}()", WorldError):
+                return value(*args, **kwargs)
+
+        return call
 
     @contextlib.contextmanager
     def _watching(self, doing: str, kind: type[VLMRMError]) -> Iterator[None]:

@@ -46,7 +46,7 @@ def inspect_world(task: TaskSpec, *, draw: bool) -> World:
             env.action_space.seed(0)
             env.step(env.action_space.sample())
             colour = only_colour(np.asarray(env.render()))
-        return World(task.env.id, env.observation_space, env.action_space, episode_limit(task), colour)
+        return World(task.env.id, env.observation_space, env.action_space, episode_limit(task), only_colour=colour)
     finally:
         env.close()
 
