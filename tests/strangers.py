@@ -183,7 +183,7 @@ class LazyHolder(Holder):
         return self.artist.render("rgb_array")
 
 
-class Painter(Holder):
+class TwoArtists(Holder):
     """Draws in `step` already, as environments do that observe pictures; by two renderers."""
 
     def __init__(self, render_mode: str | None = None) -> None:
@@ -219,7 +219,7 @@ ALL: dict[str, Any] = {
     "DeepHolder-v0": DeepHolder,
     "LateHolder-v0": LateHolder,
     "LazyHolder-v0": LazyHolder,
-    "Painter-v0": Painter,
+    "TwoArtists-v0": TwoArtists,
     "ByFunction-v0": made_by_a_function,
 }
 for _name, _class in ALL.items():

@@ -18,7 +18,7 @@ from gym_vlmrm.spec import TaskSpec
 from gym_vlmrm.task_files import overlay
 
 HOLDERS = ["strangers:Holder-v0", "strangers:DeepHolder-v0", "strangers:LateHolder-v0", "strangers:LazyHolder-v0"]
-HOLDERS += ["strangers:Painter-v0"]
+HOLDERS += ["strangers:TwoArtists-v0"]
 SIZE = 48
 
 
