@@ -22,11 +22,13 @@ def check(task: Task, json: Json = False, quiet: Quiet = False) -> None:
 
     report = check_task(task)
     if json:
-        outcome = {"valid": not report.problems, "problems": report.problems, "unknown_words": report.unknown_words}
-        print_json({"task": task, **outcome, **_summary(report)})
+        outcome = {"valid": not report.problems, "problems": report.problems, "notes": report.notes}
+        print_json({"task": task, **outcome, "unknown_words": report.unknown_words, **_summary(report)})
     else:
         for problem in report.problems:
             complain(problem)
+        for text in report.notes:
+            note(text)
         if report.unknown_words:
             note(f"the model never saw {', '.join(map(repr, report.unknown_words))} in training")
         if not report.problems and not quiet:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from gym_vlmrm.builtin import builtin_folder, builtin_headers, builtin_paths
 from gym_vlmrm.errors import TaskError, UnknownTaskError, did_you_mean
 from gym_vlmrm.spec import TaskSpec
-from gym_vlmrm.task_files import Document, Location, merge, read_document, shorten
+from gym_vlmrm.task_files import Document, Location, overlay, read_document, shorten
 
 __all__ = [
     "MODEL_VARIABLE",
@@ -115,7 +115,7 @@ def override(
         changes["scene"]["render_size"] = render_size
     if not any(changes.values()):
         return task
-    return task_from_dict(merge(task.model_dump(mode="json", exclude_unset=True), changes), origin=task.id)
+    return task_from_dict(overlay(task.model_dump(mode="json", exclude_unset=True), changes), origin=task.id)
 
 
 def _validate(document: Document, path: Path) -> TaskSpec:

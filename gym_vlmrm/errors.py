@@ -3,6 +3,7 @@
 VLMRMError                 one line: what was wrong, what was given, what would be right
 ├── TaskError              a task file or task specification is wrong (names file, line, field)
 │   └── UnknownTaskError   no task of that name, ID or path
+├── WorldError             an environment that is not ours failed in `reset` or `step`
 ├── RenderingError         no picture can be drawn (OpenGL missing, environment without `rgb_array`)
 ├── ModelError             a reward model is unknown, unreachable or cannot run here
 ├── TrainingError          an algorithm or hyper-parameter is unknown or does not fit the task
@@ -20,12 +21,18 @@ __all__ = [
     "TrainingError",
     "UnknownTaskError",
     "VLMRMError",
+    "WorldError",
     "did_you_mean",
 ]
 
 
 class VLMRMError(Exception):
     """Base of all errors raised on purpose; the command line prints it as one line."""
+
+    def __init__(self, message: str = "", *, field: tuple[str | int, ...] = ()) -> None:
+        """Take one line; `field` holds the keys that lead to the wrong value in a task file, where one is at fault."""
+        super().__init__(message)
+        self.field = field
 
 
 class TaskError(VLMRMError):
@@ -34,6 +41,10 @@ class TaskError(VLMRMError):
 
 class UnknownTaskError(TaskError):
     """No task goes by that name, environment ID or path."""
+
+
+class WorldError(VLMRMError):
+    """An environment failed while it was reset or stepped."""
 
 
 class RenderingError(VLMRMError):

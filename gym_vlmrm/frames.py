@@ -7,9 +7,34 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-__all__ = ["FrameObservation", "Frames", "is_scored"]
+from gym_vlmrm.errors import TrainingError
+
+__all__ = ["FrameObservation", "Frames", "is_scored", "refused_hindsight"]
 
 Frames: TypeAlias = NDArray[np.uint8]
+
+
+def _refuse(*_: Any, **__: Any) -> Any:
+    raise TrainingError(
+        "the reward of this environment comes from pictures, so compute_reward has none: hindsight needs frames "
+        "of transitions that were never drawn; use a plain replay buffer instead of HerReplayBuffer"
+    )
+
+
+def _compute_reward(self: gym.Wrapper[Any, Any, Any, Any]) -> Any:
+    """Refuse to value a transition without its frame, where the environment would do so by its own reward.
+
+    Raises:
+        AttributeError: on access, if the environment has no ``compute_reward``.
+        TrainingError: when called.
+    """
+    if not self.env.has_wrapper_attr("compute_reward"):
+        raise AttributeError("compute_reward")
+    return _refuse
+
+
+refused_hindsight = property(_compute_reward)
+"""``compute_reward`` of a wrapper that stands for the model's reward: hindsight would mix in the environment's own."""
 
 
 def is_scored(step: int, every: int) -> bool:
@@ -41,6 +66,8 @@ class FrameObservation(gym.Wrapper[dict[str, Any], Any, Any, Any]):
         self.deferred = False
         """Whether frames of steps that end no episode are blank until whoever steps this environment calls `draw`."""
         self._due = False
+
+    compute_reward = refused_hindsight
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

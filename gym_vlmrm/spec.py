@@ -3,7 +3,15 @@
 import re
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from gym_vlmrm.rules import Rule, parse_rule
 
@@ -12,6 +20,11 @@ __all__ = ["CameraSpec", "EnvSpec", "Look", "Quality", "Recipe", "RewardSpec", "
 Look: TypeAlias = Literal["textured", "original"]
 Quality: TypeAlias = Literal["draft", "standard", "paper"]
 Sentence = Annotated[str, Field(min_length=1, max_length=1000)]
+_MAX_METRES = 1e5
+"""Cameras farther away than this would see nothing of any environment, and MuJoCo counts in single precision."""
+_Metres = Annotated[float, Field(ge=-_MAX_METRES, le=_MAX_METRES)]
+_FREE_CAMERA = ("distance", "lookat", "elevation", "azimuth")
+_FIXED_CAMERA = ("name", "id")
 _ID = re.compile(r"(?:[A-Za-z0-9_-]+/)?[A-Za-z0-9_.-]+?-v\d+")
 
 
@@ -31,16 +44,39 @@ class EnvSpec(_Strict):
 
 
 class CameraSpec(_Strict):
-    """A free MuJoCo camera that looks at a fixed point."""
+    """A free MuJoCo camera that looks at a fixed point, or one of the model's own cameras by `name` or `id`."""
 
-    distance: float = Field(default=3.5, gt=0)
+    distance: float = Field(default=3.5, gt=0, le=_MAX_METRES)
     """Distance of the camera from `lookat` [m]."""
-    lookat: list[float] = Field(default=[0.0, 0.0, 1.0], min_length=3, max_length=3)
+    lookat: list[_Metres] = Field(default=[0.0, 0.0, 1.0], min_length=3, max_length=3)
     """Point in the middle of the picture (x, y, z) [m]."""
     elevation: float = Field(default=-10.0, ge=-90, le=90)
     """Angle above the horizon of the viewing direction [deg]; negative looks down."""
-    azimuth: float = 180.0
+    azimuth: float = Field(default=180.0, ge=-3600, le=3600)
     """Heading of the viewing direction [deg]; 180 looks along -x and so sees the humanoid's face."""
+    name: str | None = Field(default=None, min_length=1, max_length=200)
+    """A camera that the environment's model defines, instead of the four numbers."""
+    id: int | None = Field(default=None, ge=0)
+    """The same by its number."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "CameraSpec":
+        own = [key for key in _FIXED_CAMERA if getattr(self, key) is not None]
+        free = [key for key in _FREE_CAMERA if key in self.model_fields_set]
+        if len(own) + bool(free) > 1:
+            kinds = f"write a name, or an id, or a free camera's {', '.join(_FREE_CAMERA)}"
+            raise ValueError(f"has '{own[0]}' and '{(own[1:] + free)[0]}'; {kinds}")
+        return self
+
+    @property
+    def fixed(self) -> str | int | None:
+        """Name or number of the model's own camera; ``None`` for a free camera."""
+        return self.id if self.name is None else self.name
+
+    @model_serializer(mode="wrap")
+    def _of_one_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        keys = _FREE_CAMERA if self.fixed is None else _FIXED_CAMERA
+        return {key: value for key, value in handler(self).items() if key in keys and value is not None}
 
 
 class SceneSpec(_Strict):
@@ -49,7 +85,7 @@ class SceneSpec(_Strict):
     look: Look = "textured"
     """``textured`` is this package's own scene where the environment has one; ``original`` is the environment's own."""
     camera: CameraSpec | None = None
-    """MuJoCo environments only; ``None`` keeps the environment's own camera."""
+    """Environments that Gymnasium's MuJoCo renderer draws; ``None`` keeps the environment's own camera."""
     quality: Quality = "draft"
     """``paper``: shadows, reflections, 4x multisampling; ``standard``: multisampling only; ``draft``: neither."""
     render_size: int | None = Field(default=None, ge=16, le=2048)

@@ -10,7 +10,7 @@ import yaml
 
 from gym_vlmrm.errors import TaskError, did_you_mean
 
-__all__ = ["Document", "Location", "Place", "merge", "read_document", "shorten"]
+__all__ = ["Document", "Location", "Place", "merge", "overlay", "read_document", "shorten"]
 
 MAX_BYTES = 1_000_000
 MAX_NODES = 20_000
@@ -93,16 +93,35 @@ def read_document(path: Path, bases: Path, *, trail: tuple[Path, ...] = (), orig
     if not isinstance(name, str):
         raise TaskError(f"{place}: include: needs the name of one file, got {name!r}")
     base = read_document(_find_include(name, path, bases, place), bases, trail=(*trail, resolved), origin=place)
-    data = merge(_expand_scene(base.data), _expand_scene(document.data))
-    if "success" in document.data:
-        data["success"] = document.data["success"]  # a rule is one value: an `any` does not mix with the base's `all`
+    data = overlay(base.data, document.data)
     return Document(data, {**base.places, **document.places})
 
 
-def _expand_scene(data: dict[str, Any]) -> dict[str, Any]:
+def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge the data of two tasks; values of `top` win, and what is one value replaces the other as a whole."""
+    data = merge(_expand_scene(base), _expand_scene(top))
+    if "success" in top:
+        data["success"] = top["success"]  # an `any` does not mix with the base's `all`
+    camera, below = _camera(top), _camera(base)
+    if camera and (_is_fixed(camera) or (below and _is_fixed(below))):  # a name does not mix with a distance
+        data["scene"] = {**data["scene"], "camera": camera}
+    return data
+
+
+def _camera(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    scene = data.get("scene")
+    camera = scene.get("camera") if isinstance(scene, Mapping) else None
+    return camera if isinstance(camera, Mapping) else None
+
+
+def _is_fixed(camera: Mapping[str, Any]) -> bool:
+    return "name" in camera or "id" in camera
+
+
+def _expand_scene(data: Mapping[str, Any]) -> dict[str, Any]:
     # `scene: original` in one file must merge with `scene: {camera: ...}` in another.
     scene = data.get("scene")
-    return {**data, "scene": {"look": scene}} if isinstance(scene, str) else data
+    return {**data, "scene": {"look": scene}} if isinstance(scene, str) else dict(data)
 
 
 def _find_include(name: str, path: Path, bases: Path, place: Place) -> Path:

@@ -119,19 +119,30 @@ class Stage:
         return Seen(frames if draw else np.zeros((len(states), 0, 0, 3), np.uint8), success, quantities, states)
 
     def roll(self, seed: int, stride: int, act: Callable[[Any], Any] | None = None) -> Seen:
-        """Play one episode, at random unless `act` turns observations into actions; show every `stride`-th state."""
+        """Play as many steps as an episode may have; show every `stride`-th state.
+
+        Where the environment itself ends the episode (terminated or truncated), the next one begins.
+
+        Args:
+            seed: of the first episode and of random actions.
+            stride: steps from one state that is shown to the next.
+            act: turns an observation into an action; at random if not given.
+
+        Returns:
+            (limit // stride) states, in order.
+        """
         observation, _ = self.world.reset(seed=seed)
         self.world.action_space.seed(seed)
         frames, success, quantities, states = [], [], [], []
         for step in range(self.limit):
             action = self.world.action_space.sample() if act is None else act(observation)
-            observation, _, terminated, _, info = self.world.step(action)
+            observation, _, terminated, truncated, info = self.world.step(action)
             if step % stride == stride - 1:
                 frames.append(self.world.render())
                 success.append(bool(info["success"]))
                 quantities.append(self._quantities(observation, info))
                 states.append(self.placer[1](self.world.unwrapped) if self.placer is not None and self.poses else [])
-            if terminated:
+            if terminated or truncated:
                 observation, _ = self.world.reset()
         shown = np.array(frames, np.uint8).reshape(-1, self.size, self.size, 3)
         placed = np.array(states, np.float64).reshape(len(success), -1) if states else np.zeros((0, 0))
@@ -145,7 +156,7 @@ class Stage:
             if name.startswith("obs["):
                 values[name] = float(flat[int(name[4:-1])])
             elif name.startswith("info."):
-                values[name] = float(info[name.removeprefix("info.")])
+                values[name] = float(np.asarray(info[name.removeprefix("info.")], float).reshape(-1)[0])
         return values
 
     def _blank(self, count: int) -> NDArray[np.uint8]:

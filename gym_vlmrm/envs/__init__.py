@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 
 from gym_vlmrm.envs.generic import make_generic
+from gym_vlmrm.envs.guard import Guarded, guard_construction
 from gym_vlmrm.envs.task_info import TaskInfo
 from gym_vlmrm.errors import TaskError, did_you_mean
 from gym_vlmrm.spec import SceneSpec, TaskSpec
@@ -37,22 +38,25 @@ def make_world(task: TaskSpec, *, render_size: int) -> gym.Env[Any, Any]:
     """Build a task's environment: its own reward, frames of its scene, and verdicts in ``info``.
 
     ``render()`` returns the current state as uint8 (`render_size`, `render_size`, 3). Every step's ``info`` has
-    ``task_reward`` (float) and, where the task has a rule, ``success`` (bool). No time limit is applied.
+    ``task_reward`` (float) and, where the task has a rule, ``success`` (bool). No time limit is applied. Whatever the
+    environment raises later is one line as well (see `Guarded`).
 
     Raises:
-        TaskError: the environment is unknown, or its kwargs, camera or rule of success do not fit it.
+        TaskError: the environment is unknown or fails, or its kwargs, camera or rule of success do not fit it.
         RenderingError: the environment or this machine cannot draw.
     """
     env_id, kwargs = task.env.id, dict(task.env.kwargs)
     reserved = sorted(_SET_BY_SCENE & kwargs.keys())
     if reserved:
-        raise TaskError(f"task '{task.id}': env.kwargs has '{reserved[0]}', which the section 'scene:' sets")
+        message = f"task '{task.id}': env.kwargs has '{reserved[0]}', which the section 'scene:' sets"
+        raise TaskError(message, field=("env", "kwargs", reserved[0]))
     if env_id in SCENES:
         env = _make_scene(env_id, kwargs, task.scene, render_size)
     else:
         env = make_generic(env_id, kwargs, task.scene, render_size)
     try:
-        return TaskInfo(env, task, functools.partial(make_world, task, render_size=render_size))
+        guarded = Guarded(env, env_id)
+        return TaskInfo(guarded, task, functools.partial(make_world, task, render_size=render_size))
     except TaskError:
         env.close()
         raise
@@ -63,14 +67,13 @@ def _make_scene(env_id: str, kwargs: dict[str, Any], scene: SceneSpec, render_si
     scene_class = getattr(importlib.import_module(module), name)
     _check_kwargs(env_id, kwargs, _parameters(scene_class))
     if scene.camera is not None and not hasattr(scene_class, "set_camera"):
-        raise TaskError(f"scene.camera is for MuJoCo environments, and '{env_id}' is none; remove it")
+        message = f"scene.camera is for environments that MuJoCo draws, and '{env_id}' is drawn flat; remove it"
+        raise TaskError(message, field=("scene", "camera"))
     camera = None if scene.camera is None else scene.camera.model_dump()
-    try:
+    with guard_construction(env_id, kwargs):
         env: gym.Env[Any, Any] = scene_class(
             look=scene.look, camera=camera, quality=scene.quality, render_size=render_size, **kwargs
         )
-    except (TypeError, ValueError, AssertionError, OSError) as error:
-        raise TaskError(f"env.kwargs {kwargs} do not fit '{env_id}': {' '.join(str(error).split())}") from error
     return env
 
 
@@ -85,6 +88,8 @@ def _parameters(scene_class: type) -> dict[str, inspect.Parameter]:
 def _check_kwargs(env_id: str, kwargs: dict[str, Any], known: dict[str, inspect.Parameter]) -> None:
     for name, value in kwargs.items():
         if name not in known:
-            raise TaskError(f"env.kwargs has '{name}', which '{env_id}' does not take{did_you_mean(name, known)}")
+            message = f"env.kwargs has '{name}', which '{env_id}' does not take{did_you_mean(name, known)}"
+            raise TaskError(message, field=("env", "kwargs", name))
         if isinstance(known[name].default, bool) and not isinstance(value, bool):
-            raise TaskError(f"env.kwargs.{name} of '{env_id}' is {value!r}; write true or false")
+            message = f"env.kwargs.{name} of '{env_id}' is {value!r}; write true or false"
+            raise TaskError(message, field=("env", "kwargs", name))

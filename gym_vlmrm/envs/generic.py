@@ -2,10 +2,8 @@
 
 import contextlib
 import importlib
-import inspect
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -15,26 +13,44 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.envs.canvas import fit_square
 from gym_vlmrm.envs.gl import ensure_gl
-from gym_vlmrm.errors import RenderingError, TaskError, did_you_mean
-from gym_vlmrm.spec import Quality, SceneSpec
+from gym_vlmrm.envs.guard import describe, guard_construction
+from gym_vlmrm.envs.viewers import Viewers
+from gym_vlmrm.errors import RenderingError, TaskError, VLMRMError, did_you_mean
+from gym_vlmrm.spec import CameraSpec, Quality, SceneSpec
 
 __all__ = ["SquareFrame", "find_environment", "make_generic"]
 
 _GRID = 2.0
+_ID = ("env", "id")
+MAX_SIDE = 8192
+"""Largest side of a frame that an environment may draw [px]."""
 
 
 class SquareFrame(gym.Wrapper[Any, Any, Any, Any]):
     """`render` returns uint8 (size, size, 3): padded to a square, then resized smoothly."""
 
-    def __init__(self, env: gym.Env[Any, Any], size: int) -> None:
+    def __init__(self, env: gym.Env[Any, Any], env_id: str, size: int, camera: CameraSpec | None = None) -> None:
+        """Wrap an environment; where MuJoCo draws it, `camera` moves the camera.
+
+        Raises:
+            TaskError: the camera does not fit.
+        """
         super().__init__(env)
-        self._size = size
-        self._ready = False
+        self._env_id, self._size = env_id, size
+        self._viewers = Viewers(env, env_id, camera)
 
     @property
     def spec(self) -> Any:  # type: ignore[override]
         """The specification of the environment below: this wrapper is part of what its entry point returns."""
         return self.env.unwrapped.spec
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Reset the environment, and see what draws it now."""
+        if self._viewers.renderers:
+            _prepare_drawing(strict=False)  # some draw what they observe
+        result = self.env.reset(seed=seed, options=options)
+        self._viewers.look_anew()
+        return result
 
     def render(self) -> NDArray[np.uint8]:
         """Return the current state as uint8 (size, size, 3).
@@ -42,66 +58,60 @@ class SquareFrame(gym.Wrapper[Any, Any, Any, Any]):
         Raises:
             RenderingError: the environment draws nothing, or no picture.
         """
-        if not self._ready:
-            _prepare_drawing(strict=hasattr(self.env.unwrapped, "mujoco_renderer"))
-            self._ready = True
-        viewer = self._viewer()
-        if viewer is not None:
-            viewer.make_context_current()  # Gymnasium leaves current whichever environment was made last
+        _prepare_drawing(strict=bool(self._viewers.renderers))
         try:
             frame = self.env.render()
         except (ImportError, gym.error.DependencyNotInstalled) as error:
-            raise RenderingError(f"'{_name(self.env)}' cannot render: {error}") from error
+            raise RenderingError(f"'{self._env_id}' cannot render: {describe(error)}") from error
+        self._viewers.after_drawing()
+        return fit_square(self._checked(frame), self._size)
+
+    def _checked(self, frame: Any) -> NDArray[np.uint8]:
         if not (
             isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] in (3, 4)
         ):
             got = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
-            raise RenderingError(f"'{_name(self.env)}' renders {got}; a picture is uint8 (height, width, 3)")
-        return fit_square(frame[..., :3], self._size)
-
-    def _viewer(self) -> Any:
-        return getattr(getattr(self.env.unwrapped, "mujoco_renderer", None), "viewer", None)
-
-    def close(self) -> None:
-        """Close the environment; MuJoCo's drawing objects are freed in their own context, which Gymnasium forgets."""
-        viewer = self._viewer()
-        if viewer is not None:
-            viewer.make_context_current()
-            viewer.con.free()
-        super().close()
-
-
-def _name(env: gym.Env[Any, Any]) -> str:
-    return env.unwrapped.spec.id if env.unwrapped.spec else type(env.unwrapped).__name__
+            raise RenderingError(f"'{self._env_id}' renders {got}; a picture is uint8 (height, width, 3)")
+        if not 0 < min(frame.shape) <= max(frame.shape) <= MAX_SIDE:
+            sides = f"{frame.shape[0]} x {frame.shape[1]}"
+            raise RenderingError(f"'{self._env_id}' renders {sides} pixels; each side has 1 to {MAX_SIDE:,}")
+        return frame[..., :3]
 
 
 def make_generic(env_id: str, kwargs: dict[str, Any], scene: SceneSpec, render_size: int) -> gym.Env[Any, Any]:
     """Make a registered environment that renders square frames, without a time limit.
 
     Raises:
-        TaskError: no such environment, or its `kwargs` or the camera do not fit.
-        RenderingError: it cannot render ``rgb_array``.
+        TaskError: no such environment, it cannot be made (with these `kwargs`), or the camera does not fit.
+        RenderingError: it cannot render ``rgb_array``, or a package is missing.
     """
     spec = find_environment(env_id)
-    creator = _creator(spec)
-    modes = getattr(creator, "metadata", {}).get("render_modes", ["rgb_array"])
-    if "rgb_array" not in modes:
+    with guard_construction(env_id, {}):
+        creator = spec.entry_point if callable(spec.entry_point) else load_env_creator(spec.entry_point)
+        modes = _render_modes(creator)
+    if modes is not None and "rgb_array" not in modes:
         raise RenderingError(
-            f"environment '{env_id}' cannot render 'rgb_array'; it renders {', '.join(modes) or 'nothing'}"
+            f"environment '{env_id}' cannot render 'rgb_array'; it renders {', '.join(modes) or 'nothing'}", field=_ID
         )
-    arguments = {**kwargs, **_camera_arguments(env_id, creator, scene, render_size)}
+    with guard_construction(env_id, kwargs):
+        env = gym.make(spec, render_mode="rgb_array", max_episode_steps=-1, disable_env_checker=True, **kwargs)
+        mode = env.unwrapped.render_mode
     try:
-        env = gym.make(spec, render_mode="rgb_array", max_episode_steps=-1, disable_env_checker=True, **arguments)
-    except (ImportError, gym.error.DependencyNotInstalled) as error:
-        raise RenderingError(f"environment '{env_id}' lacks a package: {error}") from error
-    except (TypeError, ValueError, AssertionError, OSError, gym.error.Error) as error:
-        raise TaskError(f"env.kwargs {kwargs} do not fit '{env_id}': {_one_line(error)}") from error
-    if env.unwrapped.render_mode != "rgb_array":
+        if mode != "rgb_array":
+            raise RenderingError(f"environment '{env_id}' cannot render 'rgb_array'; it ignores render_mode", field=_ID)
+        if _is_mujoco(env.unwrapped):
+            _fit(env.unwrapped, scene.quality, render_size)
+        return SquareFrame(env, env_id, render_size, scene.camera)
+    except VLMRMError:
         env.close()
-        raise RenderingError(f"environment '{env_id}' cannot render 'rgb_array'; it ignores render_mode")
-    if _is_mujoco(creator):
-        _lighten(env.unwrapped.model, scene.quality, render_size)  # type: ignore[attr-defined]
-    return SquareFrame(env, render_size)
+        raise
+
+
+def _render_modes(creator: Any) -> list[str] | None:
+    """Return what an environment's class says that it renders, or ``None`` where it says nothing."""
+    metadata = getattr(creator, "metadata", None)
+    modes = metadata.get("render_modes") if isinstance(metadata, dict) else None
+    return None if modes is None else [str(mode) for mode in modes]
 
 
 def find_environment(env_id: str) -> Any:
@@ -114,48 +124,21 @@ def find_environment(env_id: str) -> Any:
     try:
         if module:
             importlib.import_module(module)
+    except Exception as error:  # whatever the code of a stranger's module does
+        raise TaskError(
+            f"env.id '{env_id}': module '{module}' cannot be imported ({describe(error)})", field=_ID
+        ) from error
+    try:
         return gym.spec(name)
-    except ImportError as error:
-        raise TaskError(f"env.id '{env_id}': module '{module}' cannot be imported ({error})") from error
     except gym.error.Error:
         guess = did_you_mean(name, gym.registry)
         cure = guess if guess.startswith("; did") else "; import the module that registers it by writing 'module:ID'"
-        raise TaskError(f"env.id '{env_id}' is no registered Gymnasium environment{cure}") from None
+        raise TaskError(f"env.id '{env_id}' is no registered Gymnasium environment{cure}", field=_ID) from None
 
 
-def _creator(spec: Any) -> Callable[..., Any]:
-    if callable(spec.entry_point):
-        creator: Callable[..., Any] = spec.entry_point
-        return creator
-    try:
-        loaded: Callable[..., Any] = load_env_creator(spec.entry_point)
-    except (ImportError, AttributeError, gym.error.Error) as error:
-        raise TaskError(f"env.id '{spec.id}' cannot be loaded: {_one_line(error)}") from error
-    return loaded
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
-
-
-def _is_mujoco(creator: Any) -> bool:
+def _is_mujoco(env: Any) -> bool:
     module = sys.modules.get("gymnasium.envs.mujoco.mujoco_env")
-    return module is not None and isinstance(creator, type) and issubclass(creator, module.MujocoEnv)
-
-
-def _camera_arguments(env_id: str, creator: Any, scene: SceneSpec, size: int) -> dict[str, Any]:
-    """Return constructor arguments that make Gymnasium's MuJoCo environments draw the frame asked for."""
-    if not _is_mujoco(creator):
-        if scene.camera is not None:
-            raise TaskError(f"scene.camera is for MuJoCo environments, and '{env_id}' is none; remove it")
-        return {}
-    arguments: dict[str, Any] = {"width": size, "height": size}
-    if scene.camera is not None:
-        if "default_camera_config" not in inspect.signature(creator).parameters:
-            raise TaskError(f"'{env_id}' takes no camera; use its newest version or remove scene.camera")
-        config = {**scene.camera.model_dump(), "lookat": np.array(scene.camera.lookat)}
-        arguments |= {"camera_id": -1, "default_camera_config": config}
-    return arguments
+    return module is not None and isinstance(env, module.MujocoEnv) and hasattr(env, "mujoco_renderer")
 
 
 def _prepare_drawing(*, strict: bool) -> None:
@@ -169,9 +152,12 @@ def _prepare_drawing(*, strict: bool) -> None:
             ensure_gl()
 
 
-def _lighten(model: Any, quality: Quality, size: int) -> None:
-    """Drop from a compiled model what costs time to draw, as `gym_vlmrm.envs.humanoid.scene.set_quality` does."""
+def _fit(env: Any, quality: Quality, size: int) -> None:
+    """Draw at the size of the frame, without what costs time, as `gym_vlmrm.envs.humanoid.scene.set_quality` does."""
     import mujoco
+
+    model, renderer = env.model, env.mujoco_renderer
+    env.width = env.height = renderer.width = renderer.height = size
 
     model.vis.quality.offsamples = 0 if quality == "draft" else 4
     if quality == "draft":

@@ -109,7 +109,7 @@ class OffscreenRenderer:
         self._mujoco = mujoco
         self.model, self.data, self.size = model, data, size
         self.camera = mujoco.MjvCamera()
-        self.camera.type = mujoco.mjtCamera.mjCAMERA_FREE
+        self.look_through(None)
         self._option, self._perturbation = mujoco.MjvOption(), mujoco.MjvPerturb()
         self._context: _Context | None = _context_for(model, size, assets)
         self._scene = mujoco.MjvScene(model, maxgeom=200 + model.ngeom)
@@ -117,6 +117,12 @@ class OffscreenRenderer:
             self._scene.flags[flag] = effects
         self._viewport = mujoco.MjrRect(0, 0, size, size)
         self._upside_down: NDArray[np.uint8] = np.empty((size, size, 3), np.uint8)
+
+    def look_through(self, number: int | None) -> None:
+        """Draw through a camera of the model, or freely as `camera` says."""
+        types = self._mujoco.mjtCamera
+        self.camera.type = types.mjCAMERA_FREE if number is None else types.mjCAMERA_FIXED
+        self.camera.fixedcamid = -1 if number is None else number
 
     def render(self) -> NDArray[np.uint8]:
         """Return the current state as a new uint8 array (size, size, 3)."""

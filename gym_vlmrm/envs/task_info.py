@@ -1,20 +1,27 @@
 """A wrapper that reports a task's own verdicts in ``info`` and leaves everything else alone."""
 
-from collections.abc import Callable, Mapping
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
 
-from gym_vlmrm.errors import TaskError, did_you_mean
+from gym_vlmrm.errors import TaskError, WorldError, did_you_mean
 from gym_vlmrm.rules import quantity_names
 from gym_vlmrm.spec import TaskSpec
+from gym_vlmrm.task_files import shorten
 
-__all__ = ["TaskInfo"]
+__all__ = ["TaskInfo", "one_number", "task_reward"]
 
 
 class TaskInfo(gym.Wrapper[Any, Any, Any, Any]):
     """Adds ``task_reward`` (float) and, where the task has a rule, ``success`` (bool) to every step's ``info``.
+
+    ``task_reward`` is the environment's own reward. An array or list of one number is that number; none at all (None)
+    is NaN; NaN and infinities stay what they are. Where the task has no rule, an ``info["success"]`` is the
+    environment's own: it is passed on untouched and nothing here reads it. A rule may read it as ``info.success``.
 
     It belongs to the environment that the entry point returns: `spec` is that of the wrapped environment, and a
     pickled copy is built anew by `rebuild`.
@@ -27,7 +34,8 @@ class TaskInfo(gym.Wrapper[Any, Any, Any, Any]):
             TaskError: the rule of success reads a quantity that the environment does not have.
         """
         super().__init__(env)
-        self._task_id, self._rule, self._rebuild = task.id, task.success_rule, rebuild
+        self._task_id, self._env_id, self._written = task.id, task.env.id, task.success
+        self._rule, self._rebuild = task.success_rule, rebuild
         names = [] if self._rule is None else list(dict.fromkeys(quantity_names(self._rule)))
         self._observed = {name: int(name[4:-1]) for name in names if name.startswith("obs[")}
         self._informed = {name: name.removeprefix("info.") for name in names if name.startswith("info.")}
@@ -42,11 +50,17 @@ class TaskInfo(gym.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step, and say how the environment itself values and the task's rule judges the new state.
 
+        The reward that is returned is a number too, the environment's own where it already was one.
+
         Raises:
             TaskError: the rule reads a value of ``info`` that is missing or is no number.
+            WorldError: the reward is not one number.
         """
         observation, reward, terminated, truncated, info = self.env.step(action)
-        info = {**info, "task_reward": float(reward)}
+        number = task_reward(reward, self._env_id)
+        info = {**info, "task_reward": number}
+        if not isinstance(reward, float | int | np.floating | np.integer | np.bool_):
+            reward = number
         if self._rule is not None:
             info["success"] = bool(self._rule.holds(self._quantities(observation, info)))
         return observation, reward, terminated, truncated, info
@@ -65,11 +79,12 @@ class TaskInfo(gym.Wrapper[Any, Any, Any, Any]):
     def _number(self, name: str, key: str, info: Mapping[str, Any]) -> float:
         if key not in info:
             raise self._error(f"reads '{name}', which a step's info lacks", (f"info.{known}" for known in info), name)
-        try:
-            return float(info[key])
-        except (TypeError, ValueError):
-            message = f"task '{self._task_id}': success reads '{name}', which is {info[key]!r} and not one number"
-            raise TaskError(message) from None
+        number = one_number(info[key])
+        if number is None:
+            given = shorten(repr(info[key]))
+            message = f"task '{self._task_id}': success reads '{name}', which is {given} and not one number"
+            raise TaskError(message, field=self._place(name))
+        return number
 
     def _check_names(self) -> None:
         known: tuple[str, ...] = getattr(self.env.unwrapped, "quantity_names", ())
@@ -82,16 +97,61 @@ class TaskInfo(gym.Wrapper[Any, Any, Any, Any]):
         for name, index in self._observed.items():
             if index >= size:
                 cure = f"obs[0] to obs[{size - 1}] exist" if size else "only observations of a Box can be read"
-                raise TaskError(f"task '{self._task_id}': success reads '{name}'; {cure}")
+                raise TaskError(f"task '{self._task_id}': success reads '{name}'; {cure}", field=self._place(name))
 
     def _error(self, what: str, known: Any, name: str) -> TaskError:
         names = sorted(known)
         guess = did_you_mean(name, names)
         listing = "" if guess.startswith("; known") else f" known: {', '.join(names)}"
-        return TaskError(f"task '{self._task_id}': success {what}{guess}{listing}")
+        return TaskError(f"task '{self._task_id}': success {what}{guess}{listing}", field=self._place(name))
+
+    def _place(self, name: str) -> tuple[str | int, ...]:
+        return ("success", *(_find_name(self._written, name) or ()))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self._rebuild, self.spec)
+
+
+def task_reward(reward: Any, env_id: str) -> float:
+    """Return an environment's own reward as a number (see `TaskInfo`).
+
+    Raises:
+        WorldError: it is several numbers, or none.
+    """
+    number = math.nan if reward is None else one_number(reward)
+    if number is None:
+        message = f"environment '{env_id}' rewards a step by {shorten(repr(reward))}, which is not one number"
+        raise WorldError(message, field=("env", "id"))
+    return number
+
+
+def one_number(value: Any) -> float | None:
+    """Return a number, or the only one of an array, tensor or list; ``None`` for anything else, words included."""
+    if isinstance(value, str | bytes | dict) or value is None:
+        return None
+    try:
+        array = np.asarray(value)
+        if array.size != 1 or array.dtype.kind not in "biufO":
+            return None
+        return float(array.reshape(())[()])
+    except Exception:  # ragged lists, objects that refuse, tensors on a device
+        return None
+
+
+def _find_name(rule: Any, name: str) -> tuple[str | int, ...] | None:
+    """Return the keys that lead to the first comparison of a written rule that reads a quantity."""
+    if isinstance(rule, str):
+        return () if re.match(rf"\s*{re.escape(name)}\s*[<>=!]", rule) else None
+    parts: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(rule, Mapping):
+        parts = rule.items()
+    elif isinstance(rule, Sequence):
+        parts = enumerate(rule)
+    for key, part in parts:
+        below = _find_name(part, name)
+        if below is not None:
+            return (key, *below)
+    return None
 
 
 def _restore(rebuild: Callable[[], gym.Env[Any, Any]], spec: Any) -> gym.Env[Any, Any]:

@@ -1,9 +1,7 @@
 """Everything that can be wrong with a task file, each with file and line, without loading a reward model."""
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from gym_vlmrm.builtin import builtin_folder
 from gym_vlmrm.catalog import load_task
@@ -11,6 +9,7 @@ from gym_vlmrm.errors import TaskError, VLMRMError
 from gym_vlmrm.reward.loading import unknown_words
 from gym_vlmrm.spec import TaskSpec
 from gym_vlmrm.task_files import Location, Place, read_document
+from gym_vlmrm.training.frame_watch import plain_words
 from gym_vlmrm.training.inspection import World, inspect_recipe, inspect_world
 from gym_vlmrm.training.recipes import FALLBACK
 
@@ -27,10 +26,12 @@ class TaskReport:
     world: World | None = None
     unknown_words: list[str] = field(default_factory=list)
     """Words of the prompts that the model never saw in training."""
+    notes: list[str] = field(default_factory=list)
+    """What is allowed, but hardly meant; one line each."""
 
 
 def check_task(name: str) -> TaskReport:
-    """Read a task, build its environment once, and check its recipes against it.
+    """Read a task, build its environment once, make one step, draw one frame, and check its recipes against it.
 
     Args:
         name: a task file, a built-in task's name, or an environment ID.
@@ -48,8 +49,11 @@ def check_task(name: str) -> TaskReport:
     try:
         report.world = inspect_world(task, draw=True)
     except VLMRMError as error:
-        report.problems.append(_locate(str(error), _field_of_world(str(error)), places, name))
+        report.problems.append(_locate(str(error), error.field or ("env", "id"), places, name))
         return report
+    if report.world.only_colour is not None:
+        words = f"frames {plain_words(report.world.only_colour)}"
+        report.notes.append(_locate(words, ("scene", "camera"), places, name))
     if not task.training:  # what `vlmrm train` would do
         try:
             inspect_recipe(FALLBACK, report.world)
@@ -59,8 +63,8 @@ def check_task(name: str) -> TaskReport:
         try:
             inspect_recipe(recipe, report.world)
         except VLMRMError as error:
-            message = f"training.{recipe_name}: {error}"
-            report.problems.append(_locate(message, ("training", recipe_name), places, name))
+            location = ("training", recipe_name, *(error.field or ("algorithm",)))
+            report.problems.append(_locate(f"training.{recipe_name}: {error}", location, places, name))
     return report
 
 
@@ -69,22 +73,10 @@ def _places(name: str) -> dict[Location, Place]:
     return {} if path is None else read_document(path, builtin_folder()).places
 
 
-def _field_of_world(message: str) -> Location:
-    for part in ("success", "scene", "env"):
-        if re.search(rf"\b{part}\b", message):
-            return (part,)
-    return ("env",)
-
-
 def _locate(message: str, location: Location, places: dict[Location, Place], origin: str) -> str:
-    """Put file and line before a message: those of the key or value that it quotes, else of the location."""
-    quoted = re.findall(r"'([^']+)'", message)[:2]
-    below: list[Any] = [place for place in places if place[: len(location)] == location]
-    for word in quoted:
-        for candidate in below:
-            if candidate[-1] == word:
-                return f"{places[candidate]}: {message}"
-    for ending in ("algorithm", "id"):
-        if (*location, ending) in places:
-            return f"{places[(*location, ending)]}: {message}"
-    return f"{places.get(location, origin)}: {message}"
+    """Put before a message where its value was written, or the nearest section that was."""
+    for length in range(len(location), 0, -1):
+        place = places.get(location[:length])
+        if place is not None:
+            return f"{place}: {message}"
+    return f"{origin}: {message}"

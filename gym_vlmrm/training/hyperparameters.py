@@ -70,18 +70,22 @@ def constructor_arguments(
             cure = "rewards are made of frames, so there is no hindsight"
             raise TrainingError(f"hyperparameter '{name}' of {algorithm.name} is set by gym_vlmrm; remove it ({cure})")
         if name in RESERVED:
-            raise TrainingError(f"hyperparameter '{name}' of {algorithm.name} is set by gym_vlmrm; remove it")
+            message = f"hyperparameter '{name}' of {algorithm.name} is set by gym_vlmrm; remove it"
+            raise TrainingError(message, field=("hyperparameters", name))
         if name not in known:
-            raise TrainingError(f"{algorithm.name} has no hyperparameter '{name}'{did_you_mean(name, known)}")
+            message = f"{algorithm.name} has no hyperparameter '{name}'{did_you_mean(name, known)}"
+            raise TrainingError(message, field=("hyperparameters", name))
     arguments = {name: _value(algorithm, name, value, parameters[name], num_actions) for name, value in written.items()}
     policies = loaded.policy_aliases
     policy = arguments.setdefault("policy", _default_policy(algorithm, policies, "MultiInput" if mapping else "Mlp"))
     if policy not in policies:
-        raise TrainingError(f"{algorithm.name} has no policy '{policy}'{did_you_mean(str(policy), policies)}")
+        message = f"{algorithm.name} has no policy '{policy}'{did_you_mean(str(policy), policies)}"
+        raise TrainingError(message, field=("hyperparameters", "policy"))
     if mapping is not None and mapping != policy.startswith("MultiInput"):
         right = _default_policy(algorithm, policies, "MultiInput" if mapping else "Mlp")
         kind = "Dict" if mapping else "no Dict"
-        raise TrainingError(f"policy '{policy}' of {algorithm.name}: observations are {kind}; write '{right}'")
+        message = f"policy '{policy}' of {algorithm.name}: observations are {kind}; write '{right}'"
+        raise TrainingError(message, field=("hyperparameters", "policy"))
     if "policy_kwargs" in arguments:
         arguments["policy_kwargs"] = _policy_arguments(algorithm, policies[policy], arguments["policy_kwargs"])
     arguments.update(update_arguments(recipe, algorithm))
@@ -110,15 +114,19 @@ def update_arguments(recipe: Recipe, algorithm: Algorithm) -> dict[str, int]:
     if rate is None:
         return {}
     if algorithm.kind != "off-policy":
-        raise TrainingError(f"updates_per_step is for off-policy algorithms; {algorithm.name} has n_epochs or the like")
+        message = f"updates_per_step is for off-policy algorithms; {algorithm.name} has n_epochs or the like"
+        raise TrainingError(message, field=("updates_per_step",))
     if "gradient_steps" in recipe.hyperparameters:
-        raise TrainingError("give updates_per_step or hyperparameters.gradient_steps, not both")
+        raise TrainingError(
+            "give updates_per_step or hyperparameters.gradient_steps, not both", field=("updates_per_step",)
+        )
     train_freq = recipe.hyperparameters.get("train_freq", 1)
     if not isinstance(train_freq, int) or train_freq < 1:
-        raise TrainingError(f"train_freq must be a number of vector steps beside updates_per_step, got {train_freq!r}")
+        message = f"train_freq must be a number of vector steps beside updates_per_step, got {train_freq!r}"
+        raise TrainingError(message, field=("hyperparameters", "train_freq"))
     per_vector_step = Fraction(rate).limit_denominator(10_000) * recipe.num_envs
     if per_vector_step == 0:
-        raise TrainingError(f"updates_per_step {rate} is too small; the least is 0.0001")
+        raise TrainingError(f"updates_per_step {rate} is too small; the least is 0.0001", field=("updates_per_step",))
     whole = per_vector_step.denominator
     train_freq = -(-train_freq // whole) * whole
     return {"train_freq": train_freq, "gradient_steps": int(per_vector_step * train_freq)}
@@ -126,6 +134,14 @@ def update_arguments(recipe: Recipe, algorithm: Algorithm) -> dict[str, int]:
 
 def _value(algorithm: Algorithm, name: str, value: Any, parameter: inspect.Parameter, num_actions: int) -> Any:
     """Turn one written value into what the constructor takes."""
+    try:
+        return _converted(algorithm, name, value, parameter, num_actions)
+    except TrainingError as error:
+        error.field = ("hyperparameters", name)
+        raise
+
+
+def _converted(algorithm: Algorithm, name: str, value: Any, parameter: inspect.Parameter, num_actions: int) -> Any:
     where = f"hyperparameter '{name}' of {algorithm.name}"
     if name == "action_noise" and value is not None:
         return _noise(where, value, num_actions)
@@ -185,12 +201,14 @@ def _noise(where: str, value: Any, num_actions: int) -> Any:
 def _policy_arguments(algorithm: Algorithm, policy: type[Any], written: Any) -> dict[str, Any]:
     """Policy arguments with names of activations and optimizers replaced by their classes."""
     if not isinstance(written, Mapping):
-        raise TrainingError(f"policy_kwargs of {algorithm.name} must be a mapping, got {written!r}")
+        message = f"policy_kwargs of {algorithm.name} must be a mapping, got {written!r}"
+        raise TrainingError(message, field=("hyperparameters", "policy_kwargs"))
     known = [name for name in inspect.signature(policy).parameters if name not in UNWRITABLE_POLICY_ARGUMENTS]
     arguments: dict[str, Any] = {}
     for name, value in written.items():
         if name not in known:
-            raise TrainingError(f"the policy of {algorithm.name} has no argument '{name}'{did_you_mean(name, known)}")
+            message = f"the policy of {algorithm.name} has no argument '{name}'{did_you_mean(name, known)}"
+            raise TrainingError(message, field=("hyperparameters", "policy_kwargs", name))
         arguments[name] = _chosen_class(name, value) if name in POLICY_CHOICES else value
     return arguments
 
@@ -198,6 +216,7 @@ def _policy_arguments(algorithm: Algorithm, policy: type[Any], written: Any) -> 
 def _chosen_class(name: str, value: Any) -> type[Any]:
     module_name, choices = POLICY_CHOICES[name]
     if value not in choices:
-        raise TrainingError(f"policy_kwargs.{name} '{value}' is not among {', '.join(choices)}")
+        message = f"policy_kwargs.{name} '{value}' is not among {', '.join(choices)}"
+        raise TrainingError(message, field=("hyperparameters", "policy_kwargs", name))
     chosen: type[Any] = getattr(__import__(module_name, fromlist=[value]), value)
     return chosen

@@ -12,6 +12,7 @@ from gym_vlmrm.errors import TrainingError
 from gym_vlmrm.spec import Recipe, TaskSpec
 from gym_vlmrm.training.algorithms import check_action_space, find_algorithm
 from gym_vlmrm.training.building import build_algorithm
+from gym_vlmrm.training.frame_watch import only_colour
 from gym_vlmrm.training.hyperparameters import check_recipe
 from gym_vlmrm.training.vec_env import SpacesOnly, normalize_states
 from gym_vlmrm.worlds import episode_limit, make_limited_world
@@ -32,6 +33,8 @@ class World:
     max_episode_steps: int | None
     masked: bool = False
     """Whether the environment says which actions are allowed (``action_masks()``)."""
+    only_colour: tuple[int, ...] | None = None
+    """The colour of the frame that was drawn, if it has but one."""
 
 
 def inspect_world(task: TaskSpec, *, draw: bool) -> World:
@@ -39,16 +42,20 @@ def inspect_world(task: TaskSpec, *, draw: bool) -> World:
 
     Raises:
         TaskError, RenderingError: the environment, its scene or the rule of success is wrong.
+        WorldError: the environment fails when it is reset or stepped.
     """
     env = make_limited_world(task, render_size=TRIAL_FRAME, verdicts=True)
+    colour = None
     try:
         if draw:
             env.reset(seed=0)
             env.action_space.seed(0)
             env.step(env.action_space.sample())
-            env.render()
-        masked: bool = env.get_wrapper_attr("masked")
-        return World(task.env.id, env.observation_space, env.action_space, episode_limit(task), masked)
+            colour = only_colour(np.asarray(env.render()))
+        return World(
+            task.env.id, env.observation_space, env.action_space, episode_limit(task),
+            masked=env.get_wrapper_attr("masked"), only_colour=colour,
+        )  # fmt: skip
     finally:
         env.close()
 
@@ -70,7 +77,8 @@ def inspect_recipe(recipe: Recipe, world: World, *, resumed: bool = False) -> No
     check_action_space(algorithm, env.action_space, world.env_id)
     check_recipe(recipe)
     if recipe.normalize_reward and algorithm.kind != "on-policy":
-        raise TrainingError(f"normalize_reward is for on-policy algorithms, not {algorithm.name}")
+        message = f"normalize_reward is for on-policy algorithms, not {algorithm.name}"
+        raise TrainingError(message, field=("normalize_reward",))
     if algorithm.name == "MaskablePPO" and not (world.masked or resumed):
         cure = "PPO is the same without masks"
         raise TrainingError(f"MaskablePPO asks action_masks() of an environment, and {world.env_id} has none; {cure}")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.frames import is_scored
 from gym_vlmrm.reward.protocol import RewardModel
+from gym_vlmrm.training.frame_watch import FrameWatch
 from gym_vlmrm.wrappers.scoring import ScoringTeam
 
 __all__ = ["LateRewards", "ScoredSteps"]
@@ -47,6 +48,7 @@ class LateRewards:
     ) -> None:
         self.num_envs = num_envs
         self.every = every
+        self._watch = FrameWatch(num_envs)
         self._team = ScoringTeam(reward_model, yielding=True)
         self.batch_frames = batch_frames or (BATCH_FRAMES if self._team.threads == 1 else BATCH_FRAMES_PER_CORE)
         self._step = np.zeros(num_envs, dtype=np.int64)  # steps made in each environment's episode
@@ -77,8 +79,11 @@ class LateRewards:
         self._rows.append((scored, dones.copy()))
         self._step[dones] = 0
         if scored.any():
-            self._gathered.append(frames[scored])
+            picked = frames[scored]
+            self._watch.see(np.flatnonzero(scored), picked)
+            self._gathered.append(picked)
             self._num_gathered += int(scored.sum())
+        self._watch.end_episodes(int(dones.sum()))
         while self._num_gathered >= self.batch_frames:
             self._submit(self._take(self.batch_frames))
 
@@ -95,6 +100,7 @@ class LateRewards:
         self._batches, self._waiting = [], collections.deque()
         scores = np.concatenate(batches) if batches else np.zeros(0, np.float32)
         rows, self._rows = self._rows, []
+        self._watch.hear(scores, sum(int(dones.sum()) for _, dones in rows))
         rewards = np.zeros((len(rows), self.num_envs), np.float32)
         used = 0
         for index, (scored, _) in enumerate(rows):

@@ -6,7 +6,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from gym_vlmrm.frames import is_scored
+from gym_vlmrm.envs.task_info import task_reward
+from gym_vlmrm.frames import is_scored, refused_hindsight
 from gym_vlmrm.reward.protocol import RewardModel, check_rewards
 
 __all__ = ["BuiltVLMReward", "VLMReward"]
@@ -32,6 +33,8 @@ class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
         self._step = 0
         self._held = 0.0
 
+    compute_reward = refused_hindsight
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment and forget the held reward."""
         self._step, self._held = 0, 0.0
@@ -39,12 +42,13 @@ class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step the environment; the reward is the reward model's."""
-        observation, task_reward, terminated, truncated, info = self.env.step(action)
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        info = {**info, "task_reward": task_reward(reward, type(self.env.unwrapped).__name__)}
         self._step += 1
         if is_scored(self._step, self.every):
             frames = np.asarray(self.env.render())[None]  # (1, H, W, 3)
             self._held = float(check_rewards(self.reward_model(frames), 1, self.reward_model.name)[0])
-        return observation, self._held, terminated, truncated, {**info, "task_reward": float(task_reward)}
+        return observation, self._held, terminated, truncated, info
 
 
 class BuiltVLMReward(VLMReward):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gym_vlmrm.envs.humanoid.scene import PAPER_CAMERA, dress, set_quality
 from gym_vlmrm.envs.humanoid.state import QUANTITIES, quantities
 from gym_vlmrm.envs.offscreen import OffscreenRenderer
+from gym_vlmrm.envs.viewers import camera_number
 from gym_vlmrm.spec import Look, Quality
 
 __all__ = ["HumanoidScene"]
@@ -39,7 +40,7 @@ class HumanoidScene(HumanoidEnv):
         Args:
             look: ``textured`` or ``original``.
             camera: any of `distance` [m], `lookat` [m], `elevation` [deg], `azimuth` [deg]; the rest comes from the
-                paper's camera (textured) or Gymnasium's (original).
+                paper's camera (textured) or Gymnasium's (original). Or `name` or `id` of a camera of the model.
             quality: see `gym_vlmrm.spec.SceneSpec`.
             render_size: side of the square frame [px].
             render_mode: only ``rgb_array``.
@@ -49,11 +50,13 @@ class HumanoidScene(HumanoidEnv):
         self._camera: dict[str, Any] = dict(PAPER_CAMERA)
         if look == "original":
             self._camera |= {"azimuth": 90.0} | {k: v for k, v in DEFAULT_CAMERA_CONFIG.items() if k != "trackbodyid"}
-        self._camera |= camera or {}
+        self._fixed: int | None = None
         self._renderer: OffscreenRenderer | None = None
         super().__init__(render_mode=render_mode, width=render_size, height=render_size, camera_id=-1, **kwargs)
         self.metadata = _METADATA
         self._mirror = mujoco.MjData(self.model)
+        if camera:
+            self.set_camera(**camera)
         EzPickle.__init__(
             self,
             look=look,
@@ -73,12 +76,21 @@ class HumanoidScene(HumanoidEnv):
         return model, mujoco.MjData(model)
 
     def set_camera(self, **camera: Any) -> None:
-        """Move the camera: any of `distance` [m], `lookat` [m], `elevation` [deg], `azimuth` [deg]."""
-        self._camera |= camera
+        """Move the camera: any of `distance` [m], `lookat` [m], `elevation` [deg], `azimuth` [deg].
+
+        `name` or `id` look through a camera of the model instead.
+
+        Raises:
+            TaskError: the model has no such camera.
+        """
+        fixed = {"name", "id"} & camera.keys()
+        self._fixed = camera_number("Humanoid-v5", self.model, camera[fixed.pop()]) if fixed else None
+        self._camera |= {name: value for name, value in camera.items() if name in self._camera}
         if self._renderer is not None:
             self._aim(self._renderer)
 
     def _aim(self, renderer: OffscreenRenderer) -> None:
+        renderer.look_through(self._fixed)
         renderer.camera.lookat[:] = self._camera["lookat"]
         for name in ("distance", "elevation", "azimuth"):
             setattr(renderer.camera, name, float(self._camera[name]))
@@ -96,6 +108,8 @@ class HumanoidScene(HumanoidEnv):
     def render(self) -> NDArray[np.uint8]:
         """Return the current state as uint8 (render_size, render_size, 3)."""
         data = self._mirrored()
+        if self._fixed is not None:
+            mujoco.mj_comPos(self.model, data)  # which cameras of the model may follow
         mujoco.mj_camlight(self.model, data)
         if self._renderer is None:
             assets = (self.fullpath, self._look, self._quality)

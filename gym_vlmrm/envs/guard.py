@@ -1,0 +1,178 @@
+"""Whatever a stranger's environment raises becomes one line: which environment, doing what, and its own words."""
+
+import contextlib
+import functools
+import inspect
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import gymnasium as gym
+
+from gym_vlmrm.errors import RenderingError, TaskError, VLMRMError, WorldError
+from gym_vlmrm.task_files import shorten
+
+__all__ = ["Guarded", "describe", "guard_construction"]
+
+_WORDS = 300
+_ID = ("env", "id")
+
+
+class _ResetNeeded(WorldError, gym.error.ResetNeeded):
+    pass
+
+
+class _Closed(WorldError, gym.error.ClosedEnvironmentError):
+    pass
+
+
+class _InvalidAction(WorldError, gym.error.InvalidAction):
+    pass
+
+
+_SIGNALS: dict[type[Exception], type[WorldError]] = {
+    gym.error.ResetNeeded: _ResetNeeded,
+    gym.error.ClosedEnvironmentError: _Closed,
+    gym.error.InvalidAction: _InvalidAction,
+}
+"""What Gymnasium tells whoever uses an environment stays what it was for `except`."""
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception's kind and words as one line."""
+    kind = type(error).__name__
+    try:
+        words = str(error)
+    except Exception:  # a foreign exception may fail to speak as well
+        words = ""
+    if not words.strip():
+        return f"{kind} without a word"
+    return f"{kind}: {shorten(words, _WORDS)}"
+
+
+@contextlib.contextmanager
+def guard_construction(env_id: str, kwargs: Mapping[str, Any]) -> Iterator[None]:
+    """Turn what an environment's module or constructor raises into one line, which blames `kwargs` if there are some.
+
+    Raises:
+        RenderingError: a package is missing.
+        TaskError: anything else went wrong.
+    """
+    try:
+        yield
+    except VLMRMError:
+        raise
+    except (ImportError, gym.error.DependencyNotInstalled) as error:
+        raise RenderingError(f"environment '{env_id}' lacks a package: {describe(error)}", field=_ID) from error
+    except (Exception, SystemExit) as error:
+        origin = _origin(error)
+        if not kwargs:
+            raise TaskError(f"environment '{env_id}' cannot be made: {describe(origin)}", field=_ID) from error
+        message = f"environment '{env_id}' cannot be made with env.kwargs {shorten(dict(kwargs), 200)}"
+        raise TaskError(f"{message}: {describe(origin)}", field=_blamed(origin, kwargs)) from error
+
+
+def _origin(error: BaseException) -> BaseException:
+    """Return what the constructor raised, where Gymnasium repeats it with all arguments."""
+    repeated = isinstance(error, TypeError) and "was raised from the environment creator" in str(error)
+    return error.__cause__ if repeated and error.__cause__ is not None else error
+
+
+def _blamed(error: BaseException, kwargs: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the keys of the argument that the words of the exception name, if they name just one."""
+    named = [name for name in kwargs if f"'{name}'" in str(error)]
+    return ("env", "kwargs", *(named if len(named) == 1 else ()))
+
+
+class Guarded(gym.Wrapper[Any, Any, Any, Any]):
+    """Stands right above an environment that may fail in any way.
+
+    Errors of this package and Ctrl-C pass through. Gymnasium's own signals (`ResetNeeded`, `ClosedEnvironmentError`,
+    `InvalidAction`) can still be caught as such.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], env_id: str) -> None:
+        """Wrap an environment; `env_id` is what messages call it.
+
+        Raises:
+            TaskError: it has no spaces.
+        """
+        super().__init__(env)
+        self._env_id = env_id
+        with self._watching("asked for its spaces", TaskError):
+            for name in ("observation_space", "action_space"):
+                space = getattr(env, name)
+                if not isinstance(space, gym.Space):
+                    raise TypeError(f"{name} is {shorten(repr(space))} and not a space of Gymnasium")
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Reset the environment.
+
+        Raises:
+            WorldError: it failed, or returned something else than Gymnasium's two values.
+        """
+        with self._watching("reset", WorldError):
+            observation, info = _unpack(self.env.reset(seed=seed, options=options), "observation, info")
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Step the environment.
+
+        Raises:
+            WorldError: it failed, or returned something else than Gymnasium's five values.
+        """
+        with self._watching("stepped", WorldError):
+            result = _unpack(self.env.step(action), "observation, reward, terminated, truncated, info")
+            observation, reward, terminated, truncated, info = result
+        return observation, reward, terminated, truncated, info
+
+    def render(self) -> Any:
+        """Draw the environment.
+
+        Raises:
+            RenderingError: it failed.
+        """
+        with self._watching("drawn", RenderingError):
+            return self.env.render()
+
+    def close(self) -> None:
+        """Close the environment; should that fail, a warning says so, since nothing depends on it any more."""
+        try:
+            with self._watching("closed", WorldError):
+                super().close()
+        except WorldError as error:
+            warnings.warn(str(error), stacklevel=2)
+
+    def get_wrapper_attr(self, name: str) -> Any:
+        """Return an attribute of the environment; a method such as ``action_masks`` fails by one line as well."""
+        value = super().get_wrapper_attr(name)
+        if not inspect.ismethod(value) or value.__self__ is self:
+            return value
+
+        @functools.wraps(value)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self._watching(f"asked for {name}()", WorldError):
+                return value(*args, **kwargs)
+
+        return call
+
+    @contextlib.contextmanager
+    def _watching(self, doing: str, kind: type[VLMRMError]) -> Iterator[None]:
+        try:
+            yield
+        except VLMRMError:
+            raise
+        except Exception as error:
+            message = f"environment '{self._env_id}' failed when it was {doing}: {describe(error)}"
+            kind = next((ours for theirs, ours in _SIGNALS.items() if isinstance(error, theirs)), kind)
+            raise kind(message, field=_ID) from error
+
+
+def _unpack(result: Any, names: str) -> tuple[Any, ...]:
+    wanted = names.split(", ")
+    if not isinstance(result, tuple | list) or len(result) != len(wanted):
+        count = len(result) if isinstance(result, tuple | list) else type(result).__name__
+        raise TypeError(f"it returned {count} instead of the {len(wanted)} values ({names})")
+    if not isinstance(result[-1], Mapping):
+        raise TypeError(f"its info is {shorten(repr(result[-1]))} and not a dict")
+    return tuple(result)

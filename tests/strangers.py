@@ -1,0 +1,227 @@
+"""Environments that other people might have written, well or badly; ``strangers:Name-v0`` works in worker processes."""
+
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.envs.mujoco.inverted_pendulum_v5 import InvertedPendulumEnv
+from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
+from gymnasium.envs.mujoco.reacher_v5 import ReacherEnv
+
+SIDE = 24
+
+
+class Fine(gym.Env[Any, Any]):
+    """Behaves well; what it returns can be chosen."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
+
+    def __init__(
+        self,
+        render_mode: str | None = None,
+        reward: Any = 0.5,
+        info: Any = None,
+        picture: str = "moving",
+        truncate_after: int = 0,
+    ) -> None:
+        self.render_mode, self.picture, self.truncate_after = render_mode, picture, truncate_after
+        self.reward, self.info = reward, {} if info is None else info
+        self.observation_space = spaces.Box(-1, 1, (2,), np.float32)
+        self.action_space = spaces.Discrete(2)
+        self.count = self.resets = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.count, self.resets = 0, self.resets + 1
+        return self.observe(), {}
+
+    def observe(self) -> Any:
+        return np.array([self.count % 7 / 7, self.resets % 5 / 5], np.float32)
+
+    def step(self, action: Any) -> Any:
+        self.count += 1
+        truncated = 0 < self.truncate_after <= self.count
+        return self.observe(), self.reward, False, truncated, dict(self.info)
+
+    def render(self) -> Any:
+        if self.picture == "empty":
+            return np.zeros((0, SIDE, 3), np.uint8)
+        if self.picture == "strip":
+            return np.zeros((1, 50_000, 3), np.uint8)
+        frame = np.zeros((SIDE, SIDE, 3), np.uint8)
+        if self.picture in ("moving", "still"):
+            frame[: SIDE // 2] = 200
+        if self.picture == "moving":
+            frame[self.count % SIDE] = 255
+        return frame
+
+
+class Clumsy(Fine):
+    """Fails where it is told to."""
+
+    def __init__(
+        self, render_mode: str | None = None, fail: str = "", error: type[BaseException] = RuntimeError
+    ) -> None:
+        super().__init__(render_mode)
+        self.fail, self.error = fail, error
+        self._maybe("init")
+        if fail == "spaces":
+            self.action_space = None  # type: ignore[assignment]
+
+    def _maybe(self, place: str) -> None:
+        if self.fail == place:
+            raise self.error("the wheel\n  came off")
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self._maybe("reset")
+        return super().reset(seed=seed) if self.fail != "old reset" else self.observe()
+
+    def step(self, action: Any) -> Any:
+        self._maybe("step")
+        result = super().step(action)
+        return result if self.fail != "old step" else (*result[:2], False, {})
+
+    def render(self) -> Any:
+        self._maybe("render")
+        return super().render()
+
+    def close(self) -> None:
+        self._maybe("close")
+
+    def action_masks(self) -> Any:
+        self._maybe("masks")
+        return np.ones(2, bool)
+
+
+class BareAssert(Fine):
+    def __init__(self, render_mode: str | None = None) -> None:
+        assert render_mode is None
+
+
+class NoAsset(Fine):
+    def __init__(self, render_mode: str | None = None) -> None:
+        open("/nowhere/scene.xml")  # noqa: SIM115
+
+
+class WrongVersion(Fine):
+    def __init__(self, render_mode: str | None = None) -> None:
+        raise ImportError("mujoco 2.1.0 is needed, but 4.0.0 is installed")
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+class Silent(Fine):
+    def __init__(self, render_mode: str | None = None) -> None:
+        raise Mute
+
+
+class Holder(gym.Env[Any, Any]):
+    """Holds a MuJoCo environment, as PointMaze does."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 50}
+    inner: ClassVar[Any] = ReacherEnv
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+        self.kept = self.keep(self.inner(render_mode=render_mode))
+        self.observation_space = self.get().observation_space
+        self.action_space = self.get().action_space
+
+    def keep(self, env: Any) -> Any:
+        return env
+
+    def get(self) -> Any:
+        return self.kept
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        return self.get().reset(seed=seed)
+
+    def step(self, action: Any) -> Any:
+        return self.get().step(action)
+
+    def render(self) -> Any:
+        return self.get().render()
+
+    def close(self) -> None:
+        self.get().close()
+
+
+class DeepHolder(Holder):
+    """The same inside wrappers, a dict and an object that is no environment."""
+
+    class Simulation:
+        def __init__(self, env: Any) -> None:
+            self.parts = {"robot": [gym.wrappers.OrderEnforcing(env)]}
+
+    def keep(self, env: Any) -> Any:
+        return self.Simulation(env)
+
+    def get(self) -> Any:
+        return self.kept.parts["robot"][0]
+
+
+class LateHolder(Holder):
+    """Makes a new simulation at every reset."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.kept.close()
+        self.kept = self.inner(render_mode=self.render_mode)
+        return super().reset(seed=seed)
+
+
+class LazyHolder(Holder):
+    """Makes its renderer for the first picture."""
+
+    def render(self) -> Any:
+        if not hasattr(self, "artist"):
+            self.artist = MujocoRenderer(self.kept.model, self.kept.data, None, 32, 32)
+        return self.artist.render("rgb_array")
+
+
+class TwoArtists(Holder):
+    """Draws in `step` already, as environments do that observe pictures; by two renderers."""
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__(render_mode)
+        self.other = InvertedPendulumEnv(render_mode=render_mode)
+        self.seen: Any = None
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.other.reset(seed=seed)
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> Any:
+        result = super().step(action)
+        self.seen = np.concatenate([self.kept.render(), self.other.render()])  # type: ignore[list-item]
+        return result
+
+    def render(self) -> Any:
+        return self.seen
+
+
+def made_by_a_function(**kwargs: Any) -> Any:
+    return gym.wrappers.OrderEnforcing(InvertedPendulumEnv(**kwargs))
+
+
+ALL: dict[str, Any] = {
+    "Fine-v0": Fine,
+    "Clumsy-v0": Clumsy,
+    "BareAssert-v0": BareAssert,
+    "NoAsset-v0": NoAsset,
+    "WrongVersion-v0": WrongVersion,
+    "Silent-v0": Silent,
+    "Holder-v0": Holder,
+    "DeepHolder-v0": DeepHolder,
+    "LateHolder-v0": LateHolder,
+    "LazyHolder-v0": LazyHolder,
+    "TwoArtists-v0": TwoArtists,
+    "ByFunction-v0": made_by_a_function,
+}
+for _name, _class in ALL.items():
+    if _name not in gym.registry:
+        gym.register(_name, _class, max_episode_steps=20)
