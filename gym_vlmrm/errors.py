@@ -4,6 +4,8 @@ VLMRMError                 one line: what was wrong, what was given, what would 
 ├── TaskError              a task file or task specification is wrong (names file, line, field)
 │   └── UnknownTaskError   no task of that name, ID or path
 ├── RenderingError         no picture can be drawn (OpenGL missing, environment without `rgb_array`)
+│   └── WorkerError        a process that simulates and draws died or does not answer
+├── ResetNeededError       a step was cut short (Ctrl-C, an exception); `reset` must come before the next one
 ├── ModelError             a reward model is unknown, unreachable or cannot run here
 ├── TrainingError          an algorithm or hyper-parameter is unknown or does not fit the task
 └── RunError               a run folder is missing, incomplete or cannot be written
@@ -15,11 +17,13 @@ from collections.abc import Iterable
 __all__ = [
     "ModelError",
     "RenderingError",
+    "ResetNeededError",
     "RunError",
     "TaskError",
     "TrainingError",
     "UnknownTaskError",
     "VLMRMError",
+    "WorkerError",
     "did_you_mean",
 ]
 
@@ -38,6 +42,14 @@ class UnknownTaskError(TaskError):
 
 class RenderingError(VLMRMError):
     """No picture can be drawn."""
+
+
+class WorkerError(RenderingError):
+    """A process that simulates and draws died, or does not answer."""
+
+
+class ResetNeededError(VLMRMError):
+    """A step was cut short, so that nobody knows what the next reward would belong to; reset first."""
 
 
 class ModelError(VLMRMError):

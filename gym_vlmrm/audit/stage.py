@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.envs import make_world
-from gym_vlmrm.envs.pool import usable_cores, without_main_module
+from gym_vlmrm.envs.pool import usable_cores
 from gym_vlmrm.errors import RenderingError, TaskError
 from gym_vlmrm.rules import quantity_names
 from gym_vlmrm.spec import TaskSpec
