@@ -44,6 +44,7 @@ def make_worlds(
     every: int | None = None,
     workers: int | None = None,
     autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+    timeout: float | None = None,
 ) -> VectorEnv[Any, Any, Any]:
     """Build a vector environment of worlds.
 
@@ -55,10 +56,11 @@ def make_worlds(
         every: render every k-th frame only; ``None`` takes the task's ``reward.every``.
         workers: worker processes; ``None`` takes one per usable core.
         autoreset_mode: any of Gymnasium's three.
+        timeout: how long to wait for a worker [s] (see `gym_vlmrm.envs.pool.make_pool`).
 
     Raises:
         TaskError, RenderingError: as `make_world` does.
     """
     every = every or task.reward.every
     build = partial(make_limited_world, task, render_size=render_size, frames=frames, every=every)
-    return make_pool(build, num_envs, workers=workers, autoreset_mode=autoreset_mode)
+    return make_pool(build, num_envs, workers=workers, autoreset_mode=autoreset_mode, timeout=timeout)

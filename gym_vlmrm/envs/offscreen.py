@@ -58,7 +58,14 @@ class _Context:
                 self._gl = None
 
 
-_contexts: weakref.WeakValueDictionary[Hashable, _Context] = weakref.WeakValueDictionary()
+class _ThreadsContexts(threading.local):
+    """Contexts of one thread; a table with the threads' numbers would mix them up, as numbers are given anew."""
+
+    def __init__(self) -> None:
+        self.known: weakref.WeakValueDictionary[Hashable, _Context] = weakref.WeakValueDictionary()
+
+
+_of_thread = _ThreadsContexts()
 
 
 def _context_for(model: "mujoco.MjModel", size: int, assets: Hashable | None) -> _Context:
@@ -66,12 +73,12 @@ def _context_for(model: "mujoco.MjModel", size: int, assets: Hashable | None) ->
 
     A context per environment costs memory, and processor caches: every one has textures of its own to be read again.
     """
-    key = (assets, size, os.getpid(), threading.get_ident())
-    context = _contexts.get(key) if assets is not None else None
+    key = (assets, size, os.getpid())
+    context = _of_thread.known.get(key) if assets is not None else None
     if context is None:
         context = _Context(model, size)
         if assets is not None:
-            _contexts[key] = context
+            _of_thread.known[key] = context
     return context
 
 

@@ -8,14 +8,15 @@ import pickle
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium as gym
 from gymnasium.vector.utils import CloudpickleWrapper
 
-from gym_vlmrm.errors import VLMRMError
+from gym_vlmrm.errors import VLMRMError, WorkerError
 
 __all__ = [
     "DEFAULT_TIMEOUT",
@@ -25,6 +26,8 @@ __all__ = [
     "pack_registrations",
     "patience",
     "starting_workers",
+    "too_slow",
+    "wait_patiently",
     "worker_context",
 ]
 
@@ -32,16 +35,18 @@ DEFAULT_TIMEOUT = 300.0
 """How long a worker may take for one command [s]: long enough for any step on a busy machine, and not for ever."""
 TIMEOUT_VARIABLE = "GYM_VLMRM_TIMEOUT"
 _FOR_THE_PARENT = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_PIECE = 1.0
+_Found = TypeVar("_Found")
 _OURS = ("gymnasium.", "gym_vlmrm.")
 
 
-def patience(timeout: float | None = None) -> float:
-    """Return how long to wait for a worker [s]: `timeout`, else what ``GYM_VLMRM_TIMEOUT`` says, else the default.
+def patience(timeout: float | None = None, default: float = DEFAULT_TIMEOUT) -> float:
+    """Return how long to wait for a worker [s]: `timeout`, else what ``GYM_VLMRM_TIMEOUT`` says, else `default`.
 
     Raises:
         VLMRMError: it is no positive number; ``inf`` is one.
     """
-    given: Any = os.environ.get(TIMEOUT_VARIABLE) or DEFAULT_TIMEOUT if timeout is None else timeout
+    given: Any = (os.environ.get(TIMEOUT_VARIABLE) or default) if timeout is None else timeout
     try:
         seconds = float(given)
     except (TypeError, ValueError):
@@ -50,6 +55,27 @@ def patience(timeout: float | None = None) -> float:
         name = TIMEOUT_VARIABLE if timeout is None else "timeout"
         raise VLMRMError(f"{name} is {given!r}; give seconds above 0, or 'inf' to wait for ever")
     return seconds
+
+
+def wait_patiently(look: Callable[[float], _Found], seconds: float) -> _Found | None:
+    """Call `look` with a time to wait [s] until it finds something, or until `seconds` have passed in vain.
+
+    The wait is cut into pieces, so that time in which the whole machine stood still counts as one of them.
+    """
+    left = seconds
+    while left > 0:
+        piece, began = min(_PIECE, left), time.monotonic()
+        found = look(piece)
+        if found:
+            return found
+        left -= min(piece, time.monotonic() - began)
+    return None
+
+
+def too_slow(who: str, command: str, seconds: float) -> WorkerError:
+    """Return the error that says of a worker that it does not answer."""
+    cure = f"try fewer workers, or set {TIMEOUT_VARIABLE} to more seconds if the environment is that slow"
+    return WorkerError(f"{who} has not answered '{command}' for {seconds:g} s; {cure}")
 
 
 def worker_context() -> Any:

@@ -9,7 +9,7 @@ from multiprocessing.reduction import ForkingPickler
 from multiprocessing.util import Finalize
 from typing import Any, cast
 
-from gym_vlmrm.envs.processes import TIMEOUT_VARIABLE, starting_workers, worker_context
+from gym_vlmrm.envs.processes import starting_workers, too_slow, wait_patiently, worker_context
 from gym_vlmrm.errors import WorkerError
 
 __all__ = ["NOTE", "START", "Workers"]
@@ -20,8 +20,6 @@ NOTE = -1
 """Number of an answer that nobody waits for: it tells which OpenGL the worker draws with."""
 _GRACE = 2.0
 """How long workers that were told to close may take [s]."""
-_LOOK = 1.0
-"""A wait is cut into pieces of this length [s]: time in which the whole machine stood still counts as one of them."""
 
 
 class Workers:
@@ -117,15 +115,10 @@ class Workers:
         return [answers[index] for index in sorted(answers)]
 
     def _wait(self, waiting: dict[Connection, int]) -> list[Connection]:
-        left = self.timeout
-        while left > 0:
-            piece = min(_LOOK, left)
-            began = time.monotonic()
-            ready = wait(list(waiting), piece)
-            if ready:
-                return cast(list[Connection], ready)
-            left -= min(piece, time.monotonic() - began)
-        raise self._hang(min(waiting.values()))
+        ready = wait_patiently(lambda seconds: cast(list[Connection], wait(list(waiting), seconds)), self.timeout)
+        if ready is None:
+            raise self._hang(min(waiting.values()))
+        return ready
 
     def _read(self, index: int, connection: Connection) -> tuple[int, bool, Any]:
         try:
@@ -162,10 +155,8 @@ class Workers:
 
     def _hang(self, index: int) -> WorkerError:
         drawn_by = self._drawn_by.get(index)
-        opengl = f", which draws with {drawn_by}," if drawn_by else ""
-        cure = f"try fewer workers, or set {TIMEOUT_VARIABLE} to more seconds if the environment is that slow"
-        waited = f"{self.timeout:g} s"
-        return self._fail(f"{self._name(index)}{opengl} has not answered '{self._command}' for {waited}; {cure}")
+        opengl = f" (drawing with {drawn_by})" if drawn_by else ""
+        return self._fail(str(too_slow(self._name(index) + opengl, self._command, self.timeout)))
 
     def _fail(self, message: str) -> WorkerError:
         self._failure, self._talking = message, None
