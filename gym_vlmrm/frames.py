@@ -33,9 +33,7 @@ def check_every(envs: VectorEnv[Any, Any, Any], every: int) -> None:
         known = envs.call("every")  # type: ignore[attr-defined]
     for drawn in known:
         if drawn != every:
-            raise ValueError(
-                f"every is {every}, but the environments draw every {drawn}th frame; give both the same"
-            )
+            raise ValueError(f"every is {every}, but the environments draw every {drawn}th frame; give both the same")
 
 
 class FrameObservation(gym.Wrapper[dict[str, Any], Any, Any, Any]):

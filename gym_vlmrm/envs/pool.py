@@ -141,6 +141,7 @@ class EnvPool(VectorEnv[Any, Any, Any]):
 
     def step_async(self, actions: Any) -> None:
         """Start a step in the workers without waiting for it."""
+        self._workers.check()
         rows = list(iterate(self.action_space, actions))
         if not self._whole:
             raise ResetNeededError(INTERRUPTED)

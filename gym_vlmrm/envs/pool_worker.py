@@ -4,12 +4,10 @@ import contextlib
 import os
 import pickle
 import traceback
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-import gymnasium as gym
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.vector.utils import (
     concatenate,
@@ -45,26 +43,24 @@ def work(
         try:
             registrations, make_env = pickle.loads(packed)
             adopt_registrations(registrations)
-            _draw_first(make_env, lambda drawn_by: connection.send_bytes(_message(NOTE, True, drawn_by)))
+            first = make_env()
+            if isinstance(first, FrameObservation):
+                vendor = gl_vendor()  # known by now where the context was made with the environment
+                if vendor is not None:
+                    drawn_by = f"{os.environ.get('MUJOCO_GL', 'OpenGL')} of {vendor}"
+                    connection.send_bytes(_message(NOTE, True, drawn_by))
+                # An OpenGL that hangs does so at its first frame, and here is where patience is long. No environment of
+                # the share is touched: resets count in some.
+                first.reset(seed=0)
+                first.env.render()
             envs = SyncVectorEnv([make_env.fn] * (share.stop - share.start), copy=False, autoreset_mode=mode)
+            first.close()  # not before: until now it held the OpenGL context that the others may share
         except Exception as error:
             connection.send_bytes(_message(START, False, _portable(error)))
             return
         connection.send_bytes(_message(START, True, None))
         _serve(connection, Server(envs, memory, share.start, num_envs))
         envs.close()
-
-
-def _draw_first(make_env: Callable[[], gym.Env[Any, Any]], note: Callable[[str], None]) -> None:
-    """Draw one frame of an environment that is thrown away: an OpenGL that hangs does so here, while starting."""
-    env = make_env()
-    if isinstance(env, FrameObservation):
-        vendor = gl_vendor()  # where the context was made with the environment, its maker is known before it draws
-        if vendor is not None:
-            note(f"{os.environ.get('MUJOCO_GL', 'OpenGL')} of {vendor}")
-        env.reset(seed=0)
-        env.env.render()
-    env.close()
 
 
 def _serve(connection: Connection, server: "Server") -> None:

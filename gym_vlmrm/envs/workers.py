@@ -72,7 +72,7 @@ class Workers:
             WorkerError: a worker has died.
             RuntimeError: the workers were told to close.
         """
-        self._check()
+        self.check()
         packed = [bytes(ForkingPickler.dumps(argument)) for argument in arguments]  # before anybody is told anything
         self._number, self._command = self._number + 1, command
         for index, connection in enumerate(self._connections):
@@ -92,7 +92,7 @@ class Workers:
             WorkerError: a worker died, or none answered within `timeout`; the others are ended.
             Whatever was raised in a worker, once all have answered.
         """
-        self._check()
+        self.check()
         answers: dict[int, Any] = {}
         failures: dict[int, BaseException] = {}
         waiting = {connection: index for index, connection in enumerate(self._connections)}
@@ -133,7 +133,13 @@ class Workers:
         except Exception as error:
             return number, False, error
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Make sure that commands can be given.
+
+        Raises:
+            WorkerError: they never can again, for the reason that was given the first time.
+            RuntimeError: the workers were told to close.
+        """
         if self._talking is not None:
             message = f"the talk with {self._name(self._talking)} was interrupted within a message"
             raise self._fail(f"{message}; make the environment anew")
