@@ -9,10 +9,9 @@ from collections.abc import Callable
 
 from gym_vlmrm.errors import RenderingError
 
-__all__ = ["BACKENDS", "ensure_gl", "gl_vendor"]
+__all__ = ["BACKENDS", "ensure_gl"]
 
 _EGL_EXTENSIONS, _EGL_PLATFORM_DEVICE, _MAX_DEVICES = 0x3055, 0x313F, 16
-_GL_VENDOR = 0x1F00
 _proven: set[str] = set()
 
 
@@ -100,13 +99,3 @@ def ensure_gl() -> str:
         raise RenderingError(f"MUJOCO_GL is '{chosen}', which does not work here; {_CURE[chosen]}, or unset MUJOCO_GL")
     _proven.add(chosen)
     return chosen
-
-
-def gl_vendor() -> str | None:
-    """Name who made the OpenGL whose context is current in this thread; ``None`` where there is none, or none says."""
-    library = _load("libOpenGL.so.0", "libGL.so.1") if "mujoco" in sys.modules else None
-    if library is None:
-        return None
-    library.glGetString.restype = ctypes.c_char_p
-    vendor: bytes | None = library.glGetString(_GL_VENDOR)
-    return None if vendor is None else vendor.decode(errors="replace")

@@ -1,8 +1,8 @@
 """A worker process of `gym_vlmrm.envs.pool`: steps its share of the environments, then draws their pictures."""
 
 import contextlib
-import os
 import pickle
+import sys
 import traceback
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
@@ -17,7 +17,7 @@ from gymnasium.vector.utils import (
     write_to_shared_memory,
 )
 
-from gym_vlmrm.envs.gl import gl_vendor
+from gym_vlmrm.envs.offscreen import opengl_name
 from gym_vlmrm.envs.processes import adopt_registrations, begin_worker
 from gym_vlmrm.envs.workers import NOTE, START
 from gym_vlmrm.frames import FrameObservation
@@ -45,10 +45,8 @@ def work(
             adopt_registrations(registrations)
             first = make_env()
             if isinstance(first, FrameObservation):
-                vendor = gl_vendor()  # known by now where the context was made with the environment
-                if vendor is not None:
-                    drawn_by = f"{os.environ.get('MUJOCO_GL', 'OpenGL')} of {vendor}"
-                    connection.send_bytes(_message(NOTE, True, drawn_by))
+                drawn_by = opengl_name() if "mujoco" in sys.modules else None
+                connection.send_bytes(_message(NOTE, True, drawn_by))
                 # An OpenGL that hangs does so at its first frame, and here is where patience is long. No environment of
                 # the share is touched: resets count in some.
                 first.reset(seed=0)

@@ -45,7 +45,7 @@ class Workers:
         self._number, self._command = START, "start"
         self._talking: int | None = None
         self._failure: str | None = None
-        self._drawn_by: dict[int, str] = {}
+        self._drawn_by: dict[int, str | None] = {}
         # Before Python's own end, which waits for daemons that do not hear its SIGTERM.
         self._at_exit = Finalize(self, _end, args=(self.processes, self._connections, 0.0), exitpriority=100)
         context = worker_context()
