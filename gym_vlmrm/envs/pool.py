@@ -62,10 +62,11 @@ def make_pool(
     """
     if num_envs < 1 or (workers is not None and workers < 1):
         raise ValueError(f"num_envs and workers must be at least 1, got {num_envs} and {workers}")
+    seconds = patience(timeout)
     workers = min(num_envs, workers or usable_cores())
     if workers == 1:
         return _OneProcess([make_env] * num_envs, autoreset_mode=autoreset_mode)
-    return EnvPool(make_env, num_envs, workers, AutoresetMode(autoreset_mode), timeout)
+    return EnvPool(make_env, num_envs, workers, AutoresetMode(autoreset_mode), seconds)
 
 
 class _OneProcess(SyncVectorEnv):
@@ -87,10 +88,9 @@ class EnvPool(VectorEnv[Any, Any, Any]):
         num_envs: int,
         workers: int,
         autoreset_mode: AutoresetMode,
-        timeout: float | None = None,
+        timeout: float,
     ) -> None:
         self.num_envs = num_envs
-        seconds = patience(timeout)
         shares = [len(share) for share in np.array_split(np.arange(num_envs), workers)]
         edges = np.cumsum([0, *shares])
         self._slices = [slice(int(a), int(b)) for a, b in itertools.pairwise(edges)]
@@ -107,7 +107,7 @@ class EnvPool(VectorEnv[Any, Any, Any]):
         self._whole = True
         packed = pickle.dumps((pack_registrations(), CloudpickleWrapper(make_env)))
         arguments = [(packed, memory, num_envs, share, autoreset_mode) for share in self._slices]
-        self._workers = Workers(work, arguments, seconds)
+        self._workers = Workers(work, arguments, timeout)
         try:
             self._workers.receive()
         except BaseException:
