@@ -30,7 +30,7 @@ def check_every(envs: VectorEnv[Any, Any, Any], every: int) -> None:
         raise ValueError(f"every must be at least 1, got {every!r}")
     known: tuple[Any, ...] = ()
     with contextlib.suppress(AttributeError):  # frames that are not `FrameObservation`'s; then nobody can tell
-        known = envs.call("every")  # type: ignore[attr-defined]
+        known = envs.call("every")
     for drawn in known:
         if drawn != every:
             raise ValueError(f"every is {every}, but the environments draw every {drawn}th frame; give both the same")

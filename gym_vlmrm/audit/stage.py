@@ -166,7 +166,7 @@ _stage: Stage | Exception | None = None
 
 def _open(registrations: bytes, task: TaskSpec, size: int) -> None:
     global _stage
-    begin_worker()
+    begin_worker(heeds_sigterm=True)
     try:
         adopt_registrations(registrations)
         _stage = Stage(task, size)
@@ -206,6 +206,7 @@ class StagePool:
         self.task, self.size = task, size
         self._stage: Stage | None = None
         self._executor: ProcessPoolExecutor | None = None
+        self._processes: set[Any] = set()
         workers = workers or usable_cores()
         if workers == 1:
             self._stage = Stage(task, size)
@@ -214,9 +215,8 @@ class StagePool:
         self._patience = patience(default=DEFAULT_TIMEOUT + limit)  # a job is up to an episode, at a second a step
         arguments = (pack_registrations(), task, size)
         self._executor = ProcessPoolExecutor(workers, worker_context(), _open, arguments)
-        with starting_workers():
-            for _ in range(workers):  # each submission starts one process while none is idle
-                self._executor.submit(_show, np.zeros((0, 0)), False)
+        self._submit(_show, [(np.zeros((0, 0)), False)] * workers)  # each starts one process while none is idle
+        self._processes |= set(self._executor._processes.values())  # the executor forgets them when one dies
 
     def __enter__(self) -> "StagePool":
         return self
@@ -232,10 +232,9 @@ class StagePool:
         if self._stage is not None:
             self._stage.world.close()
 
-    @staticmethod
-    def _end(executor: ProcessPoolExecutor) -> None:
+    def _end(self, executor: ProcessPoolExecutor) -> None:
         # Workers keep nothing that is worth waiting for, and waiting for one that hangs would never end.
-        processes = list((executor._processes or {}).values())
+        processes = self._processes | set((executor._processes or {}).values())
         executor.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             process.kill()

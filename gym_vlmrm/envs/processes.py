@@ -108,9 +108,14 @@ def starting_workers() -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def begin_worker() -> None:
-    """Leave signals for the parent to decide about, and end as soon as it is gone; called first in every worker."""
+def begin_worker(*, heeds_sigterm: bool = False) -> None:
+    """Leave signals for the parent to decide about, and end as soon as it is gone; called first in every worker.
+
+    `heeds_sigterm` is for workers of a `ProcessPoolExecutor`, which ends them by SIGTERM once one of them has died.
+    """
     for number in _FOR_THE_PARENT:
+        if heeds_sigterm and number == signal.SIGTERM:
+            continue
         # A handler and not SIG_IGN, which programs that an environment starts would inherit.
         signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else lambda *_: None)
     if hasattr(signal, "pthread_sigmask"):
