@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .console import print_json, print_table, say, stderr
-from .options import Baseline, Device, Goal, Json, Output, Quiet, Seed, Task, sentences
+from .options import Baseline, Device, Goal, Json, Output, Quiet, Seed, Task, Workers, sentences
 from .phases import phase_bar
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def audit(
     policy: Policy = None,
     evaluations: Evaluations = 5000,
     device: Device = None,
+    workers: Workers = None,
     seed: Seed = 0,
     output: Output = None,
     json: Json = False,
@@ -63,7 +64,7 @@ def audit(
     with phase_bar(shown=stderr.is_terminal and not quiet) as on_progress:
         result = run_audit(
             spec, models=model or (), alphas=alpha or None, prompts=prompt or (), frames=frames, policy=policy,
-            evaluations=evaluations, seed=seed, device=device, on_progress=on_progress,
+            evaluations=evaluations, seed=seed, device=device, workers=workers, on_progress=on_progress,
         )  # fmt: skip
     path = write_audit(result, folder)
     if json:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from .console import print_json, print_table, say, stderr
-from .options import Checkpoint, Device, Episodes, Json, Quiet, Run, Seed
+from .options import Checkpoint, Device, Episodes, Json, Quiet, Run, Seed, Workers
 from .progress import episode_bar
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ def evaluate(
     episodes: Episodes = 100,
     checkpoint: Checkpoint = "best",
     device: Device = None,
+    workers: Workers = None,
     seed: Seed = 0,
     json: Json = False,
     quiet: Quiet = False,
@@ -33,7 +34,9 @@ def evaluate(
 
     which: Any = int(checkpoint) if checkpoint.isdecimal() else checkpoint
     with episode_bar(shown=stderr.is_terminal and not quiet) as on_progress:
-        result = play(run, checkpoint=which, episodes=episodes, seed=seed, device=device, on_progress=on_progress)
+        result = play(
+            run, checkpoint=which, episodes=episodes, seed=seed, device=device, workers=workers, on_progress=on_progress
+        )  # fmt: skip
     if json:
         print_json({"run": str(run), **result.model_dump(mode="json")})
     elif not quiet:

@@ -7,7 +7,7 @@ import typer
 
 __all__ = [
     "Algorithm", "Alpha", "Baseline", "Checkpoint", "Device", "Episodes", "Goal", "Json", "Model", "NumEnvs", "Output",
-    "Quiet", "RecipeName", "Resume", "Run", "Seed", "Steps", "Task", "sentences",
+    "Quiet", "RecipeName", "Resume", "Run", "Seed", "Steps", "Task", "Workers", "sentences",
 ]  # fmt: skip
 
 Task = Annotated[
@@ -35,6 +35,10 @@ Baseline = Annotated[
 Alpha = Annotated[float | None, typer.Option("--alpha", min=0, max=1, help="Strength of goal-baseline regularisation.")]
 Device = Annotated[str | None, typer.Option("--device", help="Where the reward model runs: auto, cpu, cuda, cuda:1.")]
 NumEnvs = Annotated[int | None, typer.Option("--num-envs", min=1, help="Environments that are stepped together.")]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Processes that simulate and draw; one per usable core if not given."),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of everything random.")]
 Output = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="The folder to make and write to.")]
 Resume = Annotated[

@@ -8,7 +8,7 @@ import typer
 
 from .audit import Alphas, Frames
 from .console import note, print_json, print_table, say, stderr
-from .options import Device, Json, Model, Quiet, Seed, Task
+from .options import Device, Json, Model, Quiet, Seed, Task, Workers
 from .phases import phase_bar
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def prompts(
     by: By = RankBy.auc,
     frames: Frames = None,
     device: Device = None,
+    workers: Workers = None,
     seed: Seed = 0,
     json: Json = False,
     quiet: Quiet = False,
@@ -59,7 +60,7 @@ def prompts(
     with phase_bar(shown=stderr.is_terminal and not quiet) as on_progress:
         ranking = rank_prompts(
             spec, trial, model=model, alphas=alpha or (0.0, 0.5, 1.0), by=by.value, frames=frames, seed=seed,
-            device=device, on_progress=on_progress,
+            device=device, workers=workers, on_progress=on_progress,
         )  # fmt: skip
     unknown = sorted({word for row in ranking.rows for word in row.unknown_words})
     if unknown:

@@ -21,6 +21,7 @@ from .options import (
     Resume,
     Seed,
     Steps,
+    Workers,
     sentences,
 )  # fmt: skip
 from .progress import training_bar
@@ -49,6 +50,7 @@ def train(
     alpha: Alpha = None,
     device: Device = None,
     num_envs: NumEnvs = None,
+    workers: Workers = None,
     seed: Seed = 0,
     output: Output = None,
     resume: Resume = None,
@@ -60,18 +62,18 @@ def train(
     Ctrl-C saves a checkpoint and says how to go on.
     """
     if resume is not None:
-        check_resume(context, "TASK", "steps")
+        check_resume(context, "TASK", "steps", "workers")
     elif task is None:
         raise typer.BadParameter("name a task, or a run by --resume", param_hint="TASK")
     with training_bar(shown=stderr.is_terminal and not quiet) as on_progress:
-        watching: dict[str, Any] = {"on_progress": on_progress, "on_notice": note}
+        settings: dict[str, Any] = {"workers": workers, "on_progress": on_progress, "on_notice": note}
         if resume is not None:
             from gym_vlmrm import training
 
-            result = training.resume(resume, steps=steps, **watching)
+            result = training.resume(resume, steps=steps, **settings)
         else:
             result = _train(
-                str(task), recipe, algorithm, steps, num_envs, seed, output, watching,
+                str(task), recipe, algorithm, steps, num_envs, seed, output, settings,
                 model=model, goal=sentences(goal), baseline=sentences(baseline), alpha=alpha, device=device,
             )  # fmt: skip
     conclude(result, _summary(result), _print_result, "train", result.run.path, json=json, quiet=quiet)
@@ -85,7 +87,7 @@ def _train(
     num_envs: int | None,
     seed: int,
     output: Path | None,
-    watching: dict[str, Any],
+    settings: dict[str, Any],
     **changes: Any,
 ) -> "TrainingResult":
     from gym_vlmrm.catalog import load_task, override
@@ -94,7 +96,7 @@ def _train(
 
     task = override(load_task(name), **changes)
     chosen, recipe = choose_recipe(task, recipe_name, algorithm=algorithm, steps=steps, num_envs=num_envs)
-    return run_training(task, recipe, recipe_name=chosen, seed=seed, output=output, **watching)
+    return run_training(task, recipe, recipe_name=chosen, seed=seed, output=output, **settings)
 
 
 def _summary(result: "TrainingResult") -> dict[str, Any]:

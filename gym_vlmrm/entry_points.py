@@ -58,6 +58,7 @@ def make_vec_env(
     max_episode_steps: int | None = None,
     autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
     workers: int | None = None,
+    timeout: float | None = None,
     reward: RewardKind = "vlm",
     render_mode: str | None = None,
     scene: str | Mapping[str, Any] | None = None,
@@ -72,6 +73,8 @@ def make_vec_env(
         max_episode_steps: steps until truncation.
         autoreset_mode: any of Gymnasium's three.
         workers: worker processes; one per core if not given, 1 stays in this process.
+        timeout: how long a worker may take to start, or for one step or reset [s], before it counts as hung; if not
+            given, what the environment variable ``GYM_VLMRM_TIMEOUT`` says, else five minutes.
 
     Raises:
         TaskError, ModelError, RenderingError: as their names say.
@@ -85,6 +88,7 @@ def make_vec_env(
         frames=model is not None,
         workers=workers,
         autoreset_mode=autoreset_mode,
+        timeout=timeout,
     )
     return worlds if model is None else VectorVLMReward(worlds, model, spec.reward.every)
 

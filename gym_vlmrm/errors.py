@@ -5,6 +5,8 @@ VLMRMError                 one line: what was wrong, what was given, what would 
 │   └── UnknownTaskError   no task of that name, ID or path
 ├── WorldError             an environment that is not ours failed in `reset` or `step`
 ├── RenderingError         no picture can be drawn (OpenGL missing, environment without `rgb_array`)
+│   └── WorkerError        a process that simulates and draws died or does not answer
+├── ResetNeededError       a step was cut short (Ctrl-C, an exception); `reset` must come before the next one
 ├── ModelError             a reward model is unknown, unreachable or cannot run here
 ├── TrainingError          an algorithm or hyper-parameter is unknown or does not fit the task
 └── RunError               a run folder is missing, incomplete or cannot be written
@@ -16,11 +18,13 @@ from collections.abc import Iterable
 __all__ = [
     "ModelError",
     "RenderingError",
+    "ResetNeededError",
     "RunError",
     "TaskError",
     "TrainingError",
     "UnknownTaskError",
     "VLMRMError",
+    "WorkerError",
     "WorldError",
     "did_you_mean",
 ]
@@ -49,6 +53,14 @@ class WorldError(VLMRMError):
 
 class RenderingError(VLMRMError):
     """No picture can be drawn."""
+
+
+class WorkerError(RenderingError):
+    """A process that simulates and draws died, or does not answer."""
+
+
+class ResetNeededError(VLMRMError):
+    """A step was cut short, so that nobody knows what the next reward would belong to; reset first."""
 
 
 class ModelError(VLMRMError):

@@ -1,15 +1,18 @@
 """The picture of this transition: frames are taken inside `step` and travel with the observation."""
 
+import contextlib
+from numbers import Integral
 from typing import Any, TypeAlias
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gym_vlmrm.errors import TrainingError
 
-__all__ = ["FrameObservation", "Frames", "is_scored", "refused_hindsight"]
+__all__ = ["FrameObservation", "Frames", "check_every", "is_scored", "refused_hindsight"]
 
 Frames: TypeAlias = NDArray[np.uint8]
 
@@ -40,6 +43,22 @@ refused_hindsight = property(_compute_reward)
 def is_scored(step: int, every: int) -> bool:
     """Say whether a step's frame is scored: the first of an episode (``step == 1``) and each ``every``-th after it."""
     return (step - 1) % every == 0
+
+
+def check_every(envs: VectorEnv[Any, Any, Any], every: int) -> None:
+    """Make sure that the frames which are scored are those which `FrameObservation` draws; others are blank.
+
+    Raises:
+        ValueError: one of the environments draws every k-th frame for another k.
+    """
+    if not (isinstance(every, Integral) and every >= 1):
+        raise ValueError(f"every must be at least 1, got {every!r}")
+    known: tuple[Any, ...] = ()
+    with contextlib.suppress(AttributeError):  # frames that are not `FrameObservation`'s; then nobody can tell
+        known = envs.call("every")
+    for drawn in known:
+        if drawn != every:
+            raise ValueError(f"every is {every}, but the environments draw every {drawn}th frame; give both the same")
 
 
 class FrameObservation(gym.Wrapper[dict[str, Any], Any, Any, Any]):

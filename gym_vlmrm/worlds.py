@@ -50,6 +50,7 @@ def make_worlds(
     verdicts: bool = False,
     workers: int | None = None,
     autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+    timeout: float | None = None,
 ) -> VectorEnv[Any, Any, Any]:
     """Build a vector environment of worlds.
 
@@ -62,10 +63,11 @@ def make_worlds(
         verdicts: whether infos hold only what training and judging need (see `OnlyVerdicts`).
         workers: worker processes; ``None`` takes one per usable core.
         autoreset_mode: any of Gymnasium's three.
+        timeout: how long to wait for a worker [s] (see `gym_vlmrm.envs.pool.make_pool`).
 
     Raises:
         TaskError, RenderingError: as `make_world` does.
     """
     every = every or task.reward.every
     build = partial(make_limited_world, task, render_size=render_size, frames=frames, every=every, verdicts=verdicts)
-    return make_pool(build, num_envs, workers=workers, autoreset_mode=autoreset_mode)
+    return make_pool(build, num_envs, workers=workers, autoreset_mode=autoreset_mode, timeout=timeout)

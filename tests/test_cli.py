@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from gym_vlmrm import training
 from gym_vlmrm.catalog import builtin_tasks
+from gym_vlmrm.errors import TaskError
 from gym_vlmrm.runs import Best, RunFolder
 from gym_vlmrm.training import trainer
 
@@ -138,7 +139,7 @@ def test_check_finds_what_is_wrong(task: Path, old: str, new: str, message: str)
 def test_options_reach_the_trainer(task: Path, engine: list[Any], tmp_path: Path) -> None:
     result = vlmrm(
         "train", task, "--steps", 50, "--algorithm", "dqn", "--goal", "a", "--goal", "b", "--baseline", "c",
-        "--alpha", 0.5, "--device", "cpu", "--num-envs", 4, "--seed", 9, "--output", tmp_path / "out",
+        "--alpha", 0.5, "--device", "cpu", "--num-envs", 4, "--workers", 3, "--seed", 9, "--output", tmp_path / "out",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     ((spec, recipe), options), *rest = engine
@@ -147,14 +148,31 @@ def test_options_reach_the_trainer(task: Path, engine: list[Any], tmp_path: Path
     assert (recipe.algorithm, recipe.steps, recipe.num_envs) == ("DQN", 50, 4)
     assert recipe.hyperparameters == {"learning_starts": 10}
     assert (options["seed"], options["output"], options["recipe_name"]) == (9, tmp_path / "out", "paper")
+    assert options["workers"] == 3
     assert "vlmrm eval" in result.stdout
 
 
 def test_resume_reaches_the_trainer(engine: list[Any], tmp_path: Path) -> None:
-    assert vlmrm("train", "--resume", tmp_path, "--steps", 70, "--quiet").stdout == ""
+    assert vlmrm("train", "--resume", tmp_path, "--steps", 70, "--workers", 2, "--quiet").stdout == ""
     (arguments, options), *_ = engine
     assert arguments == (tmp_path,)
-    assert options["steps"] == 70
+    assert (options["steps"], options["workers"]) == (70, 2)
+
+
+def test_the_number_of_workers_reaches_what_draws(task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def record(*_: Any, **options: Any) -> Any:
+        asked.append(options["workers"])
+        raise TaskError("enough")
+
+    monkeypatch.setattr("gym_vlmrm.evaluation.evaluate", record)
+    monkeypatch.setattr("gym_vlmrm.audit.audit", record)
+    monkeypatch.setattr("gym_vlmrm.audit.prompts.rank_prompts", record)
+    for arguments in (("eval", tmp_path), ("audit", task, "--output", tmp_path / "audit"), ("prompts", task)):
+        assert vlmrm(*arguments, "--workers", 3).stderr == "error: enough\n"
+        assert vlmrm(*arguments, "--workers", 0).exit_code == 2
+    assert asked == [3, 3, 3]
 
 
 @pytest.mark.usefixtures("engine")

@@ -16,6 +16,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
 from gym_vlmrm.envs.pool import EnvPool, make_pool
+from gym_vlmrm.errors import ResetNeededError, WorkerError
 
 MODES = list(AutoresetMode)
 
@@ -154,9 +155,13 @@ def test_an_exception_in_a_worker_surfaces_with_its_traceback() -> None:
     with pytest.raises(ValueError, match="the wheel came off") as raised:
         pool.step(np.full((3, 2), 7, np.float32))
     assert "in step" in "".join(raised.value.__notes__)
+    with pytest.raises(ResetNeededError, match="reset"):
+        pool.step(np.zeros((3, 2), np.float32))
+    pool.reset(seed=0)
+    assert pool.step(np.zeros((3, 2), np.float32))[4]["echo"].shape == (3, 2)
+    pool.close()
     with pytest.raises(RuntimeError, match="is closed"):
         pool.step(np.zeros((3, 2), np.float32))
-    pool.close()
 
 
 def test_what_cannot_travel_is_an_error_not_a_hang() -> None:
@@ -164,6 +169,7 @@ def test_what_cannot_travel_is_an_error_not_a_hang() -> None:
     pool.reset(seed=0)
     with pytest.raises(Exception, match=r"lambda|pickle"):
         pool.step(np.full((2, 2), 6, np.float32))
+    pool.close()
 
 
 def test_the_death_of_a_worker_is_one_clear_error() -> None:
@@ -171,7 +177,7 @@ def test_the_death_of_a_worker_is_one_clear_error() -> None:
     pool.reset(seed=0)
     actions = np.zeros((3, 2), np.float32)
     actions[2] = 8
-    with pytest.raises(RuntimeError, match=r"worker process 2 of 2 died \(signal 9\)"):
+    with pytest.raises(WorkerError, match=r"worker process 2 of 2 died \(signal 9\)"):
         pool.step(actions)
     pool.close()
 

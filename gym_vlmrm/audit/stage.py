@@ -1,9 +1,7 @@
 """Where states are shown: environments in worker processes that take a state, draw it and judge it."""
 
-import multiprocessing
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -13,8 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.envs import make_world
-from gym_vlmrm.envs.pool import usable_cores, without_main_module
-from gym_vlmrm.errors import RenderingError, TaskError
+from gym_vlmrm.envs.cores import usable_cores
+from gym_vlmrm.envs.processes import (
+    DEFAULT_TIMEOUT,
+    adopt_registrations,
+    begin_worker,
+    pack_registrations,
+    patience,
+    starting_workers,
+    too_slow,
+    wait_patiently,
+    worker_context,
+)
+from gym_vlmrm.errors import TaskError, WorkerError
 from gym_vlmrm.rules import quantity_names
 from gym_vlmrm.spec import TaskSpec
 from gym_vlmrm.worlds import episode_limit
@@ -166,10 +175,11 @@ class Stage:
 _stage: Stage | Exception | None = None
 
 
-def _open(task: TaskSpec, size: int) -> None:
+def _open(registrations: bytes, task: TaskSpec, size: int) -> None:
     global _stage
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops its workers
+    begin_worker(heeds_sigterm=True)
     try:
+        adopt_registrations(registrations)
         _stage = Stage(task, size)
     except Exception as error:
         _stage = error  # the first job raises it where the parent hears of it
@@ -200,20 +210,24 @@ class StagePool:
             task: a task with a rule of success.
             size: side of the frames [px].
             workers: processes; one per usable core if not given.
+
+        Raises:
+            TaskError, RenderingError: as `Stage` and its world do, here or in `show` and `roll`.
         """
         self.task, self.size = task, size
         self._stage: Stage | None = None
         self._executor: ProcessPoolExecutor | None = None
+        self._processes: set[Any] = set()
         workers = workers or usable_cores()
         if workers == 1:
             self._stage = Stage(task, size)
             return
-        methods = multiprocessing.get_all_start_methods()
-        context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        self._executor = ProcessPoolExecutor(workers, context, _open, (task, size))
-        with without_main_module():
-            for _ in range(workers):  # each submission starts one process while none is idle
-                self._executor.submit(_show, np.zeros((0, 0)), False)
+        limit = episode_limit(task) or DEFAULT_EPISODE
+        self._patience = patience(default=DEFAULT_TIMEOUT + limit)  # a job is up to an episode, at a second a step
+        arguments = (pack_registrations(), task, size)
+        self._executor = ProcessPoolExecutor(workers, worker_context(), _open, arguments)
+        self._submit(_show, [(np.zeros((0, 0)), False)] * workers)  # each starts one process while none is idle
+        self._processes |= set(self._executor._processes.values())  # the executor forgets them when one dies
 
     def __enter__(self) -> "StagePool":
         return self
@@ -224,9 +238,19 @@ class StagePool:
     def close(self) -> None:
         """Stop the workers."""
         if self._executor is not None:
-            self._executor.shutdown(cancel_futures=True)
+            self._end(self._executor)
+            self._executor = None
         if self._stage is not None:
             self._stage.world.close()
+
+    def _end(self, executor: ProcessPoolExecutor) -> None:
+        # Workers keep nothing that is worth waiting for, and waiting for one that hangs would never end.
+        processes = self._processes | set((executor._processes or {}).values())
+        executor.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.join()
 
     def show(
         self, states: NDArray[np.float64], *, draw: bool = True, on_done: Callable[[int], None] | None = None
@@ -246,17 +270,33 @@ class StagePool:
         jobs: Sequence[tuple[Any, ...]],
         on_done: Callable[[int], None] | None,
     ) -> Iterator[Seen]:
-        futures: list[Future[Seen]] = []
-        if self._executor is not None:
-            with without_main_module():
-                futures = [self._executor.submit(remote, *job) for job in jobs]
+        futures = [] if self._stage is not None else self._submit(remote, jobs)
         finished = 0
         for index, job in enumerate(jobs):
-            try:
-                seen = local(self._stage, *job) if self._executor is None else futures[index].result()
-            except BrokenProcessPool:
-                raise RenderingError("a process that draws frames has died; is there enough memory?") from None
+            seen = self._result(futures[index], remote.__name__) if futures else local(self._stage, *job)
             finished += len(seen)
             if on_done is not None:
                 on_done(finished)
             yield seen
+
+    def _submit(self, remote: Callable[..., Seen], jobs: Sequence[tuple[Any, ...]]) -> list[Future[Seen]]:
+        if self._executor is None:
+            raise WorkerError("the processes that draw frames are closed")
+        try:
+            with starting_workers():
+                return [self._executor.submit(remote, *job) for job in jobs]
+        except BrokenProcessPool:
+            raise self._death() from None
+
+    def _result(self, future: Future[Seen], job: str) -> Seen:
+        if wait_patiently(lambda seconds: wait([future], seconds).done, self._patience) is None:
+            self.close()
+            raise too_slow("a process that draws frames", job.strip("_"), self._patience)
+        try:
+            return future.result()
+        except BrokenProcessPool:
+            raise self._death() from None
+
+    def _death(self) -> WorkerError:
+        self.close()
+        return WorkerError("a process that draws frames has died; is there enough memory?")

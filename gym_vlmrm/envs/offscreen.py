@@ -1,6 +1,7 @@
 """One MuJoCo model drawn into memory: only what a frame needs."""
 
 import contextlib
+import ctypes
 import os
 import threading
 import weakref
@@ -16,7 +17,9 @@ from gym_vlmrm.errors import RenderingError
 if TYPE_CHECKING:
     import mujoco
 
-__all__ = ["OffscreenRenderer"]
+__all__ = ["OffscreenRenderer", "opengl_name"]
+
+_GL_VENDOR = 0x1F00
 
 
 def _make_context(backend: str, size: int) -> Any:
@@ -31,6 +34,20 @@ def _make_context(backend: str, size: int) -> Any:
         return GLContext(size, size)
     except Exception as error:  # each backend has its own exceptions, down to AttributeError inside PyOpenGL
         raise RenderingError(f"OpenGL backend '{backend}' failed to start: {error}") from error
+
+
+def opengl_name() -> str | None:
+    """Name the OpenGL that draws MuJoCo's frames in this process, such as ``egl of NVIDIA Corporation``, if it says."""
+    with contextlib.suppress(Exception):  # said for the sake of other errors only
+        backend = ensure_gl()
+        library = ctypes.CDLL("libOSMesa.so.8" if backend == "osmesa" else "libGL.so.1")
+        library.glGetString.restype = ctypes.c_char_p
+        context = _make_context(backend, 16)
+        context.make_current()
+        vendor = library.glGetString(_GL_VENDOR)
+        context.free()
+        return f"{backend} of {vendor.decode()}" if vendor else backend
+    return None
 
 
 class _Context:
@@ -58,7 +75,14 @@ class _Context:
                 self._gl = None
 
 
-_contexts: weakref.WeakValueDictionary[Hashable, _Context] = weakref.WeakValueDictionary()
+class _ThreadsContexts(threading.local):
+    """Contexts of one thread; a table with the threads' numbers would mix them up, as numbers are given anew."""
+
+    def __init__(self) -> None:
+        self.known: weakref.WeakValueDictionary[Hashable, _Context] = weakref.WeakValueDictionary()
+
+
+_of_thread = _ThreadsContexts()
 
 
 def _context_for(model: "mujoco.MjModel", size: int, assets: Hashable | None) -> _Context:
@@ -66,12 +90,12 @@ def _context_for(model: "mujoco.MjModel", size: int, assets: Hashable | None) ->
 
     A context per environment costs memory, and processor caches: every one has textures of its own to be read again.
     """
-    key = (assets, size, os.getpid(), threading.get_ident())
-    context = _contexts.get(key) if assets is not None else None
+    key = (assets, size, os.getpid())
+    context = _of_thread.known.get(key) if assets is not None else None
     if context is None:
         context = _Context(model, size)
         if assets is not None:
-            _contexts[key] = context
+            _of_thread.known[key] = context
     return context
 
 

@@ -5,14 +5,12 @@ that wastes memory and time. Here every worker holds a Gymnasium `SyncVectorEnv`
 modes are Gymnasium's own. Workers simulate and render; they never load a reward model.
 """
 
-import contextlib
 import itertools
-import multiprocessing
-import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from multiprocessing.connection import Connection, wait
-from typing import Any, TypeAlias, cast
+import operator
+import pickle
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from typing import Any, TypeAlias
 
 import gymnasium as gym
 import numpy as np
@@ -24,17 +22,19 @@ from gymnasium.vector.utils import (
     iterate,
     read_from_shared_memory,
 )
+from numpy.typing import NDArray
 
+from gym_vlmrm.envs.cores import usable_cores
 from gym_vlmrm.envs.pool_worker import work
+from gym_vlmrm.envs.processes import pack_registrations, patience, worker_context
+from gym_vlmrm.envs.workers import Workers
+from gym_vlmrm.errors import ResetNeededError
 
-__all__ = ["EnvPool", "make_pool", "usable_cores", "without_main_module"]
+__all__ = ["INTERRUPTED", "EnvPool", "Seeds", "make_pool", "usable_cores"]
 
+INTERRUPTED = "the last step was cut short, so what comes next belongs to no step; call reset() first"
+Seeds: TypeAlias = int | np.integer[Any] | Sequence[int | None] | NDArray[np.integer[Any]] | None
 OnShare: TypeAlias = Callable[[slice, Any, dict[str, Any]], None]
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def make_pool(
@@ -43,6 +43,7 @@ def make_pool(
     *,
     workers: int | None = None,
     autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+    timeout: float | None = None,
 ) -> VectorEnv[Any, Any, Any]:
     """Build a vector environment of `num_envs` copies.
 
@@ -51,27 +52,44 @@ def make_pool(
         num_envs: number of environments, at least 1.
         workers: worker processes; ``None`` takes one per usable core, 1 stays in this process.
         autoreset_mode: one of Gymnasium's three modes.
+        timeout: how long a worker may take to start, or for one step, reset or call [s]; ``None`` takes what the
+            environment variable ``GYM_VLMRM_TIMEOUT`` says, else five minutes; ``inf`` waits for ever.
 
     Raises:
         ValueError: `num_envs` or `workers` is below 1.
+        WorkerError: a worker died or hangs while it starts.
+        VLMRMError: `timeout` is no positive number.
     """
     if num_envs < 1 or (workers is not None and workers < 1):
         raise ValueError(f"num_envs and workers must be at least 1, got {num_envs} and {workers}")
+    seconds = patience(timeout)
     workers = min(num_envs, workers or usable_cores())
     if workers == 1:
-        return SyncVectorEnv([make_env] * num_envs, autoreset_mode=autoreset_mode)
-    return EnvPool(make_env, num_envs, workers, AutoresetMode(autoreset_mode))
+        return _OneProcess([make_env] * num_envs, autoreset_mode=autoreset_mode)
+    return EnvPool(make_env, num_envs, workers, AutoresetMode(autoreset_mode), seconds)
+
+
+class _OneProcess(SyncVectorEnv):
+    """Gymnasium's vector environment in one process, with the seeds that `EnvPool` takes."""
+
+    def reset(self, *, seed: Seeds = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        return super().reset(seed=_seeds(seed, self.num_envs), options=options)
 
 
 class EnvPool(VectorEnv[Any, Any, Any]):
-    """The vector environment that `make_pool` returns for more than one worker."""
+    """The vector environment that `make_pool` returns for more than one worker.
+
+    Every method raises WorkerError where a worker died or does not answer, and what an environment raised in one.
+    """
 
     def __init__(
-        self, make_env: Callable[[], gym.Env[Any, Any]], num_envs: int, workers: int, autoreset_mode: AutoresetMode
+        self,
+        make_env: Callable[[], gym.Env[Any, Any]],
+        num_envs: int,
+        workers: int,
+        autoreset_mode: AutoresetMode,
+        timeout: float,
     ) -> None:
-        # A thread-free start method: fork after an OpenGL or CUDA context exists hangs the child.
-        methods = multiprocessing.get_all_start_methods()
-        context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         self.num_envs = num_envs
         shares = [len(share) for share in np.array_split(np.arange(num_envs), workers)]
         edges = np.cumsum([0, *shares])
@@ -84,72 +102,21 @@ class EnvPool(VectorEnv[Any, Any, Any]):
         blueprint.close()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        memory = create_shared_memory(self.single_observation_space, n=num_envs, ctx=context)
+        memory = create_shared_memory(self.single_observation_space, n=num_envs, ctx=worker_context())
         self._views = read_from_shared_memory(self.single_observation_space, memory, n=num_envs)
-        self._connections: list[Connection] = []
-        self._processes: list[Any] = []
-        with without_main_module():
-            for share in self._slices:
-                ours, theirs = context.Pipe()
-                arguments = (theirs, CloudpickleWrapper(make_env), memory, num_envs, share, autoreset_mode)
-                process = context.Process(target=work, args=arguments, daemon=True, name=f"gym_vlmrm-{share.start}")
-                process.start()
-                theirs.close()
-                self._connections.append(ours)
-                self._processes.append(process)
-        self._receive()
+        self._whole = True
+        packed = pickle.dumps((pack_registrations(), CloudpickleWrapper(make_env)))
+        arguments = [(packed, memory, num_envs, share, autoreset_mode) for share in self._slices]
+        self._workers = Workers(work, arguments, timeout)
+        try:
+            self._workers.receive()
+        except BaseException:
+            self._workers.stop(0.0)
+            raise
 
-    def _send(self, command: str, arguments: Sequence[Any]) -> None:
-        if not self._connections:
-            raise RuntimeError("the vector environment is closed")
-        for index, connection in enumerate(self._connections):
-            try:
-                connection.send((command, arguments[index]))
-            except OSError:
-                raise self._death(index) from None
-
-    def _receive(self, on_answer: Callable[[int, Any], None] | None = None) -> list[Any]:
-        """Collect one answer per worker; an exception raised in a worker is raised here.
-
-        `on_answer` is called with the index of a worker and its answer as soon as that is there.
-        """
-        answers: dict[int, Any] = {}
-        failures: dict[int, BaseException] = {}
-        waiting = {connection: index for index, connection in enumerate(self._connections)}
-        while waiting:
-            for connection in wait(list(waiting)):
-                index = waiting.pop(cast(Connection, connection))
-                try:
-                    ok, answer = cast(Connection, connection).recv()
-                except (EOFError, OSError):
-                    raise self._death(index) from None
-                if not ok:
-                    failures[index] = answer
-                elif on_answer is not None:
-                    on_answer(index, answer)
-                answers[index] = answer
-        if failures:
-            self._stop()
-            raise failures[min(failures)]
-        return [answers[index] for index in sorted(answers)]
-
-    def _death(self, index: int) -> RuntimeError:
-        process = self._processes[index]
-        process.join(timeout=2)
-        self._stop()
-        end = f"signal {-process.exitcode}" if (process.exitcode or 0) < 0 else f"exit code {process.exitcode}"
-        return RuntimeError(
-            f"worker process {index + 1} of {len(self._slices)} died ({end}); perhaps memory ran out: "
-            "try fewer environments or workers"
-        )
-
-    def reset(
-        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: Seeds = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset all environments; `seed` and ``options["reset_mask"]`` mean what they mean in `SyncVectorEnv`."""
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed or [None] * self.num_envs
-        if len(seeds) != self.num_envs:
-            raise ValueError(f"{len(seeds)} seeds for {self.num_envs} environments")
+        seeds = _seeds(seed, self.num_envs)
         mask = (options or {}).get("reset_mask")
         arguments: list[Any] = []
         for share in self._slices:
@@ -157,8 +124,9 @@ class EnvPool(VectorEnv[Any, Any, Any]):
             if part is not None and mask is not None:
                 part["reset_mask"] = mask[share]
             arguments.append((seeds[share], part))
-        self._send("reset", arguments)
-        infos = self._receive()
+        was_whole, self._whole = self._whole, False
+        infos = self._obey("reset", arguments)
+        self._whole = was_whole or mask is None or bool(np.all(mask))
         return self._observations(), self._join(infos)
 
     def step(self, actions: Any, on_share: OnShare | None = None) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -173,8 +141,12 @@ class EnvPool(VectorEnv[Any, Any, Any]):
 
     def step_async(self, actions: Any) -> None:
         """Start a step in the workers without waiting for it."""
+        self._workers.check()
         rows = list(iterate(self.action_space, actions))
-        self._send("step", [rows[share] for share in self._slices])
+        if not self._whole:
+            raise ResetNeededError(INTERRUPTED)
+        self._whole = False
+        self._workers.send("step", [rows[share] for share in self._slices])
 
     def step_wait(self, on_share: OnShare | None = None) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Wait for the step that `step_async` started."""
@@ -183,7 +155,8 @@ class EnvPool(VectorEnv[Any, Any, Any]):
             if on_share is not None:
                 on_share(self._slices[index], self._views, answer[-1])
 
-        rewards, terminations, truncations, infos = zip(*self._receive(tell), strict=True)
+        rewards, terminations, truncations, infos = zip(*self._workers.receive(tell), strict=True)
+        self._whole = True
         joined = (np.concatenate(rewards), np.concatenate(terminations), np.concatenate(truncations))
         return self._observations(), *joined, self._join(list(infos))
 
@@ -193,8 +166,8 @@ class EnvPool(VectorEnv[Any, Any, Any]):
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """Call a method (or read an attribute) of every environment."""
-        self._send("call", [(name, args, kwargs)] * len(self._slices))
-        return tuple(result for results in self._receive() for result in results)
+        answers = self._obey("call", [(name, args, kwargs)] * len(self._slices))
+        return tuple(result for results in answers for result in results)
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
         """Read an attribute of every environment."""
@@ -203,27 +176,19 @@ class EnvPool(VectorEnv[Any, Any, Any]):
     def set_attr(self, name: str, values: Any) -> None:
         """Set an attribute of every environment, to one value or to one value each."""
         each = list(values) if isinstance(values, list | tuple) else [values] * self.num_envs
-        self._send("set_attr", [(name, each[share]) for share in self._slices])
-        self._receive()
+        self._obey("set_attr", [(name, each[share]) for share in self._slices])
 
     def close_extras(self, **kwargs: Any) -> None:
         """End the worker processes."""
-        for connection in self._connections:
-            with contextlib.suppress(OSError):
-                connection.send(("close", None))
-        self._stop()
+        self._workers.stop()
 
-    def _stop(self) -> None:
-        """End every worker, however it is; the vector environment is closed from then on."""
-        self.closed = True
-        for connection in self._connections:
-            connection.close()
-        for process in self._processes:
-            process.join(timeout=2)
-            if process.is_alive():
-                process.kill()
-                process.join()
-        self._connections, self._processes = [], []
+    def _obey(self, command: str, arguments: Sequence[Any]) -> list[Any]:
+        self._workers.send(command, arguments)
+        return self._workers.receive()
+
+    @property
+    def _processes(self) -> list[Any]:
+        return self._workers.processes
 
     def _observations(self) -> Any:
         return _copied(self._views)
@@ -232,7 +197,7 @@ class EnvPool(VectorEnv[Any, Any, Any]):
         return _join_infos(infos, [share.stop - share.start for share in self._slices])
 
     def __del__(self) -> None:
-        if getattr(self, "_processes", None):
+        if hasattr(self, "_workers"):
             self.close()
 
 
@@ -262,16 +227,11 @@ def _blank(like: Any, size: int) -> Any:
     return np.full((size, *like.shape[1:]), fill, dtype=like.dtype)
 
 
-@contextlib.contextmanager
-def without_main_module() -> Iterator[None]:
-    """Keep new processes from importing `__main__` again.
-
-    Workers need nothing from it, and a user's script need not hide behind ``if __name__ == "__main__"``.
-    """
-    main = sys.modules["__main__"]
-    hidden: dict[str, Any] = {name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)}
-    main.__spec__ = None
-    try:
-        yield
-    finally:
-        vars(main).update(hidden)
+def _seeds(seed: Any, num_envs: int) -> list[int | None]:
+    """Return one seed per environment; numpy's integers and arrays become Python's, which Gymnasium insists on."""
+    if seed is None or isinstance(seed, Integral):
+        return [None if seed is None else int(seed) + index for index in range(num_envs)]
+    seeds = [None if one is None else operator.index(one) for one in seed]
+    if len(seeds) != num_envs:
+        raise ValueError(f"{len(seeds)} seeds for {num_envs} environments")
+    return seeds

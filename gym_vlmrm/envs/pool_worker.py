@@ -2,14 +2,12 @@
 
 import contextlib
 import pickle
-import signal
+import sys
 import traceback
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-import gymnasium as gym
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.vector.utils import (
     concatenate,
@@ -19,6 +17,9 @@ from gymnasium.vector.utils import (
     write_to_shared_memory,
 )
 
+from gym_vlmrm.envs.offscreen import opengl_name
+from gym_vlmrm.envs.processes import adopt_registrations, begin_worker
+from gym_vlmrm.envs.workers import NOTE, START
 from gym_vlmrm.frames import FrameObservation
 
 __all__ = ["Server", "work"]
@@ -26,35 +27,54 @@ __all__ = ["Server", "work"]
 
 def work(
     connection: Connection,
-    make_env: Callable[[], gym.Env[Any, Any]],
+    packed: bytes,
     memory: Any,
     num_envs: int,
     share: slice,
     mode: AutoresetMode,
 ) -> None:
-    """Serve one share of the environments until told to close or until the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which decides
+    """Serve one share of the environments until told to close or until the parent is gone.
+
+    `packed` are the registrations of the parent's environments and the function that makes one of them. It is unpacked
+    here, so that what it cannot find is an answer and no death.
+    """
+    begin_worker()
     with contextlib.suppress(EOFError, OSError):  # the parent is gone
         try:
-            envs = SyncVectorEnv([make_env] * (share.stop - share.start), copy=False, autoreset_mode=mode)
+            registrations, make_env = pickle.loads(packed)
+            adopt_registrations(registrations)
+            first = make_env()
+            if isinstance(first, FrameObservation):
+                drawn_by = opengl_name() if "mujoco" in sys.modules else None
+                connection.send_bytes(_message(NOTE, True, drawn_by))
+                # An OpenGL that hangs does so at its first frame, and here is where patience is long. No environment of
+                # the share is touched: resets count in some.
+                first.reset(seed=0)
+                first.env.render()
+            envs = SyncVectorEnv([make_env.fn] * (share.stop - share.start), copy=False, autoreset_mode=mode)
+            first.close()  # not before: until now it held the OpenGL context that the others may share
         except Exception as error:
-            connection.send((False, _portable(error)))
+            connection.send_bytes(_message(START, False, _portable(error)))
             return
-        connection.send((True, None))
+        connection.send_bytes(_message(START, True, None))
         _serve(connection, Server(envs, memory, share.start, num_envs))
         envs.close()
 
 
 def _serve(connection: Connection, server: "Server") -> None:
     while True:
-        command, argument = connection.recv()
+        number, command, argument = connection.recv()
         if command == "close":
             return
         try:
-            answer = ForkingPickler.dumps((True, getattr(server, command)(argument)))
-        except Exception as error:  # the environment's, or what it returned does not pickle
-            answer = ForkingPickler.dumps((False, _portable(error)))
-        connection.send_bytes(answer)
+            message = _message(number, True, getattr(server, command)(pickle.loads(argument)))
+        except Exception as error:  # the environment's, or what it was given or returned does not pickle
+            message = _message(number, False, _portable(error))
+        connection.send_bytes(message)
+
+
+def _message(number: int, ok: bool, answer: Any) -> bytes:
+    return pickle.dumps((number, ok, bytes(ForkingPickler.dumps(answer))))
 
 
 def _portable(error: BaseException) -> BaseException:

@@ -7,8 +7,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
-from gym_vlmrm.envs.pool import EnvPool
-from gym_vlmrm.frames import is_scored
+from gym_vlmrm.envs.pool import INTERRUPTED, EnvPool, Seeds
+from gym_vlmrm.errors import ResetNeededError
+from gym_vlmrm.frames import check_every, is_scored
 from gym_vlmrm.reward.protocol import RewardModel
 from gym_vlmrm.wrappers.scoring import ScoringTeam
 
@@ -29,8 +30,12 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
             env: vector environment whose sub-environments are `FrameObservation`s with the same `every`.
             reward_model: scores frames.
             every: score every k-th frame of an episode and hold the reward in between.
+
+        Raises:
+            ValueError: the environments draw other frames than every `every`-th.
         """
         super().__init__(env)
+        check_every(env, every)
         self.reward_model = reward_model
         self.every = every
         self._team = ScoringTeam(reward_model, yielding=True)
@@ -40,18 +45,28 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
         self._steps = np.zeros(env.num_envs, dtype=int)
         self._held = np.zeros(env.num_envs, dtype=np.float32)
         self._done = np.zeros(env.num_envs, dtype=bool)
+        self._whole = True
 
-    def reset(
-        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: Seeds = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset all environments, or those of ``options["reset_mask"]``."""
         mask = (options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool)).copy()
+        was_whole, self._whole = self._whole, False
         observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
         self._steps[mask], self._held[mask], self._done[mask] = 0, 0.0, False
+        self._whole = was_whole or bool(mask.all())
         return observations["state"], infos
 
     def step(self, actions: Any) -> tuple[Any, NDArray[np.float32], Any, Any, dict[str, Any]]:
-        """Step all environments; rewards are float32 (num_envs,)."""
+        """Step all environments; rewards are float32 (num_envs,).
+
+        Raises:
+            ResetNeededError: an exception, such as Ctrl-C, cut the last step or reset short.
+            WorkerError: a process that simulates and draws died or hangs.
+            Whatever an environment or the reward model raises.
+        """
+        if not self._whole:
+            raise ResetNeededError(INTERRUPTED)
+        self._whole = False
         was_reset = self._done if self._mode is AutoresetMode.NEXT_STEP else np.zeros_like(self._done)
         self._steps = np.where(was_reset, 0, self._steps + 1)
         self._held[was_reset] = 0.0
@@ -68,6 +83,7 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
         if self._mode is AutoresetMode.SAME_STEP:
             self._steps[done], self._held[done] = 0, 0.0
         self._done = done
+        self._whole = True
         return observations["state"], returned, terminations, truncations, infos
 
     def _step_pool(
