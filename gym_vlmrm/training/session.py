@@ -242,9 +242,11 @@ class Session:
             learned = self.model.num_timesteps > (self.resumed_at or 0)
             whole = all(bool(weights.isfinite().all()) for weights in self.model.policy.parameters())
             if learned and whole and not isinstance(error, RunError):
-                with contextlib.suppress(Exception):  # the first error is the one to tell of
-                    self._write_checkpoint()
-                    self.on_notice(self._how_to_go_on().replace("interrupted", "stopped by an error", 1))
+                for with_buffer in (True, False):  # the last transition may lack its reward
+                    with contextlib.suppress(Exception):  # the first error is the one to tell of
+                        self._write_checkpoint(with_buffer)
+                        self.on_notice(self._how_to_go_on().replace("interrupted", "stopped by an error", 1))
+                        break
             self._write_record("failed")
 
     def _how_to_go_on(self) -> str:
@@ -303,9 +305,9 @@ class Session:
         if self.stop:
             raise StopTraining
 
-    def _write_checkpoint(self) -> None:
+    def _write_checkpoint(self, with_buffer: bool = True) -> None:
         """Save the policy and all that going on needs; of replay buffers, which may be large, the newest is kept."""
-        size = buffer_bytes(self.model)
+        size = buffer_bytes(self.model) if with_buffer else 0
         fits = size + SPARE_DISK <= shutil.disk_usage(self.run.path).free
         if size and not fits:
             self._notice_once(
