@@ -22,8 +22,6 @@ class _Stoppable(Protocol):
     def step(self) -> int: ...
     @property
     def interrupted(self) -> bool: ...
-    @property
-    def signal(self) -> int | None: ...
 
 
 _Result = TypeVar("_Result", bound=_Stoppable)
@@ -60,4 +58,4 @@ def conclude(
         show(result)
     if result.interrupted:
         note(f"stopped after {result.step:,} steps; go on with: vlmrm {command} --resume {folder}")
-        raise typer.Exit(SIGNALLED + (result.signal or signal.SIGINT))
+        raise typer.Exit(SIGNALLED + (getattr(result, "signal", None) or signal.SIGINT))

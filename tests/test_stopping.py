@@ -331,9 +331,10 @@ def test_a_full_disk_leaves_the_buffer_that_was_there(tmp_path: Path, monkeypatc
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
-    with monkeypatch.context() as patch, pytest.raises(RunError, match="cannot write") as caught:
-        patch.setattr(session_module, "save_checkpoint", fill)
+    monkeypatch.setattr(session_module, "save_checkpoint", fill)
+    with pytest.raises(RunError, match="cannot write") as caught:
         train(cartpole(), DQN, output=tmp_path / "run", workers=1)
+    monkeypatch.setattr(session_module, "save_checkpoint", save)
     assert "\n" not in str(caught.value)
     run = RunFolder.open(tmp_path / "run")
     last = run.checkpoint("last")

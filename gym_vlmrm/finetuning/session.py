@@ -61,8 +61,14 @@ class Session:
         self.period = max(record.steps // MEASUREMENTS, 1)
         self.best: dict[str, torch.Tensor] = {}
         self.smoothed = 0.0
-        self.stop = StopRequest()
+        self.stop = False
+        """Set it to stop after this step; signals do the same through `request`."""
+        self.request = StopRequest()
         self._began, self._earlier, self._first = time.perf_counter(), record.seconds, record.step
+
+    @property
+    def _stopping(self) -> bool:
+        return self.stop or bool(self.request)
 
     def begin(self) -> None:
         """Measure the base model."""
@@ -82,9 +88,9 @@ class Session:
 
     def run(self) -> FinetuningResult:
         """Learn until the steps are made, the held-out loss stops falling, or a stop is asked for."""
-        with stopping_on_signals(self.stop):
+        with stopping_on_signals(self.request):
             self._learn()
-            with self.stop.shield():  # what is learned is written, however impatient the user
+            with self.request.shield():  # what is learned is written, however impatient the user
                 if self.record.step < self.record.steps and not self._is_stale():
                     self.record.status = "interrupted"
                     self._write_state()
@@ -95,13 +101,13 @@ class Session:
     def _learn(self) -> None:
         record = self.record
         with memory_in_one_line(record.settings):
-            while record.step < record.steps and not self.stop and not self._is_stale():
+            while record.step < record.steps and not self._stopping and not self._is_stale():
                 loss = self.learner.step(record.step, record.steps)
                 record.step += 1
                 self.smoothed += (loss - self.smoothed) / min(record.step, 50)
                 if record.step % self.period == 0 or record.step == record.steps:
                     self._measure()
-                    with self.stop.shield():
+                    with self.request.shield():
                         self._write_state()
                 self._report()
 
@@ -143,7 +149,7 @@ class Session:
         return self._earlier + time.perf_counter() - self._began
 
     def _report(self) -> None:
-        if self.on_progress is None or self.stop:
+        if self.on_progress is None or self._stopping:
             return
         record = self.record
         pace = (time.perf_counter() - self._began) / (record.step - self._first)
@@ -159,7 +165,7 @@ class Session:
         return FinetuningResult(
             self.output, record.step, record.steps, record.seconds, not finished,
             finished and record.step < record.steps, by_step.get(0), by_step.get(record.best_step),
-            None if finished else self.stop.signal,
+            None if finished else self.request.signal,
         )  # fmt: skip
 
 

@@ -134,7 +134,7 @@ class Events(KVWriter):
         from torch.utils.tensorboard import SummaryWriter
 
         purge = None if from_step is None else from_step + 1
-        self._writer: Any = SummaryWriter(str(folder), purge_step=purge)  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(folder), purge_step=purge)
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         """Write one log; called by stable-baselines3's logger."""

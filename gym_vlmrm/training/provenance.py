@@ -80,7 +80,7 @@ def _gpu(device: str) -> dict[str, Any] | None:
         "memory_gb": round(properties.total_memory / 1e9, 1),
         "capability": f"{properties.major}.{properties.minor}",
         "cuda": torch.version.cuda or torch.version.hip,
-        "cudnn": torch.backends.cudnn.version(),
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         "driver": driver.splitlines()[0] if driver else None,
         "tf32": torch.backends.cuda.matmul.allow_tf32,
     }
