@@ -148,7 +148,8 @@ def _restore_buffer(path: Path, buffer: Any) -> bool:
 def _read_npz(path: Path, names: tuple[str, ...] | None = None) -> dict[str, NDArray[Any]]:
     """Read the arrays of those names, or all."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here: numpy leaves a damaged archive open.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return {name: file[name] for name in names or file.files}
     except (OSError, ValueError, EOFError, LookupError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise RunError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None

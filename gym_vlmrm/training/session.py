@@ -165,7 +165,8 @@ class Session:
     def describe_machine(self) -> None:
         """Note in the record what draws and computes."""
         judge = self.record.judge
-        machine = describe_machine(opengl="mujoco" in sys.modules, device=None if judge is None else judge.device)
+        device = (judge.device if judge is not None else None) or self.task.reward.device
+        machine = describe_machine(opengl="mujoco" in sys.modules, device=device)
         self.record = self.record.model_copy(update={"machine": machine})
 
     def restore(self, checkpoint: Path) -> None:
@@ -222,7 +223,8 @@ class Session:
         except StopTraining:
             status = "interrupted"
         except KeyboardInterrupt:
-            self._write_record("interrupted")
+            with self.stop.shield():
+                self._write_record("interrupted")
             raise KeyboardInterrupt(self._how_to_go_on()) from None
         except Exception as error:
             if not self.stop:
