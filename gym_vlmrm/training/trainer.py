@@ -40,8 +40,8 @@ def train(
         on_notice: called with a sentence that the user should read.
 
     Raises:
-        TrainingError, ModelError, RenderingError, RunError, TaskError: as their names say. Before the first step nothing
-            is left on disk; after it a run folder with what was learned until then.
+        TrainingError, ModelError, RenderingError, RunError, TaskError: as their names say. Before the first step
+            nothing is left on disk; after it a run folder with what was learned until then.
         KeyboardInterrupt: at a second Ctrl-C; the first one, SIGTERM and SIGHUP end in a checkpoint and a result.
     """
     algorithm = find_algorithm(recipe.algorithm)
