@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["STOPPING", "StopRequest", "deaf_children", "ignore_stopping", "stopping_on_signals"]
+__all__ = ["STOPPING", "StopRequest", "stopping_on_signals"]
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that ask for a clean stop."""
@@ -77,33 +77,3 @@ def _leave_dead_terminal() -> None:
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, descriptor)
                 os.close(nowhere)
-
-
-@contextlib.contextmanager
-def deaf_children() -> Iterator[None]:
-    """Let processes that the block starts begin without hearing Ctrl-C or a terminal that closes.
-
-    Both reach every process of a terminal, and a child that imports for a second would die of them. What arrives here
-    in the block is heard when it ends.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    from multiprocessing import resource_tracker
-
-    resource_tracker.ensure_running()  # where it starts, it unblocks signals
-    held = {number for number in STOPPING if number != signal.SIGTERM}  # which ends children, also those of others
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def ignore_stopping() -> None:
-    """Leave stopping to the parent, in a child that ends when the pipe to its parent does.
-
-    A terminal, and many a cluster, sends its signals to the whole group of processes.
-    """
-    for number in STOPPING:
-        signal.signal(number, signal.SIG_IGN)

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from gym_vlmrm.errors import ModelError, RunError
 from gym_vlmrm.evaluation import evaluate
-from gym_vlmrm.interrupts import StopRequest, deaf_children, stopping_on_signals
+from gym_vlmrm.interrupts import StopRequest, stopping_on_signals
 from gym_vlmrm.reward.brightness import BrightnessReward
 from gym_vlmrm.reward.threads import kept_torch_threads
 from gym_vlmrm.runs import RunFolder, read_json
@@ -234,14 +234,6 @@ def test_a_terminal_that_closes_ends_in_a_checkpoint(tmp_path: Path) -> None:
     run = RunFolder.open(tmp_path / "run")
     assert run.record.status == "interrupted"
     assert run.record.step == run.checkpoint("last").step > 0
-
-
-def test_a_request_to_stop_is_heard_once_its_block_ends() -> None:
-    stop = StopRequest()
-    with stopping_on_signals(stop), deaf_children():
-        os.kill(os.getpid(), signal.SIGINT)
-        assert not stop
-    assert stop.signal == signal.SIGINT
 
 
 def test_signals_that_are_ignored_stay_ignored() -> None:

@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
-from multiprocessing.util import Finalize
 from typing import Any, TypeAlias, cast
 
 import gymnasium as gym
@@ -27,7 +26,6 @@ from gymnasium.vector.utils import (
 )
 
 from gym_vlmrm.envs.pool_worker import work
-from gym_vlmrm.interrupts import deaf_children
 
 __all__ = ["EnvPool", "make_pool", "usable_cores", "without_main_module"]
 
@@ -90,8 +88,6 @@ class EnvPool(VectorEnv[Any, Any, Any]):
         self._views = read_from_shared_memory(self.single_observation_space, memory, n=num_envs)
         self._connections: list[Connection] = []
         self._processes: list[Any] = []
-        # Workers ignore SIGTERM, by which multiprocessing ends its daemons at exit: they must be gone by then.
-        self._ending = Finalize(self, _end_workers, (self._connections, self._processes), exitpriority=1)
         with without_main_module():
             for share in self._slices:
                 ours, theirs = context.Pipe()
@@ -220,7 +216,13 @@ class EnvPool(VectorEnv[Any, Any, Any]):
     def _stop(self) -> None:
         """End every worker, however it is; the vector environment is closed from then on."""
         self.closed = True
-        self._ending()
+        for connection in self._connections:
+            connection.close()
+        for process in self._processes:
+            process.join(timeout=2)
+            if process.is_alive():
+                process.kill()
+                process.join()
         self._connections, self._processes = [], []
 
     def _observations(self) -> Any:
@@ -232,16 +234,6 @@ class EnvPool(VectorEnv[Any, Any, Any]):
     def __del__(self) -> None:
         if getattr(self, "_processes", None):
             self.close()
-
-
-def _end_workers(connections: list[Connection], processes: list[Any]) -> None:
-    for connection in connections:
-        connection.close()
-    for process in processes:
-        process.join(timeout=2)
-        if process.is_alive():
-            process.kill()
-            process.join()
 
 
 def _copied(views: Any) -> Any:
@@ -280,7 +272,6 @@ def without_main_module() -> Iterator[None]:
     hidden: dict[str, Any] = {name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)}
     main.__spec__ = None
     try:
-        with deaf_children():
-            yield
+        yield
     finally:
         vars(main).update(hidden)

@@ -2,6 +2,7 @@
 
 import contextlib
 import pickle
+import signal
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -19,7 +20,6 @@ from gymnasium.vector.utils import (
 )
 
 from gym_vlmrm.frames import FrameObservation
-from gym_vlmrm.interrupts import ignore_stopping
 
 __all__ = ["Server", "work"]
 
@@ -33,7 +33,7 @@ def work(
     mode: AutoresetMode,
 ) -> None:
     """Serve one share of the environments until told to close or until the parent is gone."""
-    ignore_stopping()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which decides
     with contextlib.suppress(EOFError, OSError):  # the parent is gone
         try:
             envs = SyncVectorEnv([make_env] * (share.stop - share.start), copy=False, autoreset_mode=mode)
