@@ -3,6 +3,7 @@
 import functools
 import json
 import logging
+import signal
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
@@ -12,13 +13,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["INTERRUPTED", "complain", "note", "one_line_errors", "print_json", "print_table", "say", "stderr", "stdout"]
+__all__ = ["SIGNALLED", "complain", "note", "one_line_errors", "print_json", "print_table", "say", "stderr", "stdout"]
 
 stdout = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+SIGNALLED = 128
+"""What shells add to a signal's number to make an exit code."""
 
 FILE_WIDTH = 200
 """Columns of a table that goes to a file or a pipe."""
@@ -68,9 +69,9 @@ def one_line_errors(command: Callable[_Arguments, _Result]) -> Callable[_Argumen
         _route_warnings()
         try:
             return command(*args, **kwargs)
-        except KeyboardInterrupt:
-            complain("interrupted")
-            raise typer.Exit(INTERRUPTED) from None
+        except KeyboardInterrupt as interrupt:
+            complain(str(interrupt) or "interrupted")
+            raise typer.Exit(SIGNALLED + signal.SIGINT) from None
         except Exception as error:
             from gym_vlmrm.errors import VLMRMError
 

@@ -6,7 +6,7 @@ import typer
 
 from .console import print_json, print_table, say, stderr
 from .options import Checkpoint, Device, Episodes, Json, Quiet, Run, Seed, Workers
-from .progress import episode_bar
+from .progress import episode_bar, number
 
 if TYPE_CHECKING:
     from gym_vlmrm.evaluation import Evaluation, Scores
@@ -67,6 +67,6 @@ _ROWS = (
     ("share of steps in success", lambda scores: _share(scores.success_share)),
     ("the same over the last half", lambda scores: _share(scores.hold)),
     ("VLM reward per step", lambda scores: f"{scores.vlm_reward:.4f}"),
-    ("task reward per step", lambda scores: f"{scores.task_reward:.4f}"),
+    ("task reward per step", lambda scores: number(scores.task_reward, ".4f")),
     ("steps per episode", lambda scores: f"{scores.episode_length:.1f}"),
 )

@@ -87,17 +87,18 @@ def finetune(
 ) -> None:
     """Fine-tune a reward model on captioned frames, or train a small one.
 
-    The result is a folder for --model local-dir:DIR. Ctrl-C keeps the state and says how to go on.
+    The result is a folder for --model local-dir:DIR. Ctrl-C, SIGTERM and a closed terminal keep the state;
+    the last line says how to go on.
     """
     if resume is None:
         _check_usage(captions, model, output, train, steps, epochs, learning_rate)
     else:
-        check_resume(context, "CAPTIONS")
+        check_resume(context, "CAPTIONS", "device")
     from gym_vlmrm import finetuning
 
     with _bar(shown=stderr.is_terminal and not quiet) as on_progress:
         if resume is not None:
-            result = finetuning.resume(resume, on_progress)
+            result = finetuning.resume(resume, on_progress, device=device)
         else:
             settings = finetuning.Settings(
                 captions=_lasting(str(captions)), model=_lasting_model(str(model)), train=train.value, steps=steps,

@@ -1,12 +1,13 @@
 """What the commands share that can be interrupted and resumed."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import typer
 
-from .console import INTERRUPTED, note, print_json
+from .console import SIGNALLED, note, print_json
 
 __all__ = ["check_resume", "conclude"]
 
@@ -47,11 +48,14 @@ def conclude(
     json: bool,
     quiet: bool,
 ) -> None:
-    """Print how a training ended: its summary as JSON, or by `show`; after Ctrl-C say how to go on and exit by 130."""
+    """Print how a training ended: its summary as JSON, or by `show`.
+
+    After a signal say how to go on, and exit by the code that shells have for it: 130 after Ctrl-C, 143 after SIGTERM.
+    """
     if json:
         print_json(summary)
     elif not quiet and not result.interrupted:
         show(result)
     if result.interrupted:
         note(f"stopped after {result.step:,} steps; go on with: vlmrm {command} --resume {folder}")
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(SIGNALLED + (getattr(result, "signal", None) or signal.SIGINT))

@@ -59,10 +59,10 @@ def train(
 ) -> None:
     """Train an agent on a task and leave everything in a run folder.
 
-    Ctrl-C saves a checkpoint and says how to go on.
+    Ctrl-C, SIGTERM and a closed terminal save a checkpoint; the last line says how to go on.
     """
     if resume is not None:
-        check_resume(context, "TASK", "steps", "workers")
+        check_resume(context, "TASK", "steps", "device", "workers")
     elif task is None:
         raise typer.BadParameter("name a task, or a run by --resume", param_hint="TASK")
     with training_bar(shown=stderr.is_terminal and not quiet) as on_progress:
@@ -70,7 +70,7 @@ def train(
         if resume is not None:
             from gym_vlmrm import training
 
-            result = training.resume(resume, steps=steps, **settings)
+            result = training.resume(resume, steps=steps, device=device, **settings)
         else:
             result = _train(
                 str(task), recipe, algorithm, steps, num_envs, seed, output, settings,

@@ -19,6 +19,7 @@ from gym_vlmrm.runs import RunFolder, write_json
 from gym_vlmrm.spec import TaskSpec
 from gym_vlmrm.training.agents import Agent, RandomAgent
 from gym_vlmrm.training.checkpoints import load_agent
+from gym_vlmrm.training.metrics import finite_mean
 from gym_vlmrm.training.play import Episode, film, play
 from gym_vlmrm.training.vec_env import pool_spaces
 from gym_vlmrm.video import tile, write_gif, write_mp4
@@ -57,8 +58,8 @@ class Scores(_Result):
     """Share of the steps in the last half of each episode: what falls through a pose does not hold it."""
     vlm_reward: float
     """Mean per step."""
-    task_reward: float
-    """Mean per step."""
+    task_reward: float | None
+    """Mean per step; ``None`` where it is not finite."""
     episode_length: float
     """Mean number of steps."""
 
@@ -112,7 +113,7 @@ def summarize(episodes: Sequence[Episode]) -> Scores:
     return Scores(
         episodes=len(episodes),
         vlm_reward=float(np.concatenate([episode.vlm_rewards for episode in episodes]).mean(dtype=np.float64)),
-        task_reward=float(np.concatenate([episode.task_rewards for episode in episodes]).mean()),
+        task_reward=finite_mean(np.concatenate([episode.task_rewards for episode in episodes])),
         episode_length=float(np.mean([len(episode) for episode in episodes])),
         **success,
     )

@@ -9,11 +9,13 @@ runs/<name>/
 
 import contextlib
 import json
+import math
 import os
 import re
+import secrets
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,9 +28,33 @@ from gym_vlmrm.catalog import load_task
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.spec import Recipe, TaskSpec
 
-__all__ = ["Best", "Checkpoint", "RunFolder", "RunRecord", "default_run_path", "read_json", "write_json"]
+__all__ = [
+    "Best", "Checkpoint", "Judge", "RunFolder", "RunRecord", "default_run_path", "only_writer", "read_json",
+    "write_json", "write_text",
+]  # fmt: skip
 
 _CHECKPOINT = re.compile(r"step_(\d{8,})")
+_REPLACED = ".old"
+"""Suffix of a checkpoint that another one of the same step replaces; one is left only where that was cut short."""
+
+
+class Judge(BaseModel):
+    """The reward model that judged, as it really ran. ``None`` is what the model does not tell."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    weights_digest: str | None = None
+    """SHA-256 of the weights of both towers."""
+    precision: str | None = None
+    device: str | None = None
+
+    @classmethod
+    def of(cls, reward_model: Any) -> "Judge":
+        """Describe a loaded reward model."""
+        names = ("weights_digest", "precision", "device")
+        told = {name: getattr(reward_model, name, None) for name in names}
+        return cls(model=reward_model.name, **{name: None if told[name] is None else str(told[name]) for name in names})
 
 
 class RunRecord(BaseModel):
@@ -50,6 +76,7 @@ class RunRecord(BaseModel):
     """Wall-clock time spent training [s]."""
     versions: dict[str, str] = {}
     machine: dict[str, Any] = {}
+    judge: Judge | None = None
 
 
 class Best(BaseModel):
@@ -60,7 +87,8 @@ class Best(BaseModel):
     step: int = Field(ge=0)
     vlm_reward: float
     """Mean VLM reward per step of the greedy policy."""
-    task_reward: float
+    task_reward: float | None
+    """Mean of the environment's own reward per step; ``None`` where it is not finite."""
     success: float | None = None
     """Share of steps in success; ``None`` where the task defines none."""
 
@@ -140,7 +168,7 @@ class RunFolder:
     def write_task(self, task: TaskSpec) -> None:
         """Write the task with all defaults spelled out."""
         text = yaml.safe_dump(task.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
-        self._write(self.path / "task.yaml", lambda path: path.write_text(text, encoding="utf-8"))
+        write_text(self.path / "task.yaml", text)
 
     @property
     def record(self) -> RunRecord:
@@ -187,20 +215,56 @@ class RunFolder:
         raise RunError(f"'{self.path}' has no checkpoint of step {step}; there are {steps}")
 
     def write_checkpoint(self, step: int, write: Callable[[Path], None]) -> Checkpoint:
-        """Let `write` fill a folder, then put it in place in one move."""
+        """Let `write` fill a folder, then put it in place of an earlier one of that step, if any.
+
+        Whenever the process or the machine stops, the earlier or the new one is there, whole.
+
+        Raises:
+            RunError: it cannot be written; what was there before still is.
+        """
         target = self.path / "checkpoints" / f"step_{step:08d}"
+        replaced = target.with_name(f".{target.name}{_REPLACED}")
         try:
             temporary = Path(tempfile.mkdtemp(prefix=".", dir=target.parent))
             try:
                 write(temporary)
                 temporary.chmod(0o755)
-                shutil.rmtree(target, ignore_errors=True)
+                for path in (*temporary.iterdir(), temporary):
+                    _sync(path)
+                if target.exists():
+                    target.rename(replaced)
                 temporary.rename(target)
+                _sync(target.parent)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
         except OSError as error:
-            raise RunError(f"cannot write checkpoint '{target}' ({error.strerror})") from None
+            self._sweep_checkpoints()
+            raise RunError(f"cannot write checkpoint '{target}' ({error.strerror or error})") from None
+        shutil.rmtree(replaced, ignore_errors=True)
         return Checkpoint(step, target)
+
+    @contextlib.contextmanager
+    def only_writer(self) -> Iterator[None]:
+        """Keep other processes from training into this folder, and clear away what killed ones left half done.
+
+        Raises:
+            RunError: another process trains into it.
+        """
+        with only_writer(self.path):
+            for left in self.path.glob(".*.part"):
+                left.unlink(missing_ok=True)
+            self._sweep_checkpoints()
+            yield
+
+    def _sweep_checkpoints(self) -> None:
+        """Finish or undo what was cut short; only for whoever writes here."""
+        folder = self.path / "checkpoints"
+        for left in folder.glob(".*"):
+            whole = folder / left.name.removeprefix(".").removesuffix(_REPLACED)
+            if left.suffix == _REPLACED and _CHECKPOINT.fullmatch(whole.name) and not whole.exists():
+                left.rename(whole)
+            else:
+                shutil.rmtree(left, ignore_errors=True)
 
     def _model(self, model: type[Any], name: str) -> Any:
         path = self.path / name
@@ -211,25 +275,83 @@ class RunFolder:
             field = ".".join(map(str, first["loc"]))
             raise RunError(f"{path}: {field}: {first['msg']}") from None
 
-    @staticmethod
-    def _write(path: Path, write: Callable[[Path], Any]) -> None:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            write(temporary)
-            temporary.replace(path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise RunError(f"cannot write '{path}' ({error.strerror})") from None
-
 
 def _unwritable(folder: Path, error: OSError) -> RunError:
     return RunError(f"cannot write to '{folder}' ({error.strerror}); choose another folder with --output")
 
 
+@contextlib.contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process; a process that dies lets go of it.
+
+    Raises:
+        RunError: another process holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    path = folder / ".lock"
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RunError(f"another process is training into '{folder}'; wait for it, or stop it") from None
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()  # while it is held: whoever opened it in between finds that it is gone
+        lock.release()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file in one move, so that nobody ever reads half of it, not even after a power failure.
+
+    Raises:
+        RunError: it cannot be written; an earlier one is as it was.
+    """
+    # A fresh name, made here: a link that somebody laid under a known one is never followed.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        try:
+            with temporary.open("x", encoding="utf-8", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot write '{path}' ({error.strerror or error})") from None
+
+
+def _sync(path: Path) -> None:
+    """Bring a file or folder to the disk, where the system lets one."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def write_json(path: Path, data: Any) -> None:
-    """Write JSON in one move, so that nobody ever reads half a file; raises RunError."""
-    text = json.dumps(data, indent=2, allow_nan=False) + "\n"
-    RunFolder._write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    """Write JSON in one move; numbers that are not finite, which JSON does not know, become ``null``.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    write_text(path, json.dumps(_finite(data), indent=2, allow_nan=False) + "\n")
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    return [_finite(value) for value in data] if isinstance(data, list | tuple) else data
 
 
 def read_json(path: Path) -> Any:

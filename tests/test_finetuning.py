@@ -369,6 +369,62 @@ def test_going_on_equals_never_having_stopped(
     assert records[0]["measurements"] == records[1]["measurements"]
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_clusters_signal_stops_as_ctrl_c_does(settings: Settings, tmp_path: Path, name: str) -> None:
+    import signal
+
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    few = replace(settings, steps=8)
+    stopped = finetune(few, tmp_path / "out", lambda _: signal.raise_signal(number))
+    assert (stopped.interrupted, stopped.step, stopped.signal) == (True, 1, number)
+    assert signal.getsignal(number) is before
+    assert resume(tmp_path / "out", device="cpu").step == 8
+    assert json.loads((tmp_path / "out" / "finetuning.json").read_text())["settings"]["device"] == "cpu"
+
+
+def test_a_second_ctrl_c_does_not_cost_the_state(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import signal
+
+    write = session_module.write_state
+
+    def impatiently(*args: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        write(*args)
+
+    few = replace(settings, steps=8)
+
+    def watch(_: Progress) -> None:
+        monkeypatch.setattr(session_module, "write_state", impatiently)
+        signal.raise_signal(signal.SIGINT)
+
+    assert finetune(few, tmp_path / "out", watch).step == 1
+    monkeypatch.setattr(session_module, "write_state", write)
+    assert resume(tmp_path / "out").step == 8
+
+
+def test_the_threads_of_torch_are_given_back(settings: Settings, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        finetune(replace(settings, steps=2), tmp_path / "out")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_one_folder_is_trained_by_one_process(settings: Settings, tmp_path: Path) -> None:
+    def watch(progress: Progress) -> None:
+        with pytest.raises(RunError, match="another process is training"):
+            resume(tmp_path / "out")
+
+    finetune(replace(settings, steps=2), tmp_path / "out", watch)
+    assert not (tmp_path / "out" / ".lock").exists()
+
+
 def test_training_stops_early_and_keeps_the_best_weights(settings: Settings, tmp_path: Path) -> None:
     result = finetune(replace(settings, learning_rate=0.9, steps=100, patience=2), tmp_path / "out")
     record = json.loads((tmp_path / "out" / "finetuning.json").read_text())

@@ -26,7 +26,7 @@ HEAVY = [
     "scipy",
 ]
 LAYERS: list[list[str]] = [
-    ["errors"],
+    ["errors", "interrupts"],
     ["rules"],
     ["spec", "task_files"],
     ["builtin"],

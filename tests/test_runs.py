@@ -1,5 +1,6 @@
 """Run folders: made in one piece, read with suspicion."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -114,10 +115,89 @@ def test_a_damaged_record_is_one_line(run: RunFolder, text: str, message: str) -
 
 def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"x": 1})
-    with pytest.raises(ValueError, match="JSON"):
-        write_json(tmp_path / "a.json", {"x": float("nan")})
+    with pytest.raises(TypeError, match="JSON"):
+        write_json(tmp_path / "a.json", {"x": object()})
     assert read_json(tmp_path / "a.json") == {"x": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_numbers_that_json_does_not_know_are_null(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"x": [float("nan"), {"y": -math.inf}], "z": (1.5,)})
+    assert read_json(tmp_path / "a.json") == {"x": [None, {"y": None}], "z": [1.5]}
+
+
+def test_a_link_under_a_temporary_name_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").write_text("kept")
+    monkeypatch.setattr("secrets.token_hex", lambda _: "known")
+    (tmp_path / ".a.json.known.part").symlink_to(tmp_path / "mine")
+    with pytest.raises(RunError, match="cannot write"):
+        write_json(tmp_path / "a.json", {})
+    assert (tmp_path / "mine").read_text() == "kept"
+
+
+def test_a_checkpoint_of_the_same_step_is_replaced_only_by_a_whole_one(run: RunFolder) -> None:
+    def write(text: str) -> None:
+        run.write_checkpoint(5, lambda folder: (folder / "policy.json").write_text(text) and None)
+
+    write("old")
+    policy = run.checkpoint(5).path / "policy.json"
+
+    def fail(folder: Path) -> None:
+        assert policy.read_text() == "old"
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(RunError, match="No space left"):
+        run.write_checkpoint(5, fail)
+    assert policy.read_text() == "old"
+    write("new")
+    assert policy.read_text() == "new"
+    assert [path.name for path in policy.parent.parent.iterdir()] == [policy.parent.name]
+
+
+def test_the_old_checkpoint_outlives_a_failing_move(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    _checkpoint(run, 5)
+    move = Path.rename
+
+    def rename(path: Path, target: Path) -> Path:
+        if path.name.startswith("step_") or path.name.endswith(".old"):
+            return move(path, target)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(RunError, match="Input/output"):
+        _checkpoint(run, 5)
+    assert [checkpoint.step for checkpoint in run.checkpoints()] == [5]
+
+
+def test_what_a_killed_process_left_is_cleared_away(run: RunFolder) -> None:
+    for step in (1, 2):
+        _checkpoint(run, step)
+    folder = run.path / "checkpoints"
+    (folder / "step_00000001").rename(folder / ".step_00000001.old")  # killed between two moves
+    (folder / ".step_00000002.old").mkdir()  # killed after both
+    (folder / ".abcdef").mkdir()  # killed while writing
+    (run.path / ".run.json.12ab.part").touch()
+    with run.only_writer():
+        assert sorted(path.name for path in folder.iterdir()) == ["step_00000001", "step_00000002"]
+        assert not list(run.path.glob(".run*"))
+    assert (folder / "step_00000001" / "policy.json").exists()
+
+
+def test_a_run_has_one_writer(run: RunFolder) -> None:
+    with run.only_writer():
+        with pytest.raises(RunError, match="another process is training into"), RunFolder(run.path).only_writer():
+            pass
+        assert (run.path / ".lock").exists()
+    assert not (run.path / ".lock").exists()
+    with run.only_writer():
+        pass
+
+
+def test_a_record_without_a_judge_is_read(run: RunFolder) -> None:
+    stored = read_json(run.path / "run.json")
+    del stored["judge"]  # as 0.1.0 wrote it
+    write_json(run.path / "run.json", stored)
+    assert RunFolder.open(run.path).record.judge is None
 
 
 def test_default_names_count_up(tmp_path: Path) -> None:

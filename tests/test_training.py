@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -365,4 +366,27 @@ def test_provenance_names_what_changes_pixels() -> None:
     assert {"mujoco", "gymnasium", "torch", "open_clip_torch", "python"} <= set(library_versions())
     machine = describe_machine(opengl=True)
     assert json.loads(json.dumps(machine)) == machine
-    assert machine["opengl"] is None or "renderer" in machine["opengl"]
+    # Whatever draws in these tests has a name.
+    assert all(machine["opengl"][name] for name in ("backend", "vendor", "renderer", "version"))
+    assert "opengl" not in describe_machine(opengl=False)
+
+
+def test_a_probe_of_opengl_that_fails_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gym_vlmrm.training.provenance._PROBE", "raise SystemExit(1)")
+    assert describe_machine(opengl=True)["opengl"] is None
+
+
+def test_a_gpu_is_described_by_what_torch_and_its_driver_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    properties = SimpleNamespace(name="Tensor 9", total_memory=80 * 10**9, major=9, minor=0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    monkeypatch.setattr("gym_vlmrm.training.provenance._output_of", lambda *_: "570.1\n570.1")
+    gpu = describe_machine(opengl=False, device="cuda:1")["gpu"]
+    assert (gpu["name"], gpu["memory_gb"], gpu["capability"], gpu["driver"]) == ("Tensor 9", 80.0, "9.0", "570.1")
+    assert gpu["cuda"] == torch.version.cuda
+    assert json.loads(json.dumps(gpu)) == gpu
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+def test_a_gpu_that_is_not_there_is_none() -> None:
+    assert describe_machine(opengl=False, device="cuda")["gpu"] is None
+    assert "gpu" not in describe_machine(opengl=False, device="cpu")

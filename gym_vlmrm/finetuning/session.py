@@ -1,8 +1,6 @@
 """One process's share of a fine-tuning: it learns, measures, remembers the best weights and writes the state."""
 
 import contextlib
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from gym_vlmrm.finetuning.data import Indices
 from gym_vlmrm.finetuning.learner import Learner
 from gym_vlmrm.finetuning.settings import Progress, Settings
 from gym_vlmrm.finetuning.state import Measurement, Record, State, drop_state, read_state, write_record, write_state
+from gym_vlmrm.interrupts import StopRequest, stopping_on_signals
 
 __all__ = ["FinetuningResult", "OnProgress", "Session", "memory_in_one_line"]
 
@@ -42,6 +41,8 @@ class FinetuningResult:
     """Held-out figures of the base model; None where nothing is held out."""
     after: Measurement | None
     """Held-out figures of the weights that were kept."""
+    signal: int | None = None
+    """Number of the signal that interrupted it, if one did."""
 
 
 class Session:
@@ -61,7 +62,13 @@ class Session:
         self.best: dict[str, torch.Tensor] = {}
         self.smoothed = 0.0
         self.stop = False
+        """Set it to stop after this step; signals do the same through `request`."""
+        self.request = StopRequest()
         self._began, self._earlier, self._first = time.perf_counter(), record.seconds, record.step
+
+    @property
+    def _stopping(self) -> bool:
+        return self.stop or bool(self.request)
 
     def begin(self) -> None:
         """Measure the base model."""
@@ -81,22 +88,28 @@ class Session:
 
     def run(self) -> FinetuningResult:
         """Learn until the steps are made, the held-out loss stops falling, or a stop is asked for."""
+        with stopping_on_signals(self.request):
+            self._learn()
+            with self.request.shield():  # what is learned is written, however impatient the user
+                if self.record.step < self.record.steps and not self._is_stale():
+                    self.record.status = "interrupted"
+                    self._write_state()
+                else:
+                    self._finish()
+        return self._result()
+
+    def _learn(self) -> None:
         record = self.record
-        with memory_in_one_line(record.settings), self._stopping_on_interrupt():
-            while record.step < record.steps and not self.stop and not self._is_stale():
+        with memory_in_one_line(record.settings):
+            while record.step < record.steps and not self._stopping and not self._is_stale():
                 loss = self.learner.step(record.step, record.steps)
                 record.step += 1
                 self.smoothed += (loss - self.smoothed) / min(record.step, 50)
                 if record.step % self.period == 0 or record.step == record.steps:
                     self._measure()
-                    self._write_state()
+                    with self.request.shield():
+                        self._write_state()
                 self._report()
-        if record.step < record.steps and not self._is_stale():
-            record.status = "interrupted"
-            self._write_state()
-        else:
-            self._finish()
-        return self._result()
 
     def _measure(self) -> None:
         """Measure, and keep the weights if they are the best so far; without judges the last are the best."""
@@ -136,7 +149,7 @@ class Session:
         return self._earlier + time.perf_counter() - self._began
 
     def _report(self) -> None:
-        if self.on_progress is None:
+        if self.on_progress is None or self._stopping:
             return
         record = self.record
         pace = (time.perf_counter() - self._began) / (record.step - self._first)
@@ -152,25 +165,8 @@ class Session:
         return FinetuningResult(
             self.output, record.step, record.steps, record.seconds, not finished,
             finished and record.step < record.steps, by_step.get(0), by_step.get(record.best_step),
+            None if finished else self.request.signal,
         )  # fmt: skip
-
-    @contextlib.contextmanager
-    def _stopping_on_interrupt(self) -> Iterator[None]:
-        """Turn the first Ctrl-C into a stop after this step; the second one interrupts at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        previous = signal.getsignal(signal.SIGINT)
-
-        def ask(*_: object) -> None:
-            self.stop = True
-            signal.signal(signal.SIGINT, previous)
-
-        signal.signal(signal.SIGINT, ask)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, previous)
 
 
 @contextlib.contextmanager

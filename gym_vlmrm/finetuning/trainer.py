@@ -1,5 +1,6 @@
 """The whole way from captioned frames and a base model to a folder that ``local-dir:`` loads."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,6 +15,8 @@ from gym_vlmrm.finetuning.scenes import gather
 from gym_vlmrm.finetuning.session import FinetuningResult, OnProgress, Session, memory_in_one_line
 from gym_vlmrm.finetuning.settings import SCRATCH, Settings
 from gym_vlmrm.finetuning.state import Record, read_record
+from gym_vlmrm.reward.threads import kept_torch_threads
+from gym_vlmrm.runs import only_writer
 from gym_vlmrm.training.provenance import library_versions
 
 __all__ = ["FinetuningResult", "finetune", "resume"]
@@ -23,6 +26,7 @@ SMALL_FRAME = 128
 """Towers for frames below this side [px] are so small that a second torch thread costs more than it helps."""
 
 
+@kept_torch_threads()
 def finetune(settings: Settings, output: Path, on_progress: OnProgress | None = None) -> FinetuningResult:
     """Fine-tune a model and write it to a new folder.
 
@@ -46,6 +50,14 @@ def finetune(settings: Settings, output: Path, on_progress: OnProgress | None = 
     base = _load_base(settings)
     frames, training, judges = _prepare(data, settings, base)
     output.mkdir(parents=True, exist_ok=True)
+    with only_writer(output):
+        return _begin(settings, output, data, base, frames, training, judges, on_progress)
+
+
+def _begin(
+    settings: Settings, output: Path, data: Captioned, base: Base | None, frames: Frames, training: Indices,
+    judges: Indices, on_progress: OnProgress | None,
+) -> FinetuningResult:  # fmt: skip
     base = base or _scratch(output, frames, training, settings, learn_words=True)
     rate = settings.learning_rate or default_rate(settings, base)
     learner = _learner(base, frames, training, settings, rate)
@@ -58,18 +70,29 @@ def finetune(settings: Settings, output: Path, on_progress: OnProgress | None = 
     return session.run()
 
 
-def resume(output: Path, on_progress: OnProgress | None = None) -> FinetuningResult:
+@kept_torch_threads()
+def resume(output: Path, on_progress: OnProgress | None = None, *, device: str | None = None) -> FinetuningResult:
     """Go on with an interrupted fine-tuning exactly where its last state was written.
 
     Args:
         output: its folder.
         on_progress: called after every step.
+        device: where to compute from now on; where it did if not given.
 
     Raises:
-        RunError: there is nothing to go on with, or the captions are not those that it began with.
+        RunError: there is nothing to go on with, the captions are not those that it began with, or another process
+            is training into the folder.
         CaptionError, ModelError: see `finetune`.
     """
+    read_record(output)
+    with only_writer(output):
+        return _resume(output, on_progress, device)
+
+
+def _resume(output: Path, on_progress: OnProgress | None, device: str | None) -> FinetuningResult:
     record = read_record(output)
+    if device is not None:
+        record.settings = replace(record.settings, device=device)
     settings = record.settings
     if record.status == "finished":
         raise RunError(f"{output} is finished; use it as model=local-dir:{output}, or start anew with it as --model")
@@ -84,6 +107,7 @@ def resume(output: Path, on_progress: OnProgress | None = None) -> FinetuningRes
     learner = _learner(base, frames, training, settings, record.learning_rate)
     session = Session(learner, judges, record, output, on_progress)
     session.restore()
+    record.data["device"] = str(base.device)
     return session.run()
 
 

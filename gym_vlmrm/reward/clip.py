@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward.goal_baseline import average_embedding, goal_baseline_reward
-from gym_vlmrm.reward.protocol import check_rewards
+from gym_vlmrm.reward.protocol import check_rewards, memory_of_scoring
 from gym_vlmrm.reward.towers import Towers
 
 __all__ = ["ClipReward"]
@@ -42,5 +42,7 @@ class ClipReward:
         """Return the rewards, float32 (N,), of uint8 RGB frames (N, H, W, 3)."""
         if len(frames) == 0:
             return np.zeros(0, np.float32)
-        rewards = goal_baseline_reward(self.towers.embed_frames(frames), self.goal, self.baseline, self.alpha)
+        with memory_of_scoring(self.name):
+            embeddings = self.towers.embed_frames(frames)
+        rewards = goal_baseline_reward(embeddings, self.goal, self.baseline, self.alpha)
         return check_rewards(rewards.astype(np.float32), len(frames), self.name)

@@ -1,5 +1,7 @@
 """What a reward model is: frames in, floats out. A remote model would be one more implementation of it."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -7,7 +9,7 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.errors import ModelError
 
-__all__ = ["RewardModel", "check_rewards"]
+__all__ = ["RewardModel", "check_rewards", "memory_of_scoring"]
 
 
 @runtime_checkable
@@ -37,3 +39,21 @@ def check_rewards(rewards: NDArray[np.float32], num_frames: int, name: str) -> N
     if not np.isfinite(rewards).all():
         raise ModelError(f"reward model '{name}' returned a reward that is not finite; try precision='fp32'")
     return rewards
+
+
+@contextlib.contextmanager
+def memory_of_scoring(name: str) -> Iterator[None]:
+    """Turn a lack of memory in the block into a ModelError that says what to change.
+
+    Torch's errors are known by their words, as nothing here may import torch.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        words = ("out of memory", "can't allocate memory")
+        if not isinstance(error, MemoryError) and not any(part in str(error).lower() for part in words):
+            raise
+        raise ModelError(
+            f"the memory does not suffice for scoring frames by '{name}'; use a smaller model, a lower precision, "
+            "fewer environments, or another device"
+        ) from None

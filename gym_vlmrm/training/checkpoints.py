@@ -1,5 +1,7 @@
 """Checkpoints: what acting and going on need, as safetensors, JSON and npz, never a pickle."""
 
+import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,22 +176,31 @@ def restore(folder: Path, model: "BaseAlgorithm", scale: RewardScale | None = No
 
 
 def _restore_buffer(path: Path, buffer: Any) -> bool:
-    stored = _read_npz(path)
+    stored = _read_npz(path, ("pos", "full", *_buffer_arrays(buffer)))
     try:
+        pos, full = int(stored["pos"]), bool(stored["full"])
+        size = buffer.buffer_size if full else pos
+        if not 0 <= pos < buffer.buffer_size:
+            raise ValueError(f"position {pos} in a buffer of {buffer.buffer_size}")
         for name, array in _buffer_arrays(buffer).items():
-            array[: len(stored[name])] = stored[name]
-        buffer.pos, buffer.full = int(stored["pos"]), bool(stored["full"])
-    except (KeyError, ValueError) as error:
+            here = array[:size]
+            if stored[name].shape != here.shape:
+                raise ValueError(f"{name} of shape {stored[name].shape}, not {here.shape}")
+            here[:] = stored[name]
+        buffer.pos, buffer.full = pos, full
+    except (KeyError, ValueError, TypeError) as error:
         raise RunError(f"{path}: does not fit its run ({error})") from None
     return True
 
 
-def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+def _read_npz(path: Path, names: tuple[str, ...] | None = None) -> dict[str, NDArray[Any]]:
+    """Read the arrays of those names, or all."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError, EOFError) as error:
-        raise RunError(f"{path}: cannot be read ({error})") from None
+        # Opened here: numpy leaves a damaged archive open.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            return {name: file[name] for name in names or file.files}
+    except (OSError, ValueError, EOFError, LookupError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        raise RunError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
 
 
 def _load_policy(folder: Path, model: "BaseAlgorithm") -> None:

@@ -1,19 +1,30 @@
 """Numbers of a training: means over the latest steps, and the table that they are written to."""
 
 import csv
+import io
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from stable_baselines3.common.logger import KVWriter
 
 from gym_vlmrm.errors import RunError
+from gym_vlmrm.runs import write_text
 from gym_vlmrm.training.late_rewards import ScoredSteps
 from gym_vlmrm.training.vec_env import PoolSteps
 
-__all__ = ["MetricsTable", "RolloutStatistics"]
+__all__ = ["Events", "MetricsTable", "RolloutStatistics", "finite_mean"]
 
 STEP_COLUMN = "step"
+
+
+def finite_mean(values: NDArray[np.floating[Any]]) -> float | None:
+    """Mean of all values, or ``None`` where they have none that is a finite number."""
+    with np.errstate(invalid="ignore"):  # of inf - inf
+        mean = float(values.mean())
+    return mean if math.isfinite(mean) else None
 
 
 class RolloutStatistics:
@@ -38,7 +49,8 @@ class RolloutStatistics:
 
     def add_step(self, steps: PoolSteps) -> None:
         """Count one vector step."""
-        self._add("rollout/task_reward", float(steps.task_rewards.sum()), steps.num_envs)
+        with np.errstate(invalid="ignore"):
+            self._add("rollout/task_reward", float(steps.task_rewards.sum()), steps.num_envs)
         if steps.successes is not None:
             self._add("rollout/success", float(steps.successes.sum()), steps.num_envs)
         self._lengths += 1
@@ -47,8 +59,8 @@ class RolloutStatistics:
             self._lengths[index] = 0
 
     def means(self) -> dict[str, float]:
-        """Means by name, of what was counted since the last `take`."""
-        return {name: self._sums[name] / self._counts[name] for name in self._sums}
+        """Means by name, of what was counted since the last `take`; those that are not finite are left out."""
+        return {name: total / self._counts[name] for name, total in self._sums.items() if math.isfinite(total)}
 
     def take(self) -> dict[str, float]:
         """Return the means and begin anew."""
@@ -104,12 +116,33 @@ class MetricsTable(KVWriter):
             raise RunError(f"cannot write '{self.path}' ({error.strerror})") from None
 
     def _rewrite(self) -> None:
-        temporary = self.path.with_suffix(".tmp")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.columns, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(self.rows)
-        temporary.replace(self.path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.path, text.getvalue())
 
     def close(self) -> None:
         """Nothing is left open."""
+
+
+class Events(KVWriter):
+    """Event files for TensorBoard; a resumed run hides those of the steps that are made anew."""
+
+    def __init__(self, folder: Path, from_step: int | None = None) -> None:
+        """Open a new file in the folder; `from_step` is that of the checkpoint that a run goes on from."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        purge = None if from_step is None else from_step + 1
+        self._writer: Any = SummaryWriter(str(folder), purge_step=purge)
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        """Write one log; called by stable-baselines3's logger."""
+        for key, value in sorted(key_values.items()):
+            if isinstance(value, int | float | np.number):
+                self._writer.add_scalar(key, value, step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()

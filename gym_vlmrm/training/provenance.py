@@ -1,11 +1,13 @@
 """Where results come from: renderers and libraries change pixels, and pixels change rewards, so runs name them."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from gym_vlmrm.envs.pool import usable_cores
@@ -30,19 +32,67 @@ print(json.dumps({"backend": backend, **{key: GL.glGetString(name).decode() for 
 """
 
 
-def describe_machine(opengl: bool) -> dict[str, Any]:
+def describe_machine(opengl: bool, device: str | None = None) -> dict[str, Any]:
     """Describe the processor, the system and, on request, the OpenGL that draws; never fails.
 
     OpenGL is asked in a process of its own, so that no context is made, or made current, in this one.
+
+    Args:
+        opengl: whether to ask for OpenGL.
+        device: where the reward model runs; a CUDA device is described with its driver.
     """
     machine: dict[str, Any] = {
         "platform": platform.platform(),
-        "processor": platform.machine(),
+        "architecture": platform.machine(),
+        "processor": _processor(),
         "cores": usable_cores(),
     }
     if opengl:
         machine["opengl"] = _opengl()
+    if device is not None and device.startswith("cuda"):
+        machine["gpu"] = _gpu(device)
     return machine
+
+
+def _processor() -> str:
+    """Name of the processor's model, or of its architecture where the system tells no more."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in ("model name", "Model", "cpu model") and value.strip():
+                return value.strip()
+    if sys.platform == "darwin" and (name := _output_of("sysctl", "-n", "machdep.cpu.brand_string")):
+        return name
+    return platform.processor() or platform.machine()
+
+
+def _gpu(device: str) -> dict[str, Any] | None:
+    """Name, memory and software of a CUDA device, as torch sees it."""
+    import torch
+
+    try:
+        properties = torch.cuda.get_device_properties(device)
+    except (RuntimeError, AssertionError, ValueError):
+        return None
+    driver = _output_of("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    return {
+        "name": properties.name,
+        "memory_gb": round(properties.total_memory / 1e9, 1),
+        "capability": f"{properties.major}.{properties.minor}",
+        "cuda": torch.version.cuda or torch.version.hip,
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+        "driver": driver.splitlines()[0] if driver else None,
+        "tf32": torch.backends.cuda.matmul.allow_tf32,
+    }
+
+
+def _output_of(*command: str) -> str | None:
+    """What a small command prints, or ``None`` where there is none such."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError, UnicodeError):
+        return None
+    return done.stdout.strip()
 
 
 def _opengl() -> dict[str, str] | None:

@@ -17,8 +17,16 @@ _SKELETON = "skeleton"
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write tensors as one safetensors file; tensors that share memory are written apart."""
-    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, path, metadata)
+    """Write tensors as one safetensors file; tensors that share memory are written apart.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    try:
+        save_file(copies, path, metadata)
+    except SafetensorError as error:  # a full disk, among others
+        raise RunError(f"cannot write '{path}' ({error})") from None
 
 
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:

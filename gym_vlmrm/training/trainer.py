@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from gym_vlmrm.catalog import override
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.runs import RunFolder, RunRecord, default_run_path
 from gym_vlmrm.spec import Recipe, TaskSpec
@@ -39,7 +40,9 @@ def train(
         on_notice: called with a sentence that the user should read.
 
     Raises:
-        TrainingError, ModelError, RenderingError, RunError, TaskError: as their names say; nothing is left on disk.
+        TrainingError, ModelError, RenderingError, RunError, TaskError: as their names say. Before the first step
+            nothing is left on disk; after it a run folder with what was learned until then.
+        KeyboardInterrupt: at a second Ctrl-C; the first one, SIGTERM and SIGHUP end in a checkpoint and a result.
     """
     algorithm = find_algorithm(recipe.algorithm)
     path = Path(output) if output is not None else default_run_path(task, algorithm.name, seed)
@@ -48,35 +51,52 @@ def train(
     with Session(task, record, workers, on_progress, on_notice) as session:
         session.describe_machine()
         run = RunFolder.create(path)
-        run.write_task(task)
-        return session.learn(run)
+        with run.only_writer():
+            run.write_task(task)
+            return session.learn(run)
 
 
 def resume(
     path: str | os.PathLike[str],
     *,
     steps: int | None = None,
+    device: str | None = None,
     workers: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_notice: Callable[[str], None] = lambda _: None,
 ) -> TrainingResult:
     """Go on with a run from its last checkpoint to its number of steps, or to `steps`.
 
+    A run that was stopped while its last checkpoint was judged has that done, and is finished.
+
+    Args:
+        path: the run folder.
+        steps: environment steps of the whole run, earlier ones included.
+        device: where the reward model runs from now on; where it ran if not given.
+        workers: as in `train`.
+        on_progress: as in `train`.
+        on_notice: as in `train`.
+
     Raises:
-        RunError: no such run, nothing left to do, or a damaged checkpoint.
+        RunError: no such run, nothing left to do, a damaged checkpoint, or another process is training into it.
         Others as `train` does.
     """
     run = RunFolder.open(path)
-    record, checkpoint = run.record, run.checkpoint("last")
-    recipe = record.recipe.model_copy(update={} if steps is None else {"steps": steps})
-    if recipe.steps <= checkpoint.step:
-        raise RunError(f"'{run.path}' has made its {checkpoint.step:,} steps; ask for more by --steps")
-    versions = library_versions()
-    for name, version in versions.items():
-        if version != record.versions.get(name, version):
-            on_notice(f"{name} was {record.versions[name]} when this run began and is {version} now")
-    record = record.model_copy(update={"recipe": recipe, "versions": versions})
-    with Session(run.task, record, workers, on_progress, on_notice) as session:
-        session.describe_machine()
-        session.restore(checkpoint.path)
-        return session.learn(run)
+    with run.only_writer():
+        record, checkpoint = run.record, run.checkpoint("last")
+        recipe = record.recipe.model_copy(update={} if steps is None else {"steps": steps})
+        unjudged = record.status != "finished" and checkpoint.step >= record.recipe.steps and steps is None
+        if recipe.steps <= checkpoint.step and not unjudged:
+            raise RunError(f"'{run.path}' has made its {checkpoint.step:,} steps; ask for more by --steps")
+        versions = library_versions()
+        for name, version in versions.items():
+            if version != record.versions.get(name, version):
+                on_notice(f"{name} was {record.versions[name]} when this run began and is {version} now")
+        record = record.model_copy(update={"recipe": recipe, "versions": versions})
+        task = override(run.task, device=device)
+        with Session(task, record, workers, on_progress, on_notice) as session:
+            session.describe_machine()
+            session.restore(checkpoint.path)
+            if device is not None:
+                run.write_task(task)
+            return session.learn(run)

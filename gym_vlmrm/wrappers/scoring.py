@@ -4,17 +4,16 @@ import os
 import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.envs.pool import usable_cores
-from gym_vlmrm.reward.protocol import RewardModel, check_rewards
+from gym_vlmrm.reward.protocol import RewardModel, check_rewards, memory_of_scoring
+from gym_vlmrm.reward.threads import take_torch_threads, threads_of_one_call
 
 __all__ = ["ScoringTeam"]
 
-_STARTING = threading.Lock()
 YIELDING_NICENESS = 5
 """A third of the weight of a thread that does not yield: enough, and not nothing where others keep the machine busy."""
 
@@ -68,12 +67,18 @@ class ScoringTeam:
         return np.array_split(frames, min(self.threads, len(frames))) if len(frames) else []
 
     def _score(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        rewards = np.asarray(self.reward_model(frames), dtype=np.float32)
+        with memory_of_scoring(self.reward_model.name):
+            rewards = np.asarray(self.reward_model(frames), dtype=np.float32)
         return check_rewards(rewards, len(frames), self.reward_model.name)
 
     def _start_thread(self) -> None:
-        if self.threads > 1:
-            _take_one_core()
+        if self.threads == 1:
+            # A model that must not be called twice at a time may still share one batch among cores.
+            alone = threads_of_one_call()
+            if alone is not None and not _on_accelerator(self.reward_model):
+                take_torch_threads(alone)
+        else:
+            take_torch_threads(1)
             if self.yielding and sys.platform == "linux":  # elsewhere niceness is the whole process's
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, os.nice(0) + YIELDING_NICENESS))
 
@@ -84,15 +89,5 @@ class ScoringTeam:
             self._executor = None
 
 
-def _take_one_core() -> None:
-    """Give this thread one thread of torch, and leave the number that other threads get as it was."""
-    torch: Any = sys.modules.get("torch")
-    if torch is None:
-        return
-    with _STARTING:
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        # That also set what threads start with that are yet to come; the lock keeps another one from reading it.
-        restore = threading.Thread(target=torch.set_num_threads, args=(before,))
-        restore.start()
-        restore.join()
+def _on_accelerator(reward_model: RewardModel) -> bool:
+    return str(getattr(reward_model, "device", "cpu")).partition(":")[0] != "cpu"

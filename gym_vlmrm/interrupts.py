@@ -1,0 +1,79 @@
+"""A wish to stop that arrives as a signal: Ctrl-C, a cluster's SIGTERM, a terminal that closes."""
+
+import contextlib
+import os
+import select
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["STOPPING", "StopRequest", "stopping_on_signals"]
+
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals that ask for a clean stop."""
+
+
+class StopRequest:
+    """Whether, and by which signal, a stop was asked for; true from then on."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        """Number of the first signal, or ``None``."""
+        self._shields = 0
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+    @contextlib.contextmanager
+    def shield(self) -> Iterator[None]:
+        """Let nothing interrupt the block: what is being saved is saved, however impatient the user."""
+        self._shields += 1
+        try:
+            yield
+        finally:
+            self._shields -= 1
+
+    def _take(self, number: int, _: Any = None) -> None:
+        if number == getattr(signal, "SIGHUP", None):
+            _leave_dead_terminal()
+        again, self.signal = self.signal is not None, self.signal or number
+        if again and number == signal.SIGINT and not self._shields:
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def stopping_on_signals(stop: StopRequest) -> Iterator[None]:
+    """Turn the first signal of `STOPPING` in the block into a request to stop; Ctrl-C after that interrupts at once.
+
+    Outside the main thread, where Python has no say over signals, nothing changes. A SIGHUP that is ignored already
+    (``nohup``) stays ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: dict[int, Any] = {}
+    try:
+        for number in STOPPING:
+            if signal.getsignal(number) is signal.SIG_IGN and number != signal.SIGINT:
+                continue
+            before[number] = signal.signal(number, stop._take)
+        yield
+    finally:
+        for number, handler in before.items():
+            # None: a handler that was not set from Python, which Python cannot put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _leave_dead_terminal() -> None:
+    """Send what would be written to a terminal that is gone to nowhere: every write there is an error."""
+    if not hasattr(select, "poll"):
+        return
+    for descriptor in (1, 2):
+        poll = select.poll()
+        poll.register(descriptor, 0)
+        if any(events & select.POLLHUP for _, events in poll.poll(0)):
+            with contextlib.suppress(OSError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)

@@ -1,0 +1,60 @@
+"""How many threads torch takes: the number belongs to the process, so whoever changes it puts it back."""
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["kept_torch_threads", "one_torch_thread", "take_torch_threads", "threads_of_one_call"]
+
+_STARTING = threading.Lock()
+_before: list[int] = []  # what `one_torch_thread` found, outermost first
+
+
+@contextlib.contextmanager
+def kept_torch_threads() -> Iterator[None]:
+    """Give torch back the number of threads that it had, whatever the block sets."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Run the block with one thread of torch; scoring threads take what they need (see `threads_of_one_call`).
+
+    Policies are small, and beside busy environments a second thread slows small networks down many times.
+    """
+    import torch
+
+    with kept_torch_threads():
+        _before.append(torch.get_num_threads())
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            _before.pop()
+
+
+def threads_of_one_call() -> int | None:
+    """Threads of torch for a reward model that scores one batch at a time: those outside `one_torch_thread`."""
+    return _before[0] if _before else None
+
+
+def take_torch_threads(count: int) -> None:
+    """Give this thread `count` threads of torch, and leave the number that other threads get as it was."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None:
+        return
+    with _STARTING:
+        before = torch.get_num_threads()
+        torch.set_num_threads(count)
+        # That also set what threads start with that are yet to come; the lock keeps another one from reading it.
+        restore = threading.Thread(target=torch.set_num_threads, args=(before,))
+        restore.start()
+        restore.join()
