@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from gym_vlmrm.frames import is_scored
-from gym_vlmrm.reward.protocol import RewardModel, check_rewards
+from gym_vlmrm.reward.protocol import RewardModel, score
 
 __all__ = ["BuiltVLMReward", "VLMReward"]
 
@@ -43,7 +43,7 @@ class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
         self._step += 1
         if is_scored(self._step, self.every):
             frames = np.asarray(self.env.render())[None]  # (1, H, W, 3)
-            self._held = float(check_rewards(self.reward_model(frames), 1, self.reward_model.name)[0])
+            self._held = float(score(self.reward_model, frames)[0])
         return observation, self._held, terminated, truncated, {**info, "task_reward": float(task_reward)}
 
 
