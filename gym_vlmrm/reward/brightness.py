@@ -25,5 +25,5 @@ class BrightnessReward:
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the rewards, float32 (N,), of uint8 RGB frames (N, H, W, 3); raises ModelError for anything else."""
         frames = check_frames(frames)
-        brightness: NDArray[np.float64] = frames.reshape(len(frames), -1).mean(axis=1) / 255
+        brightness: NDArray[np.float64] = frames.mean(axis=(1, 2, 3)) / 255
         return brightness.astype(np.float32)

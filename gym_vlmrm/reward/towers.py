@@ -65,6 +65,8 @@ MIDDLE_TOWER = 120_000_000
 """Up to this many parameters (ViT-B and smaller) a tower takes `MIDDLE_MICRO_BATCH` frames on an accelerator."""
 CPU_MICRO_BATCH = 16
 """Larger ones were never clearly faster on a CPU, and sometimes slower: they leave the processor's caches."""
+TOKENIZER_OPTIONS = frozenset({"clean", "strip_sep_token", "language"})
+"""What a model's configuration may say to its tokenizer; all that open_clip's own configurations say."""
 _SCHEMAS = ("hf-hub:", "local-dir:")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.bfloat16}
 logger = logging.getLogger("gym_vlmrm")
@@ -285,6 +287,8 @@ def open_model(name: str, device: torch.device) -> tuple[Any, Any]:
     try:
         with impatient_hub(offline=_is_whole(name)):
             return open_clip.create_model(**arguments, device=device), _tokenizer(name)
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(_cannot_load(name, error)) from None
 
@@ -305,6 +309,8 @@ def _kept_tokenizer(name: str, _: object) -> Any:
     try:
         with impatient_hub(offline=True):
             return _tokenizer(name)
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(_cannot_load(name, error)) from None
 
@@ -368,10 +374,26 @@ def _check_local_folder(name: str) -> None:
 
 
 def _tokenizer(name: str) -> Any:
+    _check_tokenizer_options(name)
     folder = Path(name.removeprefix("local-dir:"))
     if name.startswith("local-dir:") and (folder / MERGES_FILE).is_file():
         return open_clip.get_tokenizer(name, bpe_path=str(folder / MERGES_FILE))
     return open_clip.get_tokenizer(name if name.startswith(_SCHEMAS) else name.partition("/")[0])
+
+
+def _check_tokenizer_options(name: str) -> None:
+    """Refuse a stranger's configuration that hands more than harmless options on to transformers."""
+    if not name.startswith(_SCHEMAS):
+        return
+    strange: list[str] = []
+    with contextlib.suppress(Exception):  # what cannot be read fails later, with its reason
+        config = open_clip.get_model_config(name)["text_cfg"]
+        strange = sorted(set(config.get("tokenizer_kwargs") or {}) - TOKENIZER_OPTIONS)
+    if strange:
+        raise ModelError(
+            f"model '{name}': its configuration sets '{strange[0]}' for its tokenizer, which may run a stranger's "
+            f"program; only {', '.join(sorted(TOKENIZER_OPTIONS))} are allowed there"
+        )
 
 
 def _cannot_load(name: str, error: Exception) -> str:
