@@ -155,8 +155,9 @@ def test_what_trains_is_what_is_recorded_and_evaluated(tmp_path: Path, monkeypat
 
     monkeypatch.setenv(MODEL_VARIABLE, "brightness")
     recipe = Recipe(algorithm="PPO", steps=16, num_envs=1, hyperparameters={"n_steps": 16, "batch_size": 16})
-    task = override(load_task("cartpole"), max_episode_steps=5)
-    trained = train(task, recipe, output=tmp_path / "run", workers=1)
+    path = tmp_path / "own.yaml"
+    path.write_text("id: A/B-v0\nenv: {id: CartPole-v1, max_episode_steps: 5}\nreward: {goal: x}\n")
+    trained = train(load_task(path), recipe, output=tmp_path / "run", workers=1)
     monkeypatch.delenv(MODEL_VARIABLE)
     assert trained.best is not None
     assert RunFolder.open(tmp_path / "run").task.reward.model == "brightness"

@@ -120,7 +120,7 @@ def _fits(tokenizer: Any, texts: Sequence[str]) -> torch.Tensor:
     if getattr(getattr(tokenizer, "tokenizer", None), "padding_side", "right") == "left":
         cut, whole = cut.flip(1), whole.flip(1)
     padding = whole[0, -1]
-    fits = (cut == whole[:, :length]).all(dim=1) & (whole[:, length] == padding)
+    fits: torch.Tensor = (cut == whole[:, :length]).all(dim=1) & (whole[:, length] == padding)
     return fits[1:]
 
 
