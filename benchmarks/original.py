@@ -47,9 +47,9 @@ class OriginalReward:
         config = self.model.visual.preprocess_cfg
         self.size = config["size"][0] if isinstance(config["size"], list | tuple) else config["size"]
         self.mean, self.std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
-        sentences = [judge.goal, judge.baseline or judge.goal]
+        sentences = [judge.goals, judge.baselines or judge.goals]
         with torch.no_grad():
-            text = [self.model.encode_text(tokenizer([s] if isinstance(s, str) else s)) for s in sentences]
+            text = [self.model.encode_text(tokenizer(s)) for s in sentences]
         self.goal, self.baseline = (functional.normalize(functional.normalize(t).mean(0), dim=0) for t in text)
         self.alpha = judge.alpha
 

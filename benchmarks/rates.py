@@ -68,7 +68,7 @@ class Bench:
     def __init__(self, task: TaskSpec) -> None:
         self.task = task
         self.model = load_reward_model(task)
-        self.accelerator = not getattr(self.model, "concurrent", True)
+        self.accelerator = getattr(self.model, "device", "cpu") != "cpu"
         self.worlds = Worlds(task, self.model.frame_size)
         self.embedding = Embedding(self.model, self.worlds.frames)
 

@@ -23,7 +23,8 @@ def check(task: Task, json: Json = False, quiet: Quiet = False) -> None:
     report = check_task(task)
     if json:
         outcome = {"valid": not report.problems, "problems": report.problems, "notes": report.notes}
-        print_json({"task": task, **outcome, "unknown_words": report.unknown_words, **_summary(report)})
+        words = {"unknown_words": report.unknown_words, "cut_prompts": report.cut_prompts}
+        print_json({"task": task, **outcome, **words, **_summary(report)})
     else:
         for problem in report.problems:
             complain(problem)
@@ -31,6 +32,11 @@ def check(task: Task, json: Json = False, quiet: Quiet = False) -> None:
             note(text)
         if report.unknown_words:
             note(f"the model never saw {', '.join(map(repr, report.unknown_words))} in training")
+        if report.cut_prompts:
+            from gym_vlmrm.reward.loading import describe_cut
+
+            for sentence, unread in report.cut_prompts.items():
+                note(f"the model has no room for the end of a prompt: {describe_cut(sentence, unread)}")
         if not report.problems and not quiet:
             _print_summary(task, _summary(report))
     if report.problems:

@@ -65,6 +65,9 @@ def prompts(
     unknown = sorted({word for row in ranking.rows for word in row.unknown_words})
     if unknown:
         note(f"model '{ranking.model}' never saw {', '.join(map(repr, unknown))} in training; such prompts are guesses")
+    cut = {text for row in ranking.rows for text in row.cut_prompts}
+    if cut:
+        note(f"model '{ranking.model}' has no room for the end of {len(cut)} of the prompts; those marked (!) are cut")
     if json:
         print_json(ranking.model_dump(mode="json"))
     elif not quiet:
@@ -81,7 +84,7 @@ def _print(ranking: "PromptRanking") -> None:
         goal = (
             "; ".join(candidate.goal)
             + ("  (the task's own)" if row.own else "")
-            + (" (!)" if row.unknown_words else "")
+            + (" (!)" if row.unknown_words or row.cut_prompts else "")
         )
         numbers = (f"{row.epic:.3f}", f"{row.auc:.3f}", nearness, f"{row.gap:.2f}", f"{candidate.alpha:g}")
         rows.append((f"{place}", *numbers, goal, "; ".join(candidate.baseline) if candidate.alpha else "-"))

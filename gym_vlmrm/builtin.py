@@ -7,7 +7,10 @@ from typing import Any
 
 from gym_vlmrm.task_files import read_document
 
-__all__ = ["builtin_folder", "builtin_headers", "builtin_paths"]
+__all__ = ["ENTRY_POINT", "builtin_folder", "builtin_headers", "builtin_paths"]
+
+ENTRY_POINT = "gym_vlmrm.entry_points:make_env"
+"""By which Gymnasium's registry tells the environments of this package."""
 
 
 @cache

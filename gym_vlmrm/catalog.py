@@ -7,12 +7,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, SupportsFloat
 
+import gymnasium as gym
 from pydantic import ValidationError
 
-from gym_vlmrm.builtin import builtin_folder, builtin_headers, builtin_paths
+from gym_vlmrm.builtin import ENTRY_POINT, builtin_folder, builtin_headers, builtin_paths
 from gym_vlmrm.errors import TaskError, UnknownTaskError, did_you_mean
-from gym_vlmrm.spec import TaskSpec
-from gym_vlmrm.task_files import Document, Location, overlay, read_document, shorten
+from gym_vlmrm.spec import MODEL_VARIABLE, TaskSpec
+from gym_vlmrm.task_files import Document, Location, merge, overlay, read_document, shorten
 
 __all__ = [
     "MODEL_VARIABLE",
@@ -21,9 +22,6 @@ __all__ = [
     "override",
     "task_from_dict",
 ]
-
-MODEL_VARIABLE = "GYM_VLMRM_MODEL"
-"""Environment variable that replaces the model of every task whose file names none."""
 
 
 @cache
@@ -39,6 +37,9 @@ def builtin_tasks() -> dict[str, TaskSpec]:
 def load_task(name: str | os.PathLike[str]) -> TaskSpec:
     """Load a task by short name (``splits``), environment ID (``VLMRM/Humanoid-Splits-v0``) or path of a YAML file.
 
+    IDs are those of built-in tasks and of what `register_task` registered. Where the task names no model, the
+    environment variable ``GYM_VLMRM_MODEL`` does, now: it changes no task that was loaded, nor a run's.
+
     Raises:
         UnknownTaskError: nothing goes by that name.
         TaskError: the file is wrong; the message names file, line and field.
@@ -52,16 +53,30 @@ def load_task(name: str | os.PathLike[str]) -> TaskSpec:
         if not path.is_file():
             raise UnknownTaskError(f"no task file at '{text}'{did_you_mean(path.stem, known)}")
         return _validate(read_document(path, builtin_folder()), path)
-    ids = _builtin_ids()
-    if text.removeprefix("gym_vlmrm:") in ids:
-        return _load_builtin(ids[text.removeprefix("gym_vlmrm:")])
-    raise UnknownTaskError(f"unknown task '{text}'{did_you_mean(text, [*known, *(ids if '/' in text else ())])}")
+    ids, registered = _builtin_ids(), _registered_tasks()
+    task_id = text.removeprefix("gym_vlmrm:")
+    if task_id in ids:
+        return _load_builtin(ids[task_id])
+    if task_id in registered:
+        return task_from_dict(registered[task_id], origin=task_id)
+    names = [*known, *((*ids, *registered) if re.search(r"/|-v\d+$", text) else ())]
+    raise UnknownTaskError(f"unknown task '{text}'{did_you_mean(text, names)}")
+
+
+def _load_builtin(name: str) -> TaskSpec:
+    return _validate(_builtin_document(name), builtin_paths()[name])
 
 
 @cache
-def _load_builtin(name: str) -> TaskSpec:
-    path = builtin_paths()[name]
-    return _validate(read_document(path, builtin_folder()), path)
+def _builtin_document(name: str) -> Document:
+    # Only what the file says is kept: the model of a task that names none is asked for each time.
+    return read_document(builtin_paths()[name], builtin_folder())
+
+
+def _registered_tasks() -> dict[str, dict[str, Any]]:
+    """Tasks of the user's own that are registered with Gymnasium, by ID."""
+    ours = (spec for spec in gym.registry.values() if spec.entry_point == ENTRY_POINT)
+    return {spec.id: spec.kwargs["task"] for spec in ours if isinstance(spec.kwargs.get("task"), dict)}
 
 
 def task_from_dict(data: Mapping[str, Any], origin: str = "task") -> TaskSpec:
@@ -91,13 +106,9 @@ def override(
 ) -> TaskSpec:
     """Return the task with the given values replaced; ``None`` keeps what the task says.
 
-    Where neither the call nor the task file names a model, the environment variable ``GYM_VLMRM_MODEL`` does.
-
     Raises:
         TaskError: a value is not allowed; the message names the field.
     """
-    if model is None and "model" not in task.reward.model_fields_set:
-        model = os.environ.get(MODEL_VARIABLE) or None
     reward = {
         "model": model,
         "goal": goal,
@@ -115,7 +126,9 @@ def override(
         changes["scene"]["render_size"] = render_size
     if not any(changes.values()):
         return task
-    return task_from_dict(overlay(task.model_dump(mode="json", exclude_unset=True), changes), origin=task.id)
+    # The task's model stays even where only the environment variable named it, which may say something else by now.
+    told = merge(task.model_dump(exclude_unset=True), {"reward": {"model": task.reward.model}})
+    return task_from_dict(overlay(told, changes), origin=task.id)
 
 
 def _validate(document: Document, path: Path) -> TaskSpec:

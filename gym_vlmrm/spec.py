@@ -1,5 +1,6 @@
 """What a task is: strict, frozen models of a task file (see `gym_vlmrm.catalog` for reading one)."""
 
+import os
 import re
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -15,7 +16,12 @@ from pydantic import (
 
 from gym_vlmrm.rules import Rule, parse_rule
 
-__all__ = ["CameraSpec", "EnvSpec", "Look", "Quality", "Recipe", "RewardSpec", "SceneSpec", "TaskSpec"]
+__all__ = [
+    "MODEL_VARIABLE", "CameraSpec", "EnvSpec", "Look", "Quality", "Recipe", "RewardSpec", "SceneSpec", "TaskSpec",
+]  # fmt: skip
+
+MODEL_VARIABLE = "GYM_VLMRM_MODEL"
+"""Environment variable: the model of every task that names none, read when the `TaskSpec` is made and never again."""
 
 Look: TypeAlias = Literal["textured", "original"]
 Quality: TypeAlias = Literal["draft", "standard", "paper"]
@@ -25,6 +31,7 @@ _MAX_METRES = 1e5
 _Metres = Annotated[float, Field(ge=-_MAX_METRES, le=_MAX_METRES)]
 _FREE_CAMERA = ("distance", "lookat", "elevation", "azimuth")
 _FIXED_CAMERA = ("name", "id")
+Prompt: TypeAlias = Sentence | list[Sentence]
 _ID = re.compile(r"(?:[A-Za-z0-9_-]+/)?[A-Za-z0-9_.-]+?-v\d+")
 
 
@@ -97,17 +104,25 @@ class SceneSpec(_Strict):
         return {"look": value} if isinstance(value, str) else value
 
 
+def _sentences(prompt: str | list[str] | None) -> list[str]:
+    return [] if prompt is None else [prompt] if isinstance(prompt, str) else list(prompt)
+
+
+def _default_model() -> str:
+    return os.environ.get(MODEL_VARIABLE) or "embedded"
+
+
 class RewardSpec(_Strict):
     """The sentence that rewards, and the model that judges."""
 
-    goal: Sentence | list[Sentence]
+    goal: Prompt
     """Goal prompt: one sentence, or several whose embeddings are averaged."""
-    baseline: Sentence | list[Sentence] | None = None
+    baseline: Prompt | None = None
     """Baseline prompt: the scene without the goal. Needed when ``alpha > 0``."""
     alpha: float = Field(default=0.0, ge=0, le=1)
     """Strength of goal-baseline regularisation; 0 is the cosine similarity."""
-    model: str = "embedded"
-    """``embedded``, ``brightness`` (a stand-in), or any open_clip model name."""
+    model: str = Field(default_factory=_default_model)
+    """``embedded``, ``brightness`` (a stand-in), or any open_clip model name; left out, what `MODEL_VARIABLE` says."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     """Arithmetic of the image tower; ``int8`` is for transformers on a CPU."""
     device: str = "auto"
@@ -129,6 +144,16 @@ class RewardSpec(_Strict):
                 f"alpha is {self.alpha} but there is no baseline prompt; add 'baseline:' or set alpha to 0"
             )
         return self
+
+    @property
+    def goals(self) -> list[str]:
+        """The goal prompts: at least one sentence."""
+        return _sentences(self.goal)
+
+    @property
+    def baselines(self) -> list[str]:
+        """The baseline prompts; empty where there is none."""
+        return _sentences(self.baseline)
 
 
 class Recipe(_Strict):

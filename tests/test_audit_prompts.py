@@ -5,9 +5,17 @@ from pathlib import Path
 import pytest
 from auditing import save_untrained_model
 
-from gym_vlmrm.audit.prompts import expand_template, rank_prompts, read_prompt_file, suggest_prompts
-from gym_vlmrm.catalog import load_task
+from gym_vlmrm.audit.prompts import (
+    TEMPLATES,
+    PromptTrial,
+    expand_template,
+    rank_prompts,
+    read_prompt_file,
+    suggest_prompts,
+)
+from gym_vlmrm.catalog import load_task, override
 from gym_vlmrm.errors import ModelError, VLMRMError
+from gym_vlmrm.reward.loading import CutPromptWarning
 
 
 @pytest.mark.parametrize(
@@ -57,8 +65,6 @@ def test_candidates_are_ranked_with_the_tasks_own_among_them(tmp_path: Path) -> 
 
 
 def test_words_that_the_embedded_model_never_saw_are_named() -> None:
-    from gym_vlmrm.audit.prompts import PromptTrial
-
     task = load_task("mountain-car")
     ranking = rank_prompts(
         task, PromptTrial(["a zeppelin at the summit"], []), model="embedded", alphas=(0,), workers=1
@@ -69,9 +75,21 @@ def test_words_that_the_embedded_model_never_saw_are_named() -> None:
     assert ranking.rows[0].auc > 0.97
 
 
-def test_suggestions_contain_the_goal() -> None:
-    task = load_task("kneeling")
-    assert all(task.reward.goal in sentence for sentence in suggest_prompts(task).goals)  # type: ignore[operator]
+def test_prompts_that_the_embedded_model_does_not_read_whole_are_named() -> None:
+    task = override(load_task("mountain-car"), baseline="a car " + "in the mountain " * 15 + "below")
+    long = "a car " + "next to the yellow flag " * 8 + "above"
+    with pytest.warns(CutPromptWarning, match="below"):
+        ranking = rank_prompts(task, PromptTrial([long], []), model="embedded", alphas=(0, 1), workers=1)
+    cut = {(row.candidate.goal[0] == long, row.candidate.alpha): set(row.cut_prompts) for row in ranking.rows}
+    baseline = task.reward.baselines[0]
+    assert cut == {(True, 0): {long}, (True, 1): {long, baseline}, (False, 0): set(), (False, 1): {baseline}}
+    assert all(long.endswith(row.cut_prompts[long]) for row in ranking.rows if long in row.cut_prompts)
+
+
+def test_suggestions_contain_the_goals() -> None:
+    task = override(load_task("kneeling"), goal=["one", "two"])
+    for goal in ("one", "two"):
+        assert sum(goal in sentence for sentence in suggest_prompts(task).goals) == len(TEMPLATES)
 
 
 def test_models_without_prompts_are_refused() -> None:

@@ -1,6 +1,8 @@
 """Tasks are found by name, ID and path, and overridden by keyword."""
 
 import os
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 from gym_vlmrm.builtin import builtin_folder, builtin_headers
 from gym_vlmrm.catalog import MODEL_VARIABLE, builtin_tasks, load_task, override, task_from_dict
 from gym_vlmrm.errors import TaskError, UnknownTaskError
+from gym_vlmrm.reward import load_reward_model
+from gym_vlmrm.spec import EnvSpec, Recipe, RewardSpec, TaskSpec
 
 SPLITS = "VLMRM/Humanoid-Splits-v0"
 DATA = Path(__file__).parent / "data"
@@ -112,15 +116,60 @@ def test_the_environment_variable_chooses_the_model_where_nothing_else_does(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv(MODEL_VARIABLE, raising=False)
-    assert {override(task).reward.model for task in builtin_tasks().values()} == {"embedded"}
+    assert {task.reward.model for task in builtin_tasks().values()} == {"embedded"}
     monkeypatch.setenv(MODEL_VARIABLE, "brightness")
-    assert {override(task).reward.model for task in builtin_tasks().values()} == {"brightness"}
+    assert {task.reward.model for task in builtin_tasks().values()} == {"brightness"}
     assert override(load_task("splits"), model="RN50/openai").reward.model == "RN50/openai"
     path = tmp_path / "own.yaml"
     path.write_text("include: _humanoid.yaml\nid: A/B-v0\nreward: {goal: x, model: RN50/openai}\n")
-    assert override(load_task(path)).reward.model == "RN50/openai"
+    assert load_task(path).reward.model == "RN50/openai"
     monkeypatch.setenv(MODEL_VARIABLE, "")
-    assert override(load_task("splits")).reward.model == "embedded"
+    assert load_task("splits").reward.model == "embedded"
+
+
+def test_the_environment_variable_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task keeps the model that it got when it was made, however it was made and whatever is overridden later."""
+    data = {"id": "A/B-v0", "env": {"id": "CartPole-v1"}, "reward": {"goal": "x"}}
+    makers: list[Callable[[], TaskSpec]] = [
+        lambda: load_task("splits"),
+        lambda: load_task(SPLITS),
+        lambda: load_task(builtin_folder() / "splits.yaml"),
+        lambda: task_from_dict(data),
+        lambda: TaskSpec.model_validate(data),
+        lambda: TaskSpec(id="A/B-v0", env=EnvSpec(id="CartPole-v1"), reward=RewardSpec(goal="x")),
+    ]
+    monkeypatch.setenv(MODEL_VARIABLE, "brightness")
+    tasks = [make() for make in makers]
+    monkeypatch.setenv(MODEL_VARIABLE, "RN50/openai")
+    for task in tasks:
+        copy = pickle.loads(pickle.dumps(task))
+        assert {each.reward.model for each in (task, copy, override(task), override(task, alpha=0.0))} == {"brightness"}
+        assert load_reward_model(task).name == "brightness"
+    assert {make().reward.model for make in makers} == {"RN50/openai"}
+
+
+def test_what_trains_is_what_is_recorded_and_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gym_vlmrm.evaluation import evaluate
+    from gym_vlmrm.runs import RunFolder
+    from gym_vlmrm.training import train
+
+    monkeypatch.setenv(MODEL_VARIABLE, "brightness")
+    recipe = Recipe(algorithm="PPO", steps=16, num_envs=1, hyperparameters={"n_steps": 16, "batch_size": 16})
+    path = tmp_path / "own.yaml"
+    path.write_text("id: A/B-v0\nenv: {id: CartPole-v1, max_episode_steps: 5}\nreward: {goal: x}\n")
+    trained = train(load_task(path), recipe, output=tmp_path / "run", workers=1)
+    monkeypatch.delenv(MODEL_VARIABLE)
+    assert trained.best is not None
+    assert RunFolder.open(tmp_path / "run").task.reward.model == "brightness"
+    monkeypatch.setenv(MODEL_VARIABLE, "RN50/openai")
+    evaluation = evaluate(tmp_path / "run", episodes=1, workers=1, video=False)
+    assert evaluation.model == "brightness"
+
+
+def test_overriding_keeps_infinite_bounds() -> None:
+    hopper = {"id": "A/B-v0", "env": {"id": "Hopper-v5", "kwargs": {"healthy_z_range": [0.5, float("inf")]}}}
+    task = task_from_dict({**hopper, "reward": {"goal": "x"}})
+    assert override(task, alpha=0.0, device="cpu").env == task.env
 
 
 def test_plain_data_names_its_origin() -> None:

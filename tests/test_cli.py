@@ -105,6 +105,19 @@ def test_check_says_what_a_task_is(task: Path) -> None:
     assert vlmrm("check", task, "--quiet").stdout == ""
 
 
+def test_check_says_what_the_model_does_not_read(task: Path) -> None:
+    long = "the pole is up " * 12 + "now"
+    task.write_text(TASK.replace("goal: up", f"goal: {long}").replace("model: brightness", "model: embedded"))
+    result = vlmrm("check", task)
+    assert result.exit_code == 0
+    noted = " ".join(result.stderr.split())
+    assert "no room for the end of a prompt" in noted
+    assert "up now'; use fewer words" in noted
+    described = json.loads(vlmrm("check", task, "--json").stdout)
+    assert list(described["cut_prompts"]) == [long]
+    assert described["valid"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -15,18 +15,13 @@ from numpy.typing import NDArray
 
 import gym_vlmrm  # registers the tasks
 from gym_vlmrm.catalog import builtin_tasks
-from gym_vlmrm.reward.loading import EMBEDDED_FOLDER, unknown_words
+from gym_vlmrm.reward.loading import cut_prompts, unknown_words
 from gym_vlmrm.reward.protocol import RewardModel
 from gym_vlmrm.spec import TaskSpec
 
 TASKS = builtin_tasks()
 every_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
-needs_embedded = pytest.mark.skipif(
-    not (EMBEDDED_FOLDER / "open_clip_config.json").is_file(), reason="no embedded model yet"
-)
-models = pytest.mark.parametrize(
-    "model", ["brightness", pytest.param("embedded", marks=[pytest.mark.slow, needs_embedded])]
-)
+models = pytest.mark.parametrize("model", ["brightness", pytest.param("embedded", marks=pytest.mark.slow)])
 assert gym_vlmrm.__all__
 
 
@@ -72,11 +67,10 @@ def test_words(task: TaskSpec) -> None:
 
 
 @every_task
-@needs_embedded
 def test_the_embedded_model_knows_the_prompts(task: TaskSpec) -> None:
-    prompts = [task.reward.goal, task.reward.baseline]
-    sentences = [text for prompt in prompts for text in ([prompt] if isinstance(prompt, str) else prompt or [])]
+    sentences = [*task.reward.goals, *task.reward.baselines]
     assert unknown_words("embedded", sentences) == []
+    assert cut_prompts("embedded", sentences) == {}
 
 
 @every_task

@@ -14,7 +14,8 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import HumanRendering
 
 import gym_vlmrm
-from gym_vlmrm.errors import ModelError, RenderingError, TaskError
+from gym_vlmrm.catalog import builtin_tasks, override
+from gym_vlmrm.errors import ModelError, RenderingError, TaskError, UnknownTaskError
 from gym_vlmrm.spec import TaskSpec
 
 CARTPOLE = "VLMRM/CartPole-Balance-v0"
@@ -109,8 +110,68 @@ def test_the_variable_chooses_the_model(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("GYM_VLMRM_MODEL", "brightness")
     env: Any = gym.make(CARTPOLE)
     assert env.get_wrapper_attr("reward_model").name == "brightness"
+    envs: Any = gym.make_vec(CARTPOLE, num_envs=2, workers=1)
+    assert envs.reward_model.name == "brightness"
+    envs.close()
     with pytest.raises(ModelError, match="nonsense"):
         gym.make(CARTPOLE, model="nonsense")
+
+
+def test_the_variable_chooses_the_model_of_registered_tasks_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that name none; a registration is a name, and each `gym.make` asks anew, as it does for built-in names."""
+    gym_vlmrm.register_task(mine(reward={"goal": "a pole"}))
+    gym_vlmrm.register_task(mine(id="Test/Fixed-v0"))
+    monkeypatch.setenv("GYM_VLMRM_MODEL", "brightness")
+    env: Any = gym.make("Test/Mine-v0")
+    assert env.get_wrapper_attr("reward_model").name == "brightness"
+    monkeypatch.setenv("GYM_VLMRM_MODEL", "nonsense")
+    with pytest.raises(ModelError, match="nonsense"):
+        gym.make("Test/Mine-v0")
+    fixed: Any = gym.make("Test/Fixed-v0")
+    assert fixed.get_wrapper_attr("reward_model").name == "brightness"
+
+
+def test_registered_tasks_are_found_by_their_ids() -> None:
+    task = gym_vlmrm.register_task(mine())
+    for name in (task.id, f"gym_vlmrm:{task.id}"):
+        assert gym_vlmrm.load_task(name) == task
+    assert gym_vlmrm.load_reward_model(task.id).name == "brightness"
+    with pytest.raises(UnknownTaskError, match="did you mean 'Test/Mine-v0'"):
+        gym_vlmrm.load_task("Test/Mime-v0")
+    with pytest.raises(UnknownTaskError):
+        gym_vlmrm.load_task("CartPole-v1")  # registered, but no task
+
+
+@pytest.mark.parametrize("name", list(builtin_tasks()))
+def test_a_built_in_task_stays_what_it_is(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = gym_vlmrm.load_task(name)
+    before = gym.spec(task.id)
+    changed = [
+        mine(id=task.id),
+        override(task, goal="something else"),
+        override(task, max_episode_steps=7),
+    ]
+    for other in changed:
+        with pytest.raises(TaskError, match=f"id '{task.id}' is a built-in task's, .* choose another, such as 'Mine/"):
+            gym_vlmrm.register_task(other)
+    (tmp_path / "a.yaml").write_text(f"id: {task.id}\nenv: {{id: CartPole-v1}}\nreward: {{goal: x}}\n")
+    write(tmp_path, "b.yaml", "Test/B-v0")
+    with pytest.raises(TaskError, match="is a built-in task's"):
+        gym_vlmrm.register_tasks(tmp_path)
+    assert "Test/B-v0" not in gym.registry
+    for same in (task, name, task.id, override(task, alpha=task.reward.alpha)):
+        assert gym_vlmrm.register_task(same).id == task.id
+    monkeypatch.setenv("GYM_VLMRM_MODEL", "brightness")
+    gym_vlmrm.register_task(task)  # loaded before the variable was set
+    assert gym.spec(task.id) == before
+
+
+def test_an_infinite_bound_survives_registration() -> None:
+    kwargs = {"healthy_z_range": [0.5, float("inf")]}
+    task = gym_vlmrm.register_task(mine(env={"id": "Hopper-v5", "kwargs": kwargs}))
+    assert gym_vlmrm.load_task(task.id) == task
+    copy = gym.envs.registration.EnvSpec.from_json(gym.spec(task.id).to_json())
+    assert copy.kwargs["task"]["env"]["kwargs"] == kwargs
 
 
 @pytest.mark.parametrize("mode", [*AutoresetMode, "SameStep"])

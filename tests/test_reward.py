@@ -1,6 +1,7 @@
 """Reward models: by name, by prompt, and what they refuse."""
 
 import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -8,19 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
 from gym_vlmrm import load_reward_model, load_task
 from gym_vlmrm.errors import ModelError, TaskError
 from gym_vlmrm.reward import BrightnessReward, RewardModel, goal_baseline_reward, model_frame_size
-from gym_vlmrm.reward.loading import EMBEDDED_FOLDER, UnknownWordsWarning, unknown_words
-from gym_vlmrm.reward.protocol import check_rewards
+from gym_vlmrm.reward.loading import UnknownWordsWarning, unknown_words
+from gym_vlmrm.reward.protocol import check_rewards, is_concurrent, score
+from gym_vlmrm.wrappers import VLMReward
+from gym_vlmrm.wrappers.scoring import ScoringTeam
 
 MakeFolder = Callable[..., Path]
-needs_embedded = pytest.mark.skipif(
-    not (EMBEDDED_FOLDER / "open_clip_config.json").is_file(), reason="no embedded model yet"
-)
 
 
 def frames(count: int = 5, size: int = 32) -> Any:
@@ -114,6 +115,84 @@ def test_words_that_the_model_never_saw_are_named(make_model_folder: MakeFolder)
         load_reward_model("splits", model=name, goal="a cat", baseline="the cat", device="cpu")
 
 
+@pytest.mark.parametrize("name", ["brightness", "embedded", "tiny"])
+def test_a_model_says_what_really_judges(name: str, tiny_model: str) -> None:
+    model: Any = load_reward_model("splits", model=tiny_model if name == "tiny" else name, device="cpu")
+    assert re.fullmatch("[0-9a-f]{64}", model.weights_digest)
+    assert (model.precision, model.device) == ("fp32", "cpu")
+    again: Any = load_reward_model("kneeling", model=model.name, device="cpu")
+    assert (model.weights_digest, model.concurrent) == (again.weights_digest, again.concurrent)
+    if name == "tiny":
+        half: Any = load_reward_model("splits", model=tiny_model, device="cpu", precision="bf16")
+        assert (half.precision, half.weights_digest) == ("bf16", model.weights_digest)
+
+
+GOOD = np.zeros((2, 8, 8, 3), np.uint8)
+BAD_FRAMES = {
+    "floats in 0..1": (GOOD / 255, r"got float64 of shape \(2, 8, 8, 3\)"),
+    "other integers": (GOOD.astype(np.int64), "got int64"),
+    "channels first": (GOOD.transpose(0, 3, 1, 2), r"got uint8 of shape \(2, 3, 8, 8\)"),
+    "one frame": (GOOD[0], r"got uint8 of shape \(8, 8, 3\)"),
+    "with alpha": (np.zeros((2, 8, 8, 4), np.uint8), r"\(2, 8, 8, 4\)"),
+    "grey": (np.zeros((2, 8, 8), np.uint8), r"\(2, 8, 8\)"),
+    "no pixels": (np.zeros((2, 0, 8, 3), np.uint8), r"\(2, 0, 8, 3\)"),
+    "nothing": (None, "got object"),
+}
+
+
+@pytest.mark.parametrize(("bad", "message"), BAD_FRAMES.values(), ids=BAD_FRAMES)
+@pytest.mark.parametrize("name", ["brightness", "embedded"])
+def test_frames_that_are_none_are_refused(name: str, bad: Any, message: str) -> None:
+    model = load_reward_model("splits", model=name, device="cpu")
+    expected = rf"frames must be uint8 of shape \(N, H, W, 3\), .*{message}"
+    with pytest.raises(ModelError, match=expected) as raised:
+        model(bad)
+    assert "\n" not in str(raised.value)
+
+
+def test_frames_of_any_layout_and_none_at_all_are_scored() -> None:
+    for name in ("brightness", "embedded"):
+        model = load_reward_model("splits", model=name, device="cpu")
+        pictures = frames(3, model.frame_size)
+        turned = np.asarray(pictures.transpose(0, 2, 1, 3), order="C").transpose(0, 2, 1, 3)
+        np.testing.assert_array_equal(model(turned), model(pictures))
+        assert model(pictures[:0]).shape == (0,)
+
+
+class Mine:
+    """The least that a reward model of one's own is."""
+
+    name = "mine"
+    frame_size = 8
+
+    def __call__(self, frames: Any) -> Any:
+        return frames.reshape(len(frames), -1).mean(axis=1).astype(np.float32)
+
+
+def test_a_model_of_ones_own_needs_no_more() -> None:
+    assert isinstance(Mine(), RewardModel)
+    assert not is_concurrent(Mine())
+    with pytest.raises(ModelError, match="got float64"):
+        score(Mine(), GOOD / 255)
+    with pytest.raises(ModelError, match="got float64"):
+        ScoringTeam(Mine(), threads=2)(GOOD / 255)
+
+
+class Floating(gym.Wrapper[Any, Any, Any, Any]):
+    """An environment that draws colours from 0 to 1."""
+
+    def render(self) -> Any:
+        return np.zeros((8, 8, 3))
+
+
+def test_an_environment_that_draws_something_else_is_named_at_the_step() -> None:
+    env = VLMReward(Floating(gym.make("CartPole-v1", render_mode="rgb_array")), Mine())
+    env.reset(seed=0)
+    with pytest.raises(ModelError, match="frames must be uint8"):
+        env.step(0)
+    env.close()
+
+
 @pytest.mark.parametrize(
     ("rewards", "message"),
     [
@@ -127,7 +206,6 @@ def test_a_reward_is_one_finite_number_per_frame(rewards: Any, message: str) -> 
         check_rewards(rewards, 3, "mine")
 
 
-@needs_embedded
 def test_the_embedded_model_says_once_what_it_is(caplog: pytest.LogCaptureFixture) -> None:
     from gym_vlmrm.reward import loading
 

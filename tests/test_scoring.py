@@ -12,7 +12,9 @@ import torch
 from counting import SIZE, CountingReward
 
 from gym_vlmrm import load_reward_model
+from gym_vlmrm.envs.pool import usable_cores
 from gym_vlmrm.errors import ModelError
+from gym_vlmrm.reward.protocol import is_concurrent
 from gym_vlmrm.training.late_rewards import BATCH_FRAMES, BATCH_FRAMES_PER_CORE, LateRewards
 from gym_vlmrm.wrappers.scoring import YIELDING_NICENESS, ScoringTeam
 
@@ -50,8 +52,9 @@ def test_only_models_that_say_so_are_called_from_several_threads() -> None:
     assert ScoringTeam(CountingReward()).threads == 1
     assert LateRewards(CountingReward(), 2).batch_frames == BATCH_FRAMES
     with LateRewards(ConcurrentReward(), 2) as late:
-        assert late.batch_frames in (BATCH_FRAMES, BATCH_FRAMES_PER_CORE)  # one core, or several
-    assert load_reward_model("cartpole", device="cpu").concurrent  # type: ignore[attr-defined]
+        assert late.batch_frames == (BATCH_FRAMES_PER_CORE if usable_cores() > 1 else BATCH_FRAMES)
+    assert is_concurrent(load_reward_model("cartpole", device="cpu"))
+    assert not is_concurrent(load_reward_model("cartpole", model="brightness"))
 
 
 def test_each_thread_has_one_thread_of_torch_and_others_keep_theirs() -> None:

@@ -78,3 +78,16 @@ def test_bad_ids(id_: str) -> None:
 def test_what_is_wrong_is_refused(changes: dict[str, Any], what: str) -> None:
     with pytest.raises(ValidationError, match=what):
         TaskSpec.model_validate(changed(**changes))
+
+
+@pytest.mark.parametrize(
+    ("goal", "baseline", "goals", "baselines"),
+    [("a", None, ["a"], []), ("a", "b", ["a"], ["b"]), (["a", "b"], ["c", "d"], ["a", "b"], ["c", "d"])],
+)
+def test_prompts_are_lists_whatever_the_file_says(
+    goal: Any, baseline: Any, goals: list[str], baselines: list[str]
+) -> None:
+    reward = RewardSpec(goal=goal, baseline=baseline)
+    assert (reward.goals, reward.baselines) == (goals, baselines)
+    reward.goals.clear()
+    assert reward.goals == goals

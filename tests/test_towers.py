@@ -1,10 +1,18 @@
 """Models by every form of name, open_clip's own preprocessing, and errors that name the cure."""
 
+import gc
 import json
+import logging
 import pickle
+import re
+import subprocess
+import sys
+import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +27,11 @@ from conftest import TINY_MODEL, TINY_RESNET
 from open_clip.model import CLIP
 from open_clip.transform import image_transform
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward import hub, int8
-from gym_vlmrm.reward.devices import choose_device, choose_precision
+from gym_vlmrm.reward.devices import SMALL_TOWER, choose_device, choose_precision
 from gym_vlmrm.reward.folding import fold_batch_norms
 from gym_vlmrm.reward.int8 import can_int8
 from gym_vlmrm.reward.loading import EMBEDDED_FOLDER
@@ -154,6 +163,59 @@ def test_an_unreachable_hub_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     with hub.impatient_hub():
         assert constants.HF_HUB_OFFLINE is False  # only the proxy can tell
+    with hub.impatient_hub(offline=True):
+        assert constants.HF_HUB_OFFLINE is True
+    assert constants.HF_HUB_OFFLINE is False
+
+
+def test_while_a_model_is_fetched_only_the_fetching_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
+    def work() -> None:
+        logging.getLogger("mine").error("from another thread")
+        logging.error("to the root, from another thread")
+
+    levels = [logging.getLogger(name).level for name in hub.QUIET]
+    with hub.impatient_hub(offline=True):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        logging.getLogger("mine").error("from this thread")
+        logging.getLogger("huggingface_hub.file_download").error("retrying")
+        logging.error("could not download, says open_clip")
+    assert [record.getMessage() for record in caplog.records] == [
+        "from another thread",
+        "to the root, from another thread",
+        "from this thread",
+    ]
+    assert [logging.getLogger(name).level for name in hub.QUIET] == levels
+    logging.error("afterwards")
+    assert caplog.records[-1].getMessage() == "afterwards"
+
+
+def test_threads_that_fetch_leave_the_hub_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    inside: list[bool] = []
+
+    def work(index: int) -> None:
+        with hub.impatient_hub(offline=True):
+            time.sleep(0.01 * (index % 3))
+            inside.append(constants.HF_HUB_OFFLINE)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(8)))
+    assert (inside, constants.HF_HUB_OFFLINE) == ([True] * 8, False)
+
+
+def test_loading_sets_up_no_logging(tiny_model: str) -> None:
+    code = (
+        "import logging\n"
+        "from gym_vlmrm.reward.towers import load_towers\n"
+        f"load_towers({tiny_model!r}, 'cpu')\n"
+        "assert logging.root.handlers == [], logging.root.handlers\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 # Devices and precision -----------------------------------------------------------------------------------------------
@@ -173,9 +235,26 @@ def test_unknown_devices(device: str) -> None:
 
 
 def test_small_towers_compute_in_float32() -> None:
-    assert choose_precision("auto", torch.device("cpu"), 1_000_000) == "fp32"
-    assert choose_precision("auto", torch.device("cpu"), 10**9) in ("fp32", "bf16")
+    for device in ("cpu", "cuda", "mps"):
+        assert choose_precision("auto", torch.device(device), SMALL_TOWER - 1) == "fp32"
     assert choose_precision("fp16", torch.device("cpu"), 1) == "fp16"
+
+
+@pytest.mark.parametrize(("has_bf16", "expected"), [(True, "bf16"), (False, "fp32")])
+def test_large_towers_take_bf16_where_the_processor_has_it(
+    has_bf16: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gym_vlmrm.reward.devices._cpu_has_bf16", lambda: has_bf16)
+    assert choose_precision("auto", torch.device("cpu"), SMALL_TOWER) == expected
+    assert choose_precision("auto", torch.device("mps"), SMALL_TOWER) == "fp32"
+
+
+@pytest.mark.parametrize(("has_bf16", "expected"), [(True, "bf16"), (False, "fp16")])
+def test_large_towers_take_half_precision_on_cuda(
+    has_bf16: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: has_bf16)
+    assert choose_precision("auto", torch.device("cuda"), SMALL_TOWER) == expected
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -283,14 +362,117 @@ def test_folded_batch_norms_change_no_reward() -> None:
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_equal_arguments_share_one_model_and_copies_carry_no_weights(tiny_model: str) -> None:
+def test_who_asks_for_the_same_shares_one_model(tiny_model: str) -> None:
     loaded = load_towers(tiny_model, "cpu")
-    assert load_towers(tiny_model, "cpu") is loaded
+    for asked in (("cpu", "auto"), ("cpu", "fp32"), *([] if torch.cuda.is_available() else [("auto", "auto")])):
+        assert load_towers(tiny_model, *asked) is loaded
+    assert (loaded.device, loaded.precision) == ("cpu", "fp32")
+    other = load_towers(tiny_model, "cpu", "bf16")
+    assert other is not loaded
+    assert (other.device, other.precision, other.weights_digest) == ("cpu", "bf16", loaded.weights_digest)
+
+
+def test_threads_that_ask_at_once_share_one_model(make_model_folder: MakeFolder) -> None:
+    name = f"local-dir:{make_model_folder(seed=11)}"
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: load_towers(name, "cpu"), range(4)))
+    assert all(each is found[0] for each in found)
+
+
+def test_models_that_nobody_holds_are_gone(make_model_folder: MakeFolder) -> None:
+    name = f"local-dir:{make_model_folder(seed=12)}"
+    loaded = [load_towers(name, "cpu", precision) for precision in ("fp32", "bf16")]
+    gone = [weakref.ref(each) for each in loaded]
+    loaded.clear()
+    gc.collect()
+    assert [each() for each in gone] == [None, None]
+
+
+def test_what_was_written_anew_is_loaded_anew(make_model_folder: MakeFolder, architecture: str) -> None:
+    folder = make_model_folder(seed=13)
+    names = [f"local-dir:{folder}", f"{architecture}/{folder / 'open_clip_model.safetensors'}"]
+    before = [load_towers(name, "cpu") for name in names]
+    embeddings = [each.embed_frames(frames()) for each in before]
+    weights = make_model_folder(seed=14) / "open_clip_model.safetensors"
+    (folder / "open_clip_model.safetensors").write_bytes(weights.read_bytes())
+    for name, old, old_embeddings in zip(names, before, embeddings, strict=True):
+        new = load_towers(name, "cpu")
+        assert new.weights_digest != old.weights_digest
+        assert np.abs(new.embed_frames(frames()) - old_embeddings).max() > 1e-3
+        assert load_towers(name, "cpu") is new
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    config["preprocess_cfg"]["mean"] = [0.1, 0.1, 0.1]
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    again = load_towers(names[0], "cpu")
+    assert np.abs(again.embed_frames(frames()) - load_towers(names[1], "cpu").embed_frames(frames())).max() > 1e-3
+
+
+def test_the_digest_tells_weights_apart(make_model_folder: MakeFolder) -> None:
+    folders = [make_model_folder(seed=seed) for seed in (15, 15, 16)]
+    digests = [load_towers(f"local-dir:{folder}", "cpu").weights_digest for folder in folders]
+    assert digests[0] == digests[1] != digests[2]
+    assert re.fullmatch("[0-9a-f]{64}", digests[0])
+
+
+@pytest.mark.parametrize("part", ["visual.conv1.weight", "token_embedding.weight"])
+def test_one_number_of_either_tower_changes_the_digest(part: str, make_model_folder: MakeFolder) -> None:
+    folder = make_model_folder(seed=17)
+    before = load_towers(f"local-dir:{folder}", "cpu").weights_digest
+    weights = load_file(folder / "open_clip_model.safetensors")
+    weights[part].view(-1)[0] += 1e-3
+    save_file(weights, folder / "open_clip_model.safetensors")
+    assert load_towers(f"local-dir:{folder}", "cpu").weights_digest != before
+
+
+def test_copies_carry_no_weights(tiny_model: str) -> None:
+    loaded = load_towers(tiny_model, "cpu")
     data = pickle.dumps(loaded)
     assert len(data) < 1000
     copy = pickle.loads(data)
     assert isinstance(copy, Towers)
     np.testing.assert_array_equal(copy.embed_frames(frames()), loaded.embed_frames(frames()))
+
+
+# Memory --------------------------------------------------------------------------------------------------------------
+
+
+class Crowded(torch.nn.Module):
+    """A tower on a device that has room for few frames at a time."""
+
+    def __init__(self, tower: torch.nn.Module, room: int) -> None:
+        super().__init__()
+        self.tower, self.room, self.seen = tower, room, list[int]()
+
+    def forward(self, images: Any) -> Any:
+        self.seen.append(len(images))
+        if len(images) > self.room:
+            raise torch.OutOfMemoryError("no room")
+        return self.tower(images)
+
+
+def test_micro_batches_are_halved_where_memory_is_short(tiny_model: str) -> None:
+    loaded = load_towers.__wrapped__(tiny_model, "cpu")
+    expected = loaded.embed_frames(frames(40))
+    loaded._visual = crowded = Crowded(loaded._visual, room=5)
+    np.testing.assert_allclose(loaded.embed_frames(frames(40)), expected, atol=1e-5)
+    assert crowded.seen == [16, 8, *[4] * 10]
+    crowded.seen.clear()
+    np.testing.assert_allclose(loaded.embed_frames(frames(4)), expected[:4], atol=1e-5)
+    assert crowded.seen == [4]
+
+
+def test_a_model_that_does_not_fit_is_one_line(tiny_model: str) -> None:
+    loaded = load_towers.__wrapped__(tiny_model, "cpu")
+    loaded._visual = Crowded(loaded._visual, room=0)
+    with pytest.raises(ModelError, match="do not fit into the memory of cpu; use precision='bf16'"):
+        loaded.embed_frames(frames(3))
+
+
+def test_small_towers_take_more_frames_at_a_time_on_an_accelerator() -> None:
+    sizes = [towers._micro_batch(torch.device("cuda"), count) for count in (10**6, 86 * 10**6, 2 * 10**9)]
+    assert sizes == [towers.SMALL_MICRO_BATCH, towers.MIDDLE_MICRO_BATCH, towers.MICRO_BATCH]
+    assert sizes == sorted(sizes, reverse=True)
+    assert towers._micro_batch(torch.device("cpu"), 10**6) == towers.CPU_MICRO_BATCH
 
 
 # Preprocessing -------------------------------------------------------------------------------------------------------

@@ -169,15 +169,11 @@ def _verdicts_of(path: Path) -> Iterator[tuple[_Key, tuple[Path, ModelReport, Fi
 
 
 def _reward_key(task: str, reward: RewardSpec) -> _Key:
-    return _key(task, reward.model, reward.goal, reward.baseline or [], reward.alpha)
+    return _key(task, reward.model, reward.goals, reward.baselines, reward.alpha)
 
 
-def _key(task: str, model: str, goal: str | list[str], baseline: str | list[str], alpha: float) -> _Key:
-    return task, model, tuple(_sentences(goal)), tuple(_sentences(baseline)) if alpha else (), alpha
-
-
-def _sentences(prompt: str | list[str]) -> list[str]:
-    return [prompt] if isinstance(prompt, str) else list(prompt)
+def _key(task: str, model: str, goals: list[str], baselines: list[str], alpha: float) -> _Key:
+    return task, model, tuple(goals), tuple(baselines) if alpha else (), alpha
 
 
 def _compare(run: RunFolder, audit: Path, model: ModelReport, finding: Finding) -> Outcome | str:

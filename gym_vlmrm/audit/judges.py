@@ -13,7 +13,7 @@ from gym_vlmrm.catalog import override
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward import RewardModel, goal_baseline_reward, load_reward_model
 from gym_vlmrm.reward.goal_baseline import average_embedding
-from gym_vlmrm.reward.protocol import check_rewards
+from gym_vlmrm.reward.protocol import check_frames, check_rewards
 from gym_vlmrm.spec import TaskSpec
 
 __all__ = ["CONTROLS", "Judge", "PlainJudge", "PromptJudge", "StateReward", "candidates_of", "make_judge"]
@@ -110,7 +110,8 @@ class PlainJudge:
             rewards = np.asarray(self._reward.of_states(seen.quantities))
         else:
             chunks = range(0, len(seen), CHUNK)
-            rewards = np.concatenate([self._reward(seen.frames[i : i + CHUNK]) for i in chunks])
+            frames = check_frames(seen.frames)
+            rewards = np.concatenate([self._reward(frames[i : i + CHUNK]) for i in chunks])
         if on_done is not None:
             on_done(len(seen))
         return np.asarray(check_rewards(rewards, len(seen), self.name), np.float64)[:, None]
@@ -136,9 +137,7 @@ def make_judge(task: TaskSpec, model: str | RewardModel | StateReward | None, de
 
 def candidates_of(task: TaskSpec, alphas: Sequence[float], prompts: Sequence[str]) -> list[Candidate]:
     """Return every pair of a goal prompt and an alpha; the task's own prompt comes first."""
-    own = [task.reward.goal] if isinstance(task.reward.goal, str) else list(task.reward.goal)
-    baseline = task.reward.baseline or []
-    baselines = [baseline] if isinstance(baseline, str) else list(baseline)
+    own, baselines = task.reward.goals, task.reward.baselines
     goals = [own, *([prompt] for prompt in prompts if [prompt] != own)]
     usable = [alpha for alpha in dict.fromkeys(alphas) if alpha == 0 or baselines]
     return [Candidate(goal=goal, baseline=baselines, alpha=alpha) for goal in goals for alpha in usable]

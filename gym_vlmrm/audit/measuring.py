@@ -94,7 +94,7 @@ def control_of(frames: AuditSet, judge: Judge, looks: Floats, candidate: Candida
     """
     if not judge.reads_prompts:
         return None
-    others = [task.reward.goal for task in builtin_tasks().values() if isinstance(task.reward.goal, str)]
+    others = [goal for task in builtin_tasks().values() for goal in task.reward.goals]
     sentences = [text for text in dict.fromkeys([*CONTROLS, *others]) if text not in candidate.goal]
     gaps = [_mean_gap(frames, judge, looks, [sentence]) for sentence in sentences]
     own = _mean_gap(frames, judge, looks, candidate.goal)

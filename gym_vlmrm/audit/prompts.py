@@ -18,7 +18,7 @@ from gym_vlmrm.audit.results import Candidate, Numbers
 from gym_vlmrm.audit.stage import StagePool
 from gym_vlmrm.errors import ModelError, TaskError, VLMRMError
 from gym_vlmrm.reward import RewardModel
-from gym_vlmrm.reward.loading import unknown_words
+from gym_vlmrm.reward.loading import cut_prompts, unknown_words
 from gym_vlmrm.spec import TaskSpec
 
 __all__ = [
@@ -53,6 +53,8 @@ class PromptRow(BaseModel):
     gap: float
     unknown_words: list[str]
     """Words of the prompts that the model never saw in training, where it says which it saw."""
+    cut_prompts: dict[str, str] = {}
+    """Prompts that are longer than what the model reads, each with its end that is not read."""
     own: bool
     """Whether these are the task's own prompts and alpha."""
     numbers: Numbers | None = None
@@ -115,8 +117,7 @@ def read_prompt_file(path: str | os.PathLike[str]) -> PromptTrial:
 
 def suggest_prompts(task: TaskSpec) -> PromptTrial:
     """Return templates filled with the task's own goal prompts."""
-    goals = [task.reward.goal] if isinstance(task.reward.goal, str) else list(task.reward.goal)
-    return PromptTrial([template.format(goal=goal) for goal in goals for template in TEMPLATES], [])
+    return PromptTrial([template.format(goal=goal) for goal in task.reward.goals for template in TEMPLATES], [])
 
 
 def rank_prompts(
@@ -157,9 +158,11 @@ def rank_prompts(
     shown = _frames(task, judge, frames, seed, workers, report)
     looks = judge.look(shown.seen, lambda done: report("embedding", done, len(shown)))
     candidates, own = _candidates(task, trial, alphas)
+    cut = cut_prompts(judge.name, {text for each in candidates for text in (*each.goal, *each.baseline)})
     rows, rewards = [], []
     for index, candidate in enumerate(candidates):
         scores = judge.rewards(looks, candidate)
+        used = [*candidate.goal, *(candidate.baseline if candidate.alpha else [])]
         nearness = None if shown.distance is None else float(metrics.spearman(scores, -shown.distance))
         rows.append(
             PromptRow(
@@ -168,9 +171,8 @@ def rank_prompts(
                 epic=float(metrics.epic_distance(scores, shown.labels)),
                 nearness=nearness,
                 gap=float(metrics.gap(scores, shown.labels)),
-                unknown_words=unknown_words(
-                    judge.name, [*candidate.goal, *(candidate.baseline if candidate.alpha else [])]
-                ),
+                unknown_words=unknown_words(judge.name, used),
+                cut_prompts={text: cut[text] for text in used if text in cut},
                 own=candidate == own,
             )
         )
@@ -206,12 +208,8 @@ def _frames(
 
 def _candidates(task: TaskSpec, trial: PromptTrial, alphas: Sequence[float]) -> tuple[list[Candidate], Candidate]:
     """Every goal with alpha 0, and every goal, baseline and alpha above 0; the task's own first."""
-
-    def several(prompt: str | list[str] | None) -> list[str]:
-        return [] if prompt is None else [prompt] if isinstance(prompt, str) else list(prompt)
-
-    goals = [several(task.reward.goal), *([goal] for goal in trial.goals)]
-    baselines = [several(task.reward.baseline), *([baseline] for baseline in trial.baselines)]
+    goals = [task.reward.goals, *([goal] for goal in trial.goals)]
+    baselines = [task.reward.baselines, *([baseline] for baseline in trial.baselines)]
     own = Candidate(goal=goals[0], baseline=baselines[0], alpha=task.reward.alpha)
     found = [own]
     for goal in goals:

@@ -32,11 +32,11 @@ def path_correlations(towers: Towers, *, steps: int = 41) -> dict[str, float]:
     for key, pair in GOAL_POSES.items():
         path = pose_path(reference_pose("standing"), reference_pose(*pair), steps)
         frames = render_now("humanoid", path, 0, jitter=False)
-        scores = rewards_of(towers, towers.embed_frames(frames), tasks[key].reward.goal)
+        scores = rewards_of(towers, towers.embed_frames(frames), tasks[key].reward.goals)
         result[key] = float(spearman(scores, np.arange(steps, dtype=float)))
     x = np.linspace(-0.5, 0.6, steps)[:, None]
     frames = render_now("mountain-car", x, 0, jitter=False)
-    rewards = rewards_of(towers, towers.embed_frames(frames), tasks["mountain-car"].reward.goal)
+    rewards = rewards_of(towers, towers.embed_frames(frames), tasks["mountain-car"].reward.goals)
     result["mountain-car"] = float(spearman(rewards, x[:, 0]))
     return result
 
@@ -48,7 +48,7 @@ def pole_landscape(towers: Towers, *, step: float = 2.5) -> list[dict[str, float
         One row per cart position [m]: the angle of the highest reward [deg], and the larger of the two sides' Spearman
         correlations of reward with the distance from upright, -1 where it falls all the way to 90 degrees.
     """
-    goal = builtin_tasks()["cartpole"].reward.goal
+    goal = builtin_tasks()["cartpole"].reward.goals
     angles = np.arange(-90, 90 + step, step)
     rows = []
     for cart in POLE_POSITIONS:

@@ -67,8 +67,9 @@ def measure_model(towers: Towers, *, count: int = 4000, seed: int = 77_000) -> l
     for key, task in builtin_tasks().items():
         domain = DOMAIN_OF[task.env.id]
         labels = success_labels(task, states[domain])
+        sentences = [task.reward.goals, *([other] for other in paraphrases()[key])]
         rollout = drawn.source == "physics" if domain == "humanoid" else np.zeros(len(labels), bool)
-        scores = [rewards_of(towers, embeddings[domain], goal) for goal in (task.reward.goal, *paraphrases()[key])]
+        scores = [rewards_of(towers, embeddings[domain], goals) for goals in sentences]
         posed = [_auc(row[~rollout], labels[~rollout]) for row in scores]
         moved = [_auc(row[rollout], labels[rollout]) for row in scores]
         figures.append(
@@ -85,10 +86,9 @@ def measure_model(towers: Towers, *, count: int = 4000, seed: int = 77_000) -> l
     return figures
 
 
-def rewards_of(towers: Towers, embeddings: NDArray[np.float32], goal: str | Sequence[str]) -> Floats:
+def rewards_of(towers: Towers, embeddings: NDArray[np.float32], goals: Sequence[str]) -> Floats:
     """Return the rewards (N,) at alpha 0 of embedded frames (N, D)."""
-    prompts = [goal] if isinstance(goal, str) else list(goal)
-    judge = ClipReward("measured", towers, prompts)
+    judge = ClipReward("measured", towers, goals)
     return np.asarray(goal_baseline_reward(embeddings, judge.goal), dtype=np.float64)
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward.goal_baseline import average_embedding, goal_baseline_reward
-from gym_vlmrm.reward.protocol import check_rewards, memory_of_scoring
+from gym_vlmrm.reward.protocol import check_frames, check_rewards, memory_of_scoring
 from gym_vlmrm.reward.towers import Towers
 
 __all__ = ["ClipReward"]
@@ -29,6 +29,7 @@ class ClipReward:
         self.alpha = alpha
         self.concurrent = towers.on_cpu
         """Whether calls from several threads run beside each other on several cores."""
+        self.weights_digest, self.precision, self.device = towers.weights_digest, towers.precision, towers.device
         self.frame_size = max(towers.image_size)
         self.goal = average_embedding(towers.embed_sentences(goal))
         self.baseline = average_embedding(towers.embed_sentences(baseline)) if baseline else None
@@ -39,7 +40,8 @@ class ClipReward:
             raise ModelError(str(error)) from None
 
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the rewards, float32 (N,), of uint8 RGB frames (N, H, W, 3)."""
+        """Return the rewards, float32 (N,), of uint8 RGB frames (N, H, W, 3); raises ModelError for anything else."""
+        frames = check_frames(frames)
         if len(frames) == 0:
             return np.zeros(0, np.float32)
         with memory_of_scoring(self.name):

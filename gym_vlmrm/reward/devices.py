@@ -7,18 +7,18 @@ from gym_vlmrm.errors import ModelError
 __all__ = ["choose_device", "choose_precision"]
 
 SMALL_TOWER = 20_000_000
-"""Below this many parameters bf16 saves nothing on a CPU, where rendering is the cost."""
+"""Below this many parameters half precision saves nothing, on a CPU or a GPU: rendering is the cost."""
 
 
 def choose_device(device: str) -> torch.device:
-    """Return the device; ``auto`` takes CUDA, else Apple's MPS, else the CPU.
+    """Return the device; ``auto`` takes CUDA, else Apple's MPS, else the CPU. CUDA devices come with their number.
 
     Raises:
         ModelError: no such device on this machine.
     """
     if device == "auto":
         kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        return torch.device(kind)
+        return _numbered(torch.device(kind))
     try:
         chosen = torch.device(device)
     except RuntimeError:
@@ -29,11 +29,20 @@ def choose_device(device: str) -> torch.device:
         raise ModelError(
             f"device '{device}' asked for, but torch finds {count} {chosen.type.upper()} devices here; use device='cpu'"
         )
-    return chosen
+    return _numbered(chosen)
+
+
+def _numbered(device: torch.device) -> torch.device:
+    """Which CUDA device ``cuda`` is differs between threads; with its number it is one."""
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
 
 
 def choose_precision(precision: str, device: torch.device, parameters: int) -> str:
     """Return ``fp32``, ``bf16``, ``fp16`` or ``int8``; ``auto`` takes the fastest float type of the device.
+
+    Small towers stay in ``fp32`` everywhere, so that their rewards on a CPU and on a GPU are equal to rounding.
 
     Raises:
         ModelError: ``int8`` elsewhere than on a CPU.
@@ -42,9 +51,11 @@ def choose_precision(precision: str, device: torch.device, parameters: int) -> s
         raise ModelError(f"precision 'int8' runs on a CPU, not on {device}; use precision='auto'")
     if precision != "auto":
         return precision
+    if parameters < SMALL_TOWER:
+        return "fp32"
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    if device.type == "cpu" and parameters >= SMALL_TOWER and _cpu_has_bf16():
+    if device.type == "cpu" and _cpu_has_bf16():
         return "bf16"
     return "fp32"
 

@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -14,8 +14,12 @@ from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward.brightness import BrightnessReward
 from gym_vlmrm.reward.protocol import RewardModel
 from gym_vlmrm.spec import TaskSpec
+from gym_vlmrm.task_files import shorten
 
-__all__ = ["EMBEDDED_FOLDER", "UnknownWordsWarning", "load_reward_model", "model_frame_size", "unknown_words"]
+__all__ = [
+    "EMBEDDED_FOLDER", "CutPromptWarning", "UnknownWordsWarning", "cut_prompts", "describe_cut",
+    "load_reward_model", "model_frame_size", "unknown_words",
+]  # fmt: skip
 
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 WORDS_FILE = "words.txt"
@@ -26,6 +30,10 @@ logger = logging.getLogger("gym_vlmrm")
 
 class UnknownWordsWarning(UserWarning):
     """A prompt holds words that the model never saw in training."""
+
+
+class CutPromptWarning(UserWarning):
+    """A prompt is longer than what the model reads, so its end changes no reward."""
 
 
 def load_reward_model(
@@ -50,7 +58,8 @@ def load_reward_model(
         precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8`` (CPU).
 
     Returns:
-        A callable: uint8 frames (N, H, W, 3) to float32 rewards (N,).
+        A callable: uint8 frames (N, H, W, 3) to float32 rewards (N,). It shares its weights with every other one of the
+        same model, device and arithmetic; they are freed when the last of these is.
 
     Raises:
         TaskError: no such task, or a value that is not allowed.
@@ -66,11 +75,15 @@ def load_reward_model(
     from gym_vlmrm.reward.towers import load_towers
 
     location = _location(judge.model)
-    prompts, baselines = _sentences(judge.goal), _sentences(judge.baseline)
+    prompts, baselines = judge.goals, judge.baselines
     if judge.model == "embedded":
         _say_once_what_embedded_is()
     _warn_unknown_words(judge.model, [*prompts, *baselines])
     towers = load_towers(location, judge.device, judge.precision)
+    for sentence in dict.fromkeys([*prompts, *baselines]):
+        if unread := towers.unread_part(sentence):
+            message = f"model '{judge.model}' has no room for the end of a prompt: {describe_cut(sentence, unread)}"
+            warnings.warn(CutPromptWarning(message), stacklevel=2)
     return ClipReward(judge.model, towers, prompts, baselines or None, judge.alpha)
 
 
@@ -104,12 +117,31 @@ def unknown_words(model: str, sentences: Sequence[str]) -> list[str]:
     return [word for word in words if word not in known]
 
 
+def cut_prompts(model: str, sentences: Iterable[str]) -> dict[str, str]:
+    """Return the sentences that are longer than what a model reads, each with its end that is not read.
+
+    The model's tokenizer counts; where it is not on this machine yet, nothing is known and nothing returned.
+    """
+    if model == BrightnessReward.name:
+        return {}
+    from gym_vlmrm.reward.towers import load_tokenizer  # isort: skip  (loads triton before open_clip)
+    from gym_vlmrm.reward.text import unread_part
+
+    try:
+        tokenizer = load_tokenizer(_location(model))
+    except ModelError:
+        return {}
+    ends = {sentence: unread_part(tokenizer, sentence) for sentence in sentences}
+    return {sentence: end for sentence, end in ends.items() if end}
+
+
+def describe_cut(sentence: str, unread: str) -> str:
+    """Say what a model does not read of a prompt."""
+    return f"of '{shorten(sentence)}' it never reads '{shorten(unread)}'; use fewer words"
+
+
 def _location(model: str) -> str:
     return f"local-dir:{EMBEDDED_FOLDER}" if model == "embedded" else model
-
-
-def _sentences(prompt: str | list[str] | None) -> list[str]:
-    return [] if prompt is None else [prompt] if isinstance(prompt, str) else list(prompt)
 
 
 def _warn_unknown_words(model: str, sentences: Sequence[str]) -> None:

@@ -33,7 +33,11 @@ class Preprocessing:
     def levels(self, frames: torch.Tensor) -> torch.Tensor:
         """Return the same images before they are normalised: uint8 (N, 3, *image_size)."""
         images = frames.permute(0, 3, 1, 2)
-        return images if images.shape[-2:] == self.image_size else self._fit(images.float()).to(torch.uint8)
+        if images.shape[-2:] == self.image_size:
+            return images
+        if images.device.type == "mps":  # which lacks antialiased bicubic interpolation in some versions of torch
+            return self._fit(images.cpu().float()).to(torch.uint8).to(images.device)
+        return self._fit(images.float()).to(torch.uint8)
 
     def _fit(self, images: torch.Tensor) -> torch.Tensor:
         """Bring images (N, 3, H, W), in levels from 0 to 255, to the input size as the model's training did."""

@@ -2,19 +2,29 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.errors import ModelError
 
-__all__ = ["RewardModel", "check_rewards", "memory_of_scoring"]
+__all__ = ["RewardModel", "check_frames", "check_rewards", "is_concurrent", "memory_of_scoring", "score"]
 
 
 @runtime_checkable
 class RewardModel(Protocol):
-    """Scores frames; calls are stateless, so equal frames earn equal rewards."""
+    """Scores frames; calls are stateless, so equal frames earn equal rewards.
+
+    A model may have further attributes. Those of this package have all of them; one of your own needs none:
+
+    * ``concurrent: bool``, ``False`` where it is missing (see `is_concurrent`): whether calls from several threads may
+      overlap and run beside each other on several cores. Any other model is called from one thread at a time.
+    * ``weights_digest: str``: SHA-256 (hex) of all weights, of the image tower and of the text tower, so that a record
+      can say which weights judged; a model without weights has a constant.
+    * ``precision: str``: arithmetic that is really used, ``fp32``, ``bf16``, ``fp16`` or ``int8``; never ``auto``.
+    * ``device: str``: where it really runs, such as ``cpu`` or ``cuda:0``; never ``auto``.
+    """
 
     name: str
     """The name that loads this model again."""
@@ -24,6 +34,39 @@ class RewardModel(Protocol):
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the rewards, float32 (N,), of uint8 RGB frames (N, H, W, 3)."""
         ...
+
+
+def is_concurrent(model: RewardModel) -> bool:
+    """Whether calls of a reward model may overlap; it has to say so itself."""
+    return bool(getattr(model, "concurrent", False))
+
+
+def score(model: RewardModel, frames: Any) -> NDArray[np.float32]:
+    """Return a model's rewards, float32 (N,), of uint8 RGB frames (N, H, W, 3): what goes in and comes out is checked.
+
+    Raises:
+        ModelError: the frames are no such pictures, there is not one finite number per frame, or memory runs out.
+    """
+    pictures = check_frames(frames)
+    with memory_of_scoring(model.name):
+        rewards = np.asarray(model(pictures), dtype=np.float32)
+    return check_rewards(rewards, len(pictures), model.name)
+
+
+def check_frames(frames: Any) -> NDArray[np.uint8]:
+    """Return frames as an array if they are pictures, uint8 (N, H, W, 3).
+
+    Raises:
+        ModelError: another type, another number of axes, colours that are not the last one, or pictures without pixels.
+    """
+    pictures = np.asarray(frames)
+    fits = pictures.dtype == np.uint8 and pictures.ndim == 4 and pictures.shape[3] == 3
+    if not fits or 0 in pictures.shape[1:3]:
+        raise ModelError(
+            f"frames must be uint8 of shape (N, H, W, 3), colours from 0 to 255 in the last axis; "
+            f"got {pictures.dtype} of shape {pictures.shape}"
+        )
+    return pictures
 
 
 def check_rewards(rewards: NDArray[np.float32], num_frames: int, name: str) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward.text_cache import TextCache, cache_folder
 
-__all__ = ["TextTower"]
+__all__ = ["TextTower", "unread_part", "weights_digest"]
 
 KEPT_PARAMETERS = 50_000_000
 """Text towers up to this size stay in memory; larger ones are loaded again when a new sentence comes."""
@@ -35,7 +35,9 @@ class TextTower:
         """
         self._model: Any = model
         self._tokenizer, self._device, self._reload = tokenizer, device, reload
-        self._fingerprint = _fingerprint(model) if reload is not None else ""
+        self.weights_digest = weights_digest(model)
+        """SHA-256 of the tower's weights."""
+        self._fingerprint = _fingerprint(model, self.weights_digest) if reload is not None else ""
         self._size = sum(weights.numel() for weights in model.parameters())
         self._lock = threading.Lock()
 
@@ -62,6 +64,10 @@ class TextTower:
                 cache.put(keys[row], embedding)
         return np.stack([np.asarray(found[key]) for key in keys])
 
+    def unread_part(self, sentence: str) -> str:
+        """Return the words at the end of a sentence that the tower has no room for; mostly none."""
+        return unread_part(self._tokenizer, sentence)
+
     def release(self) -> None:
         """Give back the memory of a large tower; it comes back by itself when a sentence needs it."""
         with self._lock:
@@ -74,7 +80,7 @@ class TextTower:
             if self._model is None:
                 assert self._reload is not None
                 self._model = self._reload()
-                if _fingerprint(self._model) != self._fingerprint:
+                if _fingerprint(self._model, weights_digest(self._model)) != self._fingerprint:
                     self._model = None
                     raise ModelError("the model's weights changed on disk while it was in use; start again")
             self._model.to(self._device)
@@ -83,13 +89,46 @@ class TextTower:
         return unit
 
 
-def _fingerprint(model: torch.nn.Module) -> str:
+def weights_digest(model: torch.nn.Module) -> str:
+    """SHA-256 (hex) of a module's weights: their names, shapes, types and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def unread_part(tokenizer: Any, sentence: str) -> str:
+    """Return the words at the end of a sentence that do not fit into the tokens of the model; mostly none.
+
+    Args:
+        tokenizer: an open_clip tokenizer, which cuts what is too long without a word.
+        sentence: the sentence.
+    """
+    if _fits(tokenizer, [sentence])[0]:
+        return ""
+    words = sentence.split()
+    beginnings = [" ".join(words[:count]) for count in range(1, len(words) + 1)]
+    return " ".join(words[int(_fits(tokenizer, beginnings).sum()) :])
+
+
+def _fits(tokenizer: Any, texts: Sequence[str]) -> torch.Tensor:
+    """Whether each of the texts (K,) is read whole: room for two tokens more is filled with padding only."""
+    cut = tokenizer(["", *texts])
+    length = cut.shape[1]
+    whole = tokenizer(["", *texts], context_length=length + 2)
+    if getattr(getattr(tokenizer, "tokenizer", None), "padding_side", "right") == "left":
+        cut, whole = cut.flip(1), whole.flip(1)
+    padding = whole[0, -1]
+    fits: torch.Tensor = (cut == whole[:, :length]).all(dim=1) & (whole[:, length] == padding)
+    return fits[1:]
+
+
+def _fingerprint(model: torch.nn.Module, weights: str) -> str:
     """Digest of all that an embedding depends on: weights, and settings that are no weights, such as heads."""
     digest = hashlib.sha256(f"{_SCHEME} {model!r}".encode())
     for name, module in model.named_modules():
         settings = {key: value for key, value in vars(module).items() if isinstance(value, int | float | str)}
         digest.update(f"{name} {sorted(settings.items())}".encode())
-    for name, tensor in model.state_dict().items():
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    digest.update(weights.encode())
     return digest.hexdigest()

@@ -6,7 +6,7 @@ from pathlib import Path
 from gym_vlmrm.builtin import builtin_folder
 from gym_vlmrm.catalog import load_task
 from gym_vlmrm.errors import TaskError, VLMRMError
-from gym_vlmrm.reward.loading import unknown_words
+from gym_vlmrm.reward.loading import cut_prompts, unknown_words
 from gym_vlmrm.spec import TaskSpec
 from gym_vlmrm.task_files import Location, Place, read_document
 from gym_vlmrm.training.frame_watch import plain_words
@@ -28,6 +28,8 @@ class TaskReport:
     """Words of the prompts that the model never saw in training."""
     notes: list[str] = field(default_factory=list)
     """What is allowed, but hardly meant; one line each."""
+    cut_prompts: dict[str, str] = field(default_factory=dict)
+    """Prompts that are longer than what the model reads, each with its end that is not read."""
 
 
 def check_task(name: str) -> TaskReport:
@@ -42,9 +44,9 @@ def check_task(name: str) -> TaskReport:
     except TaskError as error:
         report.problems.append(str(error))
         return report
-    prompts = [task.reward.goal, task.reward.baseline or []]
-    sentences = [text for prompt in prompts for text in ([prompt] if isinstance(prompt, str) else prompt)]
+    sentences = [*task.reward.goals, *task.reward.baselines]
     report.unknown_words = unknown_words(task.reward.model, sentences)
+    report.cut_prompts = cut_prompts(task.reward.model, sentences)
     places = _places(name)
     try:
         report.world = inspect_world(task, draw=True)

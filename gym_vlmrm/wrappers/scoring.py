@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.envs.pool import usable_cores
-from gym_vlmrm.reward.protocol import RewardModel, check_rewards, memory_of_scoring
+from gym_vlmrm.reward.protocol import RewardModel, is_concurrent, score
 from gym_vlmrm.reward.threads import take_torch_threads, threads_of_one_call
 
 __all__ = ["ScoringTeam"]
@@ -37,13 +37,13 @@ class ScoringTeam:
         """
         self.reward_model = reward_model
         self.yielding = yielding
-        self.threads = threads or (usable_cores() if getattr(reward_model, "concurrent", False) else 1)
+        self.threads = threads or (usable_cores() if is_concurrent(reward_model) else 1)
         self._executor: ThreadPoolExecutor | None = None
 
     def submit(self, frames: NDArray[np.uint8]) -> "Future[NDArray[np.float32]]":
-        """Score frames (N, H, W, 3) in the background; the result is their rewards (N,).
+        """Score uint8 frames (N, H, W, 3) in the background; the result is their rewards (N,).
 
-        The frames must not be changed before it is there. What the reward model raises, the result raises.
+        The frames must not be changed before it is there. What calling the team raises, the result raises.
         """
         if self._executor is None:
             self._executor = ThreadPoolExecutor(
@@ -52,10 +52,11 @@ class ScoringTeam:
         return self._executor.submit(self._score, frames)
 
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the rewards, float32 (N,), of frames (N, H, W, 3); the batch is split evenly among the threads.
+        """Return the rewards, float32 (N,), of uint8 frames (N, H, W, 3), split evenly among the threads.
 
         Raises:
-            Whatever the reward model raises, and ModelError where it does not return one finite number per frame.
+            Whatever the reward model raises, and ModelError where frames are no such pictures or it does not return one
+            finite number per frame.
         """
         if self.threads == 1:
             return self._score(frames)
@@ -67,9 +68,7 @@ class ScoringTeam:
         return np.array_split(frames, min(self.threads, len(frames))) if len(frames) else []
 
     def _score(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        with memory_of_scoring(self.reward_model.name):
-            rewards = np.asarray(self.reward_model(frames), dtype=np.float32)
-        return check_rewards(rewards, len(frames), self.reward_model.name)
+        return score(self.reward_model, frames)
 
     def _start_thread(self) -> None:
         if self.threads == 1:

@@ -8,7 +8,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from gym_vlmrm.envs.task_info import task_reward
 from gym_vlmrm.frames import is_scored, refused_hindsight
-from gym_vlmrm.reward.protocol import RewardModel, check_rewards
+from gym_vlmrm.reward.protocol import RewardModel, score
 
 __all__ = ["BuiltVLMReward", "VLMReward"]
 
@@ -47,7 +47,7 @@ class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
         self._step += 1
         if is_scored(self._step, self.every):
             frames = np.asarray(self.env.render())[None]  # (1, H, W, 3)
-            self._held = float(check_rewards(self.reward_model(frames), 1, self.reward_model.name)[0])
+            self._held = float(score(self.reward_model, frames)[0])
         return observation, self._held, terminated, truncated, info
 
 
