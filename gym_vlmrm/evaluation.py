@@ -1,6 +1,5 @@
 """How good a trained policy is: success by the paper's rule, rewards against a random policy, and a film."""
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from pydantic import BaseModel, ConfigDict
+from scipy.stats import binomtest
 
 from gym_vlmrm.audit.episodes import BestFrames, RewardCheck, check_rewards_of_episodes, write_contact_sheet
 from gym_vlmrm.catalog import override
@@ -26,8 +26,6 @@ from gym_vlmrm.worlds import make_worlds
 
 __all__ = ["Evaluation", "Scores", "evaluate", "summarize", "wilson_interval"]
 
-NORMAL_95 = 1.959963984540054
-"""Two-sided 95% quantile of the normal distribution."""
 EVALUATION_SEED = 20_000
 """Added to the seed, so that no evaluated episode starts like one of training or of checkpoint judging."""
 MAX_ENVS = 16
@@ -83,15 +81,11 @@ class Evaluation(_Result):
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """95% Wilson score interval of a proportion, within [0, 1]."""
+    """95% Wilson score interval of a proportion, within [0, 1]; all of it where there were no trials."""
     if trials == 0:
         return 0.0, 1.0
-    z2 = NORMAL_95**2
-    rate = successes / trials
-    center = (rate + z2 / (2 * trials)) / (1 + z2 / trials)
-    half = NORMAL_95 * math.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials**2)) / (1 + z2 / trials)
-    # The ends are exact where no or every trial succeeds; rounding must not move them.
-    return (0.0 if successes == 0 else center - half), (1.0 if successes == trials else center + half)
+    interval = binomtest(successes, trials).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def summarize(episodes: Sequence[Episode]) -> Scores:
