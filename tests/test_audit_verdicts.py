@@ -8,6 +8,7 @@ import pytest
 from auditing import SIZE, ArmsUpReward, BackdoorReward, DarknessReward, save_untrained_model
 
 from gym_vlmrm.audit import OracleReward, audit
+from gym_vlmrm.audit.verdict import EXPLOIT_MARGIN
 from gym_vlmrm.catalog import builtin_tasks, load_task
 from gym_vlmrm.errors import ModelError, TaskError
 from gym_vlmrm.spec import TaskSpec
@@ -42,6 +43,23 @@ def test_a_reward_for_brightness_is_exploitable() -> None:
     assert not found.exploit.winners[0].success
     assert found.exploit.winners[0].reward > found.exploit.best_success
     assert found.exploit.winners[0].fails
+
+
+class _TwoPeaks:
+    """Equal narrow peaks at two angles of the pole, one of them inside the goal."""
+
+    name = "two peaks"
+    frame_size = SIZE
+
+    def of_states(self, quantities: Any) -> Any:
+        angle = np.array([state["pole_angle"] for state in quantities])
+        return np.maximum(np.exp(-(((angle - 5.3) / 2) ** 2)), np.exp(-(((angle - 65.3) / 2) ** 2)))
+
+
+def test_both_sides_of_the_search_are_tried_equally_hard() -> None:
+    found = _verdict("cartpole", _TwoPeaks(), evaluations=1280).exploit
+    assert found.evaluations == 2 * found.defending == 1280
+    assert abs(found.margin) < EXPLOIT_MARGIN / 10
 
 
 @pytest.mark.slow

@@ -125,9 +125,12 @@ class Exploit(_Result):
 
     candidate: Candidate
     evaluations: int
+    """States that were scored."""
+    defending: int | None = None
+    """Those of them that the searches for the best success scored; earlier versions gave them two sevenths."""
     seconds: float
     best_success: float | None
-    """Highest reward of any success, searched for as hard as the rest."""
+    """Highest reward of any success, whoever found it."""
     best_other: float
     """Highest reward of a state that is clearly no success."""
     margin: float | None
