@@ -15,11 +15,12 @@ from gym_vlmrm.audit.episodes import BestFrames, RewardCheck, check_rewards_of_e
 from gym_vlmrm.catalog import override
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.reward import RewardModel, load_reward_model
-from gym_vlmrm.runs import RunFolder, write_json
+from gym_vlmrm.runs import Judge, RunFolder, write_json
 from gym_vlmrm.spec import TaskSpec
 from gym_vlmrm.training.agents import Agent, RandomAgent, TrainedAgent
 from gym_vlmrm.training.checkpoints import load_agent
 from gym_vlmrm.training.play import Episode, film, play
+from gym_vlmrm.training.provenance import library_versions
 from gym_vlmrm.training.vec_env import state_space
 from gym_vlmrm.video import tile, write_gif, write_mp4
 from gym_vlmrm.worlds import make_worlds
@@ -78,6 +79,10 @@ class Evaluation(_Result):
     """VLM reward against success, episode by episode; flagged when the reward rose and success did not."""
     video: list[str] = []
     """Files of the run folder."""
+    judge: Judge | None = None
+    """Which weights judged here, in which arithmetic and where."""
+    versions: dict[str, str] = {}
+    """Of the libraries; this and `judge` are missing in evaluations of version 0.1.0."""
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
@@ -171,6 +176,8 @@ def evaluate(
         random=summarize(random),
         reward_check=check_rewards_of_episodes(trained, random),
         video=files,
+        judge=Judge.of(reward_model),
+        versions=library_versions(),
     )
     _make_folder(folder.path / "eval")
     write_contact_sheet(folder.path / "eval" / "best_frames.png", keeper.best())

@@ -26,9 +26,28 @@ from gym_vlmrm.catalog import load_task
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.spec import Recipe, TaskSpec
 
-__all__ = ["Best", "Checkpoint", "RunFolder", "RunRecord", "default_run_path", "read_json", "write_json"]
+__all__ = ["Best", "Checkpoint", "Judge", "RunFolder", "RunRecord", "default_run_path", "read_json", "write_json"]
 
 _CHECKPOINT = re.compile(r"step_(\d{8,})")
+
+
+class Judge(BaseModel):
+    """The reward model that judged, as it really ran. ``None`` is what the model does not tell."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    weights_digest: str | None = None
+    """SHA-256 of the weights of both towers."""
+    precision: str | None = None
+    device: str | None = None
+
+    @classmethod
+    def of(cls, reward_model: Any) -> "Judge":
+        """Describe a loaded reward model."""
+        names = ("weights_digest", "precision", "device")
+        told = {name: getattr(reward_model, name, None) for name in names}
+        return cls(model=reward_model.name, **{name: None if told[name] is None else str(told[name]) for name in names})
 
 
 class RunRecord(BaseModel):
@@ -50,6 +69,7 @@ class RunRecord(BaseModel):
     """Wall-clock time spent training [s]."""
     versions: dict[str, str] = {}
     machine: dict[str, Any] = {}
+    judge: Judge | None = None
 
 
 class Best(BaseModel):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from gym_vlmrm.audit.results import AuditReport, Finding, Interval, ModelReport, VerdictLabel
 from gym_vlmrm.audit.run_report import run_summary
 from gym_vlmrm.errors import RunError
-from gym_vlmrm.runs import RunFolder, read_json
+from gym_vlmrm.runs import Judge, RunFolder, read_json
 from gym_vlmrm.spec import RewardSpec
 
 __all__ = ["LEARNED", "Calibration", "Outcome", "calibrate"]
@@ -23,6 +23,7 @@ LEARNED = 0.5
 
 Fate: TypeAlias = Literal["learned", "not learned"]
 _Key: TypeAlias = tuple[Any, ...]
+_Entry: TypeAlias = tuple[Path, ModelReport, Finding]
 
 
 class _Result(BaseModel):
@@ -58,6 +59,8 @@ class Outcome(_Result):
     """Folder of the audit."""
     run: str
     """Folder of the run."""
+    weights_digest: str | None = None
+    """Of the weights that judged, where audit or run names it."""
     verdict: VerdictLabel
     auc: Interval
     seed: int
@@ -93,7 +96,8 @@ class Calibration(_Result):
 def calibrate(folders: Sequence[str | os.PathLike[str]]) -> Calibration:
     """Compare verdicts with what training did.
 
-    An audit belongs to a run where task ID, model, goal, alpha and (unless alpha is 0) baseline are equal.
+    An audit belongs to a run where task ID, model, goal, alpha and (unless alpha is 0) baseline are equal, and the
+    digests of the model's weights too where both name one.
 
     Args:
         folders: audits, evaluated runs, or folders that hold such, at any depth.
@@ -103,24 +107,29 @@ def calibrate(folders: Sequence[str | os.PathLike[str]]) -> Calibration:
     """
     found = list(dict.fromkeys(path for folder in folders for path in _find(Path(folder))))
     left_out: list[str] = []
-    verdicts: dict[_Key, tuple[Path, ModelReport, Finding]] = {}
+    verdicts: dict[_Key, list[_Entry]] = {}
     for path in found:
         for key, entry in _verdicts_of(path):
-            known = verdicts.setdefault(key, entry)
-            if known[1].verdict.label != entry[1].verdict.label:
-                raise RunError(f"{known[0]} and {path} give one reward different verdicts; leave one of them out")
-    outcomes, used = [], set()
+            _add_verdict(verdicts.setdefault(key, []), entry)
+    outcomes: list[Outcome] = []
+    used: set[tuple[Path, str]] = set()
     for path in (path for path in found if _is_run(path)):
         run = RunFolder.open(path)
-        key = _reward_key(run.task.id, run.task.reward)
-        used.add(key)
-        outcome = _compare(run, *verdicts[key]) if key in verdicts else "no audit of its reward"
+        fitting = _verdicts_on(run, verdicts.get(_reward_key(run.task.id, run.task.reward), []))
+        if isinstance(fitting, str):
+            left_out.append(f"{path}: {fitting}")
+            continue
+        used |= {(audited, model.model) for audited, model, _ in fitting}
+        outcome = _compare(run, *fitting[0])
         if isinstance(outcome, str):
             left_out.append(f"{path}: {outcome}")
         else:
             outcomes.append(outcome)
     left_out += [
-        f"{entry[0]}: no run with the reward of {entry[1].model}" for k, entry in verdicts.items() if k not in used
+        f"{path}: no run with the reward of {model.model}"
+        for entries in verdicts.values()
+        for path, model, _ in entries
+        if (path, model.model) not in used
     ]
     if not outcomes:
         why = "; ".join(left_out[:3]) or "no audits and no runs there"
@@ -154,7 +163,7 @@ def _find(folder: Path) -> Iterator[Path]:
             yield from _find(child)
 
 
-def _verdicts_of(path: Path) -> Iterator[tuple[_Key, tuple[Path, ModelReport, Finding]]]:
+def _verdicts_of(path: Path) -> Iterator[tuple[_Key, _Entry]]:
     """Yield each model's verdict in an audit; a run's own report holds none."""
     raw = {} if _is_run(path) else read_json(path / "report.json")
     if not isinstance(raw, dict) or "findings" not in raw:
@@ -166,6 +175,43 @@ def _verdicts_of(path: Path) -> Iterator[tuple[_Key, tuple[Path, ModelReport, Fi
             raise RunError(f"{path / 'report.json'}: no numbers for the verdict on {model.model}")
         chosen = model.chosen
         yield _key(report.task, model.model, chosen.goal, chosen.baseline, chosen.alpha), (path, model, finding)
+
+
+def _add_verdict(known: list[_Entry], entry: _Entry) -> None:
+    """Note a verdict on a reward, once for all audits of equal weights; raises RunError where two of them differ."""
+    path, model, _ = entry
+    for other, audited, _ in known:
+        if _fit(_digest(audited.judge), _digest(model.judge)) and audited.verdict.label != model.verdict.label:
+            raise RunError(f"{other} and {path} give one reward different verdicts; leave one of them out")
+    if all(_digest(audited.judge) != _digest(model.judge) for _, audited, _ in known):
+        known.append(entry)
+
+
+def _verdicts_on(run: RunFolder, entries: list[_Entry]) -> list[_Entry] | str:
+    """Return the equal verdicts on what judged a run, that on the very same weights first; or why there is none."""
+    digest = _digest(run.record.judge)
+    fitting = [entry for entry in entries if _fit(digest, _digest(entry[1].judge))]
+    if not entries:
+        return "no audit of its reward"
+    if not fitting:
+        audited = ", ".join(_short(_digest(model.judge)) for _, model, _ in entries)
+        return f"the weights that judged it ({_short(digest)}) are not those that were audited ({audited})"
+    if len({model.verdict.label for _, model, _ in fitting}) > 1:
+        return "it does not say which weights judged it, and audits of different weights give different verdicts"
+    return sorted(fitting, key=lambda entry: _digest(entry[1].judge) != digest)
+
+
+def _digest(judge: Judge | None) -> str | None:
+    return None if judge is None else judge.weights_digest
+
+
+def _fit(left: str | None, right: str | None) -> bool:
+    """Whether two digests may be of the same weights: records of version 0.1.0 name none."""
+    return left is None or right is None or left == right
+
+
+def _short(digest: str | None) -> str:
+    return str(digest)[:12]
 
 
 def _reward_key(task: str, reward: RewardSpec) -> _Key:
@@ -205,6 +251,7 @@ def _compare(run: RunFolder, audit: Path, model: ModelReport, finding: Finding) 
         goal=model.chosen.goal,
         audit=str(audit),
         run=str(run.path),
+        weights_digest=_digest(run.record.judge) or _digest(model.judge),
         verdict=verdict,
         auc=finding.numbers.auc,
         seed=run.record.seed,

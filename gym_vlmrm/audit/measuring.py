@@ -1,5 +1,7 @@
 """From rewards on an audit set to numbers with intervals, confusions, and whether the sentence matters at all."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
@@ -12,7 +14,7 @@ from gym_vlmrm.audit.plan import FILE, GRID, NEAR_MISS, POSE
 from gym_vlmrm.audit.results import Candidate, Confusion, Control, Interval, Numbers
 from gym_vlmrm.catalog import builtin_tasks
 
-__all__ = ["confusions_of", "control_of", "measure"]
+__all__ = ["confusions_of", "control_of", "control_sentences", "measure"]
 
 Floats = NDArray[np.float64]
 
@@ -95,6 +97,12 @@ def _kinds(frames: AuditSet) -> NDArray[np.str_]:
     return np.where(named, [name.split(",")[0] for name in frames.names], frames.sources)
 
 
+def control_sentences(goal: Sequence[str]) -> list[str]:
+    """Return sentences about other things than a goal prompt."""
+    others = [task.reward.goal for task in builtin_tasks().values() if isinstance(task.reward.goal, str)]
+    return [text for text in dict.fromkeys([*CONTROLS, *others]) if text not in goal]
+
+
 def control_of(frames: AuditSet, judge: Judge, looks: Floats, candidate: Candidate) -> Control | None:
     """Ask whether sentences about other things separate the goal as well as its own prompt; ``None`` without prompts.
 
@@ -103,8 +111,7 @@ def control_of(frames: AuditSet, judge: Judge, looks: Floats, candidate: Candida
     """
     if not judge.reads_prompts:
         return None
-    others = [task.reward.goal for task in builtin_tasks().values() if isinstance(task.reward.goal, str)]
-    sentences = [text for text in dict.fromkeys([*CONTROLS, *others]) if text not in candidate.goal]
+    sentences = control_sentences(candidate.goal)
     gaps = [_mean_gap(frames, judge, looks, [sentence]) for sentence in sentences]
     own = _mean_gap(frames, judge, looks, candidate.goal)
     best = int(np.argmax(gaps))

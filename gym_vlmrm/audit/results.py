@@ -4,6 +4,8 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
+from gym_vlmrm import runs
+
 __all__ = [
     "AuditReport", "Candidate", "Confusion", "Control", "Exploit", "Finding", "Interval", "Landscape", "Line",
     "ModelReport", "Numbers", "Verdict", "VerdictLabel", "Winner",
@@ -155,6 +157,8 @@ class ModelReport(_Result):
     """Weights of the image tower."""
     chosen: Candidate
     """The candidate that search and verdict are about."""
+    judge: runs.Judge | None = None
+    """Which weights judged, in which arithmetic and where; ``None`` in audits of version 0.1.0."""
     verdict: Verdict
     confusions: list[Confusion]
     control: Control | None = None

@@ -15,7 +15,10 @@ from gym_vlmrm.reward.brightness import BrightnessReward
 from gym_vlmrm.reward.protocol import RewardModel
 from gym_vlmrm.spec import TaskSpec
 
-__all__ = ["EMBEDDED_FOLDER", "UnknownWordsWarning", "load_reward_model", "model_frame_size", "unknown_words"]
+__all__ = [
+    "EMBEDDED_FOLDER", "UnknownWordsWarning", "check_model_name", "load_reward_model", "model_frame_size",
+    "unknown_words",
+]  # fmt: skip
 
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 WORDS_FILE = "words.txt"
@@ -72,6 +75,19 @@ def load_reward_model(
     _warn_unknown_words(judge.model, [*prompts, *baselines])
     towers = load_towers(location, judge.device, judge.precision)
     return ClipReward(judge.model, towers, prompts, baselines or None, judge.alpha)
+
+
+def check_model_name(model: str) -> None:
+    """Check that there is a model of this name, without loading it.
+
+    Raises:
+        ModelError: unknown architecture or tag, or no such file or folder.
+    """
+    if model == BrightnessReward.name:
+        return
+    from gym_vlmrm.reward.towers import check_name
+
+    check_name(_location(model))
 
 
 def model_frame_size(model: str) -> int:

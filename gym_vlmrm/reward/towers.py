@@ -43,7 +43,7 @@ from gym_vlmrm.reward.int8 import quantise  # noqa: E402
 from gym_vlmrm.reward.preprocessing import Preprocessing  # noqa: E402
 from gym_vlmrm.reward.text import TextTower  # noqa: E402
 
-__all__ = ["MERGES_FILE", "Towers", "load_towers", "open_model"]
+__all__ = ["MERGES_FILE", "Towers", "check_name", "load_towers", "open_model"]
 
 UNTRAINED = "untrained"
 """Pretrained tag of this package: random weights, for measuring speed."""
@@ -170,6 +170,12 @@ def open_model(name: str, device: torch.device) -> tuple[Any, Any]:
             return open_clip.create_model(**arguments, device=device), _tokenizer(name)
     except Exception as error:
         raise ModelError(_cannot_load(name, error)) from None
+
+
+def check_name(name: str) -> None:
+    """Check that a name means a model, without loading it; raises ModelError."""
+    if not name.endswith(f"/{UNTRAINED}"):  # which warns, and cannot miss its weights
+        _creation_arguments(name)
 
 
 def _creation_arguments(name: str) -> dict[str, Any]:
