@@ -85,7 +85,14 @@ def test_page_and_json_say_the_same(audited: Path) -> None:
         assert model["verdict"]["label"] in said
         for reason in model["verdict"]["reasons"]:
             assert reason in said
-        assert len(model["exploit"]["winners"]) == said.count("from ") if len(data["models"]) == 1 else True
+    searches = [part.partition("Highest-scoring frames")[0] for part in said.split("Exploit search")[1:]]
+    for model, search in zip(data["models"], searches, strict=True):
+        found = [model["exploit"]["champion"], *model["exploit"]["winners"]]
+        assert search.count(" from ") == len(found)
+        for winner in found:
+            assert f"success, {number(winner['reward'])}" in search
+            assert f"from {winner['start']}" in search
+    assert [model["judge"]["model"] for model in data["models"]] == [model["model"] for model in data["models"]]
     assert len(data["landscapes"]) == 3
     assert data["versions"]["gymnasium"] in said
 
