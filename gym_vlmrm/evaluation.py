@@ -8,10 +8,10 @@ from typing import Any, Literal
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
-from pydantic import BaseModel, ConfigDict
 from scipy.stats import binomtest
 
-from gym_vlmrm.audit.episodes import BestFrames, RewardCheck, check_rewards_of_episodes, write_contact_sheet
+from gym_vlmrm.audit.episodes import BestFrames, check_rewards_of_episodes, write_contact_sheet
+from gym_vlmrm.audit.scores import Evaluation, Scores
 from gym_vlmrm.catalog import override
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.reward import RewardModel, load_reward_model
@@ -34,55 +34,6 @@ FILMED_EPISODES = 4
 FILM_SIZE = 240
 """Side of one filmed episode [px]."""
 DEFAULT_FPS = 30.0
-
-
-class _Result(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Scores(_Result):
-    """What one policy achieved. The success fields are ``None`` where the task defines no success."""
-
-    episodes: int
-    successful_episodes: int | None = None
-    """Episodes that show the criterion in at least half of their steps (the paper's rule)."""
-    success_rate: float | None = None
-    success_rate_low: float | None = None
-    success_rate_high: float | None = None
-    """95% Wilson interval of `success_rate`."""
-    success_share: float | None = None
-    """Share of all steps in success."""
-    hold: float | None = None
-    """Share of the steps in the last half of each episode: what falls through a pose does not hold it."""
-    vlm_reward: float
-    """Mean per step."""
-    task_reward: float
-    """Mean per step."""
-    episode_length: float
-    """Mean number of steps."""
-
-
-class Evaluation(_Result):
-    """What ``eval/evaluation.json`` holds."""
-
-    format: Literal[1] = 1
-    task: str
-    goal: str | list[str]
-    model: str
-    checkpoint: int
-    """Step of the policy that was played."""
-    seed: int
-    policy: Scores
-    random: Scores
-    """The same for actions drawn uniformly."""
-    reward_check: RewardCheck | None = None
-    """VLM reward against success, episode by episode; flagged when the reward rose and success did not."""
-    video: list[str] = []
-    """Files of the run folder."""
-    judge: Judge | None = None
-    """Which weights judged here, in which arithmetic and where."""
-    versions: dict[str, str] = {}
-    """Of the libraries; this and `judge` are missing in evaluations of version 0.1.0."""
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from gym_vlmrm.audit.results import AuditReport, Finding, Interval, ModelReport, VerdictLabel
-from gym_vlmrm.audit.run_report import run_summary
+from gym_vlmrm.audit.results import AuditReport, Finding, Interval, ModelReport, Result, VerdictLabel
+from gym_vlmrm.audit.run_report import read_metrics
+from gym_vlmrm.audit.scores import read_evaluation
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.runs import Judge, RunFolder, read_json
 from gym_vlmrm.spec import RewardSpec
@@ -26,30 +27,7 @@ _Key: TypeAlias = tuple[Any, ...]
 _Entry: TypeAlias = tuple[Path, ModelReport, Finding]
 
 
-class _Result(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _Scores(BaseModel):
-    """What ``evaluation.json`` says of one policy, as far as it is compared."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    episodes: int
-    success_rate: float | None
-    success_rate_low: float | None
-    success_rate_high: float | None
-    success_share: float | None
-
-
-class _Evaluation(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    policy: _Scores
-    random: _Scores
-
-
-class Outcome(_Result):
+class Outcome(Result):
     """One run beside the audit of its reward."""
 
     task: str
@@ -81,7 +59,7 @@ class Outcome(_Result):
     agrees: bool
 
 
-class Calibration(_Result):
+class Calibration(Result):
     """Verdicts against trainings."""
 
     format: Literal[1] = 1
@@ -168,7 +146,12 @@ def _verdicts_of(path: Path) -> Iterator[tuple[_Key, _Entry]]:
     raw = {} if _is_run(path) else read_json(path / "report.json")
     if not isinstance(raw, dict) or "findings" not in raw:
         return
-    report = _parsed(AuditReport, raw, path / "report.json")
+    try:
+        report = AuditReport.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RunError(f"{path / 'report.json'}: {where}: {first['msg']}") from None
     for model in report.models:
         finding = next((f for f in report.findings if (f.model, f.candidate) == (model.model, model.chosen)), None)
         if finding is None:
@@ -228,10 +211,9 @@ def _sentences(prompt: str | list[str]) -> list[str]:
 
 def _compare(run: RunFolder, audit: Path, model: ModelReport, finding: Finding) -> Outcome | str:
     """Return what came of a run, or why nothing can be said."""
-    summary = run_summary(run)
-    if summary["evaluation"] is None:
+    evaluation = read_evaluation(run)
+    if evaluation is None:
         return f"not evaluated; vlmrm eval {run.path}"
-    evaluation: _Evaluation = _parsed(_Evaluation, summary["evaluation"], run.path / "eval" / "evaluation.json")
     trained, random = evaluation.policy, evaluation.random
     if (
         trained.success_rate is None
@@ -242,7 +224,9 @@ def _compare(run: RunFolder, audit: Path, model: ModelReport, finding: Finding) 
         or random.success_share is None
     ):
         return "its task defines no success"
-    rewards = [value for value in summary["metrics"].get("rollout/vlm_reward", []) if value is not None]
+    rewards = [
+        value for value in read_metrics(run.path / "metrics.csv").get("rollout/vlm_reward", []) if value is not None
+    ]
     learned = trained.success_rate >= LEARNED
     verdict = model.verdict.label
     return Outcome(
@@ -266,11 +250,3 @@ def _compare(run: RunFolder, audit: Path, model: ModelReport, finding: Finding) 
         learned=learned,
         agrees=(verdict == "teachable") == learned,
     )
-
-
-def _parsed(kind: type[Any], raw: Any, path: Path) -> Any:
-    try:
-        return kind.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise RunError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

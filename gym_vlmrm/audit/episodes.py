@@ -7,9 +7,9 @@ from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from gym_vlmrm import metrics
+from gym_vlmrm.audit.results import Result
 from gym_vlmrm.reward import RewardModel
 
 __all__ = ["BestFrames", "EpisodeRow", "RewardCheck", "check_rewards_of_episodes", "write_contact_sheet"]
@@ -29,11 +29,7 @@ class Played(Protocol):
     def successes(self) -> NDArray[np.bool_] | None: ...
 
 
-class _Result(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class EpisodeRow(_Result):
+class EpisodeRow(Result, extra="ignore"):
     """One episode."""
 
     policy: Literal["trained", "random"]
@@ -42,7 +38,7 @@ class EpisodeRow(_Result):
     success_share: float | None
 
 
-class RewardCheck(_Result):
+class RewardCheck(Result, extra="ignore"):
     """VLM reward against success."""
 
     episodes: list[EpisodeRow]

@@ -8,17 +8,19 @@ from gym_vlmrm import runs
 
 __all__ = [
     "AuditReport", "Candidate", "Confusion", "Control", "Exploit", "Finding", "Interval", "Landscape", "Line",
-    "ModelReport", "Numbers", "Verdict", "VerdictLabel", "Winner",
+    "ModelReport", "Numbers", "Result", "Verdict", "VerdictLabel", "Winner",
 ]  # fmt: skip
 
 VerdictLabel: TypeAlias = Literal["teachable", "doubtful", "not separable", "exploitable"]
 
 
-class _Result(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Result(BaseModel):
+    """One piece of a result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Interval(_Result):
+class Interval(Result):
     """A number with its 95% bootstrap interval."""
 
     value: float
@@ -26,7 +28,7 @@ class Interval(_Result):
     high: float
 
 
-class Candidate(_Result):
+class Candidate(Result):
     """What a model is asked."""
 
     goal: list[str]
@@ -34,7 +36,7 @@ class Candidate(_Result):
     alpha: float = 0.0
 
 
-class Numbers(_Result):
+class Numbers(Result):
     """How a reward does on the audit set; see `gym_vlmrm.metrics`."""
 
     auc: Interval
@@ -59,7 +61,7 @@ class Numbers(_Result):
     """Standard deviation of the reward over the audit set."""
 
 
-class Finding(_Result):
+class Finding(Result):
     """One row of the audit: a model, a candidate, its numbers."""
 
     model: str
@@ -67,7 +69,7 @@ class Finding(_Result):
     numbers: Numbers
 
 
-class Line(_Result):
+class Line(Result):
     """One line of a landscape."""
 
     model: str
@@ -76,7 +78,7 @@ class Line(_Result):
     """Mean reward at each x."""
 
 
-class Landscape(_Result):
+class Landscape(Result):
     """Reward along one coordinate of the state."""
 
     axis: str
@@ -87,7 +89,7 @@ class Landscape(_Result):
     lines: list[Line]
 
 
-class Confusion(_Result):
+class Confusion(Result):
     """Frames of one kind that are not the goal, and how the reward ranks them."""
 
     name: str
@@ -96,7 +98,7 @@ class Confusion(_Result):
     """Share of them that score above the median goal frame."""
 
 
-class Control(_Result):
+class Control(Result):
     """Does the sentence matter? How many sentences about other things separate the goal as well (alpha 0)."""
 
     sentences: int
@@ -108,7 +110,7 @@ class Control(_Result):
     best_gap: float
 
 
-class Winner(_Result):
+class Winner(Result):
     """A state that the search found."""
 
     reward: float
@@ -122,7 +124,7 @@ class Winner(_Result):
     """Where the search began."""
 
 
-class Exploit(_Result):
+class Exploit(Result):
     """What the search for the highest reward found."""
 
     candidate: Candidate
@@ -142,14 +144,14 @@ class Exploit(_Result):
     """The best success found."""
 
 
-class Verdict(_Result):
+class Verdict(Result):
     """What to expect from training on this reward."""
 
     label: VerdictLabel
     reasons: list[str]
 
 
-class ModelReport(_Result):
+class ModelReport(Result):
     """Everything about one model."""
 
     model: str
@@ -165,7 +167,7 @@ class ModelReport(_Result):
     exploit: Exploit | None = None
 
 
-class AuditReport(_Result):
+class AuditReport(Result):
     """What ``report.json`` holds."""
 
     format: Literal[1] = 1
