@@ -98,6 +98,8 @@ def audit(
     asked: list[Model | None] = [*models, *([reward_model] if reward_model is not None else [])]
     for model in asked or [None]:
         check_model(spec, model)
+    if not all(prompt.strip() for prompt in prompts):
+        raise TaskError("a goal prompt to compare is empty; write a sentence")
     if policy is not None:
         RunFolder.open(policy).checkpoint("best")
     if alphas is None:
