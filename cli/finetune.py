@@ -11,7 +11,7 @@ import typer
 
 from .console import note, say, stderr
 from .options import Device, Json, Output, Quiet, Seed
-from .progress import duration, number
+from .progress import bar, duration, number
 from .resuming import check_resume, conclude
 
 if TYPE_CHECKING:
@@ -137,26 +137,16 @@ def _lasting_model(name: str) -> str:
 @contextmanager
 def _bar(shown: bool) -> "Iterator[Callable[[Progress], None] | None]":
     """Show steps, losses and time left; yields what a fine-tuning calls."""
-    if not shown:
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-    from rich.progress import Progress as Bar
+    with bar("fine-tuning", "loss {loss}  held out {held_out}  {left} left", shown=shown) as show:
 
-    columns = (
-        TextColumn("fine-tuning"), BarColumn(bar_width=20), MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]}  held out {task.fields[held_out]}  {task.fields[left]} left"),
-    )  # fmt: skip
-    with Bar(*columns, console=stderr, transient=True) as bar:
-        line = bar.add_task("fine-tuning", total=None, loss="-", held_out="-", left="-:--")
-
-        def show(progress: "Progress") -> None:
-            bar.update(
-                line, completed=progress.step, total=progress.steps, loss=number(progress.loss, ".4f"),
+        def report(progress: "Progress") -> None:
+            assert show is not None
+            show(
+                progress.step, progress.steps, loss=number(progress.loss, ".4f"),
                 held_out=number(progress.held_out, ".4f"), left=duration(progress.seconds_left),
             )  # fmt: skip
 
-        yield show
+        yield None if show is None else report
 
 
 def _summary(result: "FinetuningResult") -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Progress bars, on stderr."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from .console import stderr
 
@@ -11,7 +12,65 @@ if TYPE_CHECKING:
 
     from gym_vlmrm.training.callbacks import Progress
 
-__all__ = ["duration", "episode_bar", "number", "training_bar"]
+__all__ = ["Show", "bar", "duration", "episode_bar", "number", "training_bar"]
+
+
+class Show(Protocol):
+    """What moves a bar."""
+
+    def __call__(self, done: float, total: float, title: str | None = None, **values: str) -> None:
+        """Show how much of it all is done, perhaps under another title, and the values of the bar's fields."""
+        ...
+
+
+class _Dashes(dict[str, str]):
+    def __missing__(self, name: str) -> str:
+        return "-"
+
+
+@contextmanager
+def bar(
+    title: str, fields: str = "", *, shown: bool, clock: Literal["elapsed", "remaining"] | None = None
+) -> Iterator[Show | None]:
+    """Show a bar with a title, a count and a clock or some values; yields what moves it, or ``None`` if not `shown`.
+
+    Args:
+        title: stands before the bar.
+        fields: a format of named values, such as ``loss {loss}``; a dash stands for those that are not known yet.
+        shown: whether there is a bar at all.
+        clock: time since the start, or time left at the present speed.
+    """
+    if not shown:
+        yield None
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    # Names of models and files stand in titles: brackets in them are no markup.
+    columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False), BarColumn(bar_width=20)]
+    columns.append(MofNCompleteColumn())
+    if fields:
+        columns.append(TextColumn("{task.fields[words]}", markup=False))
+    if clock is not None:
+        columns.append(TimeElapsedColumn() if clock == "elapsed" else TimeRemainingColumn())
+    with Progress(*columns, console=stderr, transient=True) as progress:
+        line = progress.add_task(title, total=None, words=fields.format_map(_Dashes()))
+
+        def show(done: float, total: float, title: str | None = None, **values: str) -> None:
+            changes: dict[str, Any] = {"words": fields.format_map(_Dashes(values))}
+            if title is not None:
+                changes["description"] = title
+            # The last rollout may end behind the last step that was asked for.
+            progress.update(line, completed=max(0, min(done, total)), total=total, **changes)
+
+        yield show
 
 
 def number(value: float | None, form: str) -> str:
@@ -20,10 +79,10 @@ def number(value: float | None, form: str) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Format seconds as a clock shows them."""
-    if seconds is None:
+    """Format seconds as a clock shows them; never less than none."""
+    if seconds is None or not math.isfinite(seconds):
         return "-:--"
-    minutes, rest = divmod(int(seconds), 60)
+    minutes, rest = divmod(max(0, int(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
@@ -31,43 +90,25 @@ def duration(seconds: float | None) -> str:
 @contextmanager
 def training_bar(shown: bool) -> Iterator["Callable[[Progress], None] | None"]:
     """Show steps, reward, success, speed and time left; yields what a trainer calls."""
-    if not shown:
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-    from rich.progress import Progress as Bar
+    fields = "reward {reward}  success {success}  {speed} steps/s  {left} left"
+    with bar("training", fields, shown=shown) as show:
 
-    columns = (
-        TextColumn("training"), BarColumn(bar_width=20), MofNCompleteColumn(),
-        TextColumn("reward {task.fields[reward]}  success {task.fields[success]}"),
-        TextColumn("{task.fields[speed]} steps/s  {task.fields[left]} left"),
-    )  # fmt: skip
-    with Bar(*columns, console=stderr, transient=True) as bar:
-        line = bar.add_task("training", total=None, reward="-", success="-", speed="-", left="-:--")
-
-        def show(progress: "Progress") -> None:
-            bar.update(
-                line,
-                completed=min(progress.step, progress.steps),
-                total=progress.steps,
+        def report(progress: "Progress") -> None:
+            assert show is not None
+            show(
+                progress.step,
+                progress.steps,
                 reward=number(progress.metrics.get("rollout/vlm_reward"), ".3f"),
                 success=number(progress.metrics.get("rollout/success"), ".0%"),
                 speed=f"{progress.steps_per_second:.0f}",
                 left=duration(progress.seconds_left),
             )
 
-        yield show
+        yield None if show is None else report
 
 
 @contextmanager
 def episode_bar(shown: bool) -> "Iterator[Callable[[int, int], None] | None]":
     """Show finished episodes; yields what an evaluation calls with the finished and all episodes."""
-    if not shown:
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("episodes"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=stderr, transient=True) as bar:
-        line = bar.add_task("episodes", total=None)
-        yield lambda finished, total: bar.update(line, completed=finished, total=total)
+    with bar("episodes", shown=shown, clock="remaining") as show:
+        yield show

@@ -1,6 +1,5 @@
 """How good a trained policy is: success by the paper's rule, rewards against a random policy, and a film."""
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,26 +8,26 @@ from typing import Any, Literal
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
-from pydantic import BaseModel, ConfigDict
+from scipy.stats import binomtest
 
-from gym_vlmrm.audit.episodes import BestFrames, RewardCheck, check_rewards_of_episodes, write_contact_sheet
+from gym_vlmrm.audit.episodes import BestFrames, check_rewards_of_episodes, write_contact_sheet
+from gym_vlmrm.audit.scores import Evaluation, Scores
 from gym_vlmrm.catalog import override
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.reward import RewardModel, load_reward_model
-from gym_vlmrm.runs import RunFolder, write_json
+from gym_vlmrm.runs import Judge, RunFolder, write_json
 from gym_vlmrm.spec import TaskSpec
 from gym_vlmrm.training.agents import Agent, RandomAgent
 from gym_vlmrm.training.checkpoints import load_agent
 from gym_vlmrm.training.metrics import finite_mean
 from gym_vlmrm.training.play import Episode, film, play
+from gym_vlmrm.training.provenance import library_versions
 from gym_vlmrm.training.vec_env import pool_spaces
 from gym_vlmrm.video import tile, write_gif, write_mp4
 from gym_vlmrm.worlds import make_worlds
 
 __all__ = ["Evaluation", "Scores", "evaluate", "summarize", "wilson_interval"]
 
-NORMAL_95 = 1.959963984540054
-"""Two-sided 95% quantile of the normal distribution."""
 EVALUATION_SEED = 20_000
 """Added to the seed, so that no evaluated episode starts like one of training or of checkpoint judging."""
 MAX_ENVS = 16
@@ -38,61 +37,12 @@ FILM_SIZE = 240
 DEFAULT_FPS = 30.0
 
 
-class _Result(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Scores(_Result):
-    """What one policy achieved. The success fields are ``None`` where the task defines no success."""
-
-    episodes: int
-    successful_episodes: int | None = None
-    """Episodes that show the criterion in at least half of their steps (the paper's rule)."""
-    success_rate: float | None = None
-    success_rate_low: float | None = None
-    success_rate_high: float | None = None
-    """95% Wilson interval of `success_rate`."""
-    success_share: float | None = None
-    """Share of all steps in success."""
-    hold: float | None = None
-    """Share of the steps in the last half of each episode: what falls through a pose does not hold it."""
-    vlm_reward: float
-    """Mean per step."""
-    task_reward: float | None
-    """Mean per step; ``None`` where it is not finite."""
-    episode_length: float
-    """Mean number of steps."""
-
-
-class Evaluation(_Result):
-    """What ``eval/evaluation.json`` holds."""
-
-    format: Literal[1] = 1
-    task: str
-    goal: str | list[str]
-    model: str
-    checkpoint: int
-    """Step of the policy that was played."""
-    seed: int
-    policy: Scores
-    random: Scores
-    """The same for actions drawn uniformly."""
-    reward_check: RewardCheck | None = None
-    """VLM reward against success, episode by episode; flagged when the reward rose and success did not."""
-    video: list[str] = []
-    """Files of the run folder."""
-
-
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """95% Wilson score interval of a proportion, within [0, 1]."""
+    """95% Wilson score interval of a proportion, within [0, 1]; all of it where there were no trials."""
     if trials == 0:
         return 0.0, 1.0
-    z2 = NORMAL_95**2
-    rate = successes / trials
-    center = (rate + z2 / (2 * trials)) / (1 + z2 / trials)
-    half = NORMAL_95 * math.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials**2)) / (1 + z2 / trials)
-    # The ends are exact where no or every trial succeeds; rounding must not move them.
-    return (0.0 if successes == 0 else center - half), (1.0 if successes == trials else center + half)
+    interval = binomtest(successes, trials).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def summarize(episodes: Sequence[Episode]) -> Scores:
@@ -179,6 +129,8 @@ def evaluate(
         random=summarize(random),
         reward_check=check_rewards_of_episodes(trained, random),
         video=files,
+        judge=Judge.of(reward_model),
+        versions=library_versions(),
     )
     _make_folder(folder.path / "eval")
     write_contact_sheet(folder.path / "eval" / "best_frames.png", keeper.best())

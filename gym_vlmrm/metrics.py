@@ -1,22 +1,21 @@
-"""Numbers that say how well a reward tells goal frames from others, with bootstrap intervals.
+"""Numbers that say how well a reward tells goal frames from others, and the draws of bootstrap intervals.
 
-A bootstrap draws goal frames and other frames with replacement, each from their own, so every resample has both.
+A bootstrap draws goal frames and other frames with replacement, each from their own, so every resample has both; or
+whole episodes, where frames come from episodes.
 """
 
 import math
-from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 __all__ = [
-    "above_worst_goal", "auc", "bootstrap_interval", "bootstrap_rows", "epic_distance", "gap", "pearson", "spearman",
+    "above_worst_goal", "auc", "bootstrap_episodes", "bootstrap_rows", "epic_distance", "gap", "pearson", "spearman",
 ]  # fmt: skip
 
 Floats: TypeAlias = NDArray[np.float64]
-LEVEL = 0.95
 RESAMPLES = 400
 
 
@@ -68,10 +67,23 @@ def bootstrap_rows(labels: NDArray[np.bool_], resamples: int, seed: int) -> tupl
     return np.concatenate(rows, axis=1), order
 
 
-def bootstrap_interval(
-    statistic: Callable[[NDArray[np.intp]], Floats], rows: NDArray[np.intp], level: float = LEVEL
-) -> tuple[float, float]:
-    """Percentile interval of a statistic, a function of rows (resamples, N) that returns (resamples,)."""
-    values = statistic(rows)
-    low, high = np.percentile(values, [50 * (1 - level), 50 * (1 + level)])
-    return float(low), float(high)
+def bootstrap_episodes(
+    episodes: NDArray[Any], labels: NDArray[np.bool_], resamples: int, seed: int
+) -> list[NDArray[np.intp]]:
+    """Return the rows of each resample, as many episodes as there are, drawn with replacement and taken whole.
+
+    Args:
+        episodes: (N,) the episode of each frame.
+        labels: (N,) whether it shows the goal; draws without a goal frame, or with nothing else, are made again.
+        resamples: how many.
+        seed: equal seeds draw alike.
+    """
+    rng = np.random.default_rng(seed)
+    _, index = np.unique(episodes, return_inverse=True)
+    rows = [np.flatnonzero(index == episode) for episode in range(index.max() + 1)]
+    drawn: list[NDArray[np.intp]] = []
+    while len(drawn) < resamples:
+        chosen = np.concatenate([rows[episode] for episode in rng.integers(0, len(rows), len(rows))])
+        if labels[chosen].any() and not labels[chosen].all():
+            drawn.append(chosen)
+    return drawn

@@ -9,6 +9,7 @@ from PIL import Image
 from gym_vlmrm.audit.episodes import BestFrames, check_rewards_of_episodes, write_contact_sheet
 from gym_vlmrm.reward import BrightnessReward
 from gym_vlmrm.training.play import Episode
+from gym_vlmrm.wrappers.scoring import ScoringTeam
 
 
 def _episodes(reward: float, success: float, count: int = 6) -> list[Episode]:
@@ -48,6 +49,31 @@ def test_without_a_rule_nothing_is_claimed() -> None:
     check = check_rewards_of_episodes(silent, silent)
     assert check.flag is False
     assert check.success_rose is None
+
+
+class _Coarse:
+    """Gives many frames the same reward, and may be called by several threads."""
+
+    name, frame_size, concurrent = "coarse", 8, True
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        return (frames[:, 0, 0, 0] // 4).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_best_frames_do_not_depend_on_threads(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    frames = rng.integers(0, 256, (200, 8, 8, 3)).astype(np.uint8)
+    alone, shared = BestFrames(_Coarse(), keep=5), BestFrames(_Coarse(), keep=5)
+    assert ScoringTeam(shared).threads == ScoringTeam(_Coarse()).threads
+    rewards = alone(frames)
+    team = ScoringTeam(shared, threads=4)
+    np.testing.assert_array_equal(np.concatenate([team(part) for part in np.split(frames[::-1], 4)])[::-1], rewards)
+    team.close()
+    assert [reward for reward, _ in alone.best()] == sorted(set(rewards.tolist()))[:-6:-1]
+    for (one, left), (two, right) in zip(alone.best(), shared.best(), strict=True):
+        assert one == two
+        np.testing.assert_array_equal(left, right)
 
 
 def test_best_frames_are_kept_across_batches(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from gym_vlmrm.audit.html import NUMBERS, default_folder, number, write_audit
 from gym_vlmrm.audit.run_report import report_run
 from gym_vlmrm.catalog import load_task
 from gym_vlmrm.errors import RunError
+from gym_vlmrm.evaluation import evaluate
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -30,6 +31,14 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models = [save_untrained_model(folder / "one"), save_untrained_model(folder / "two", 1), "brightness"]
     result = audit("cartpole", models=models, alphas=[0, 1], evaluations=200, workers=1)
     return write_audit(result, folder / "report")
+
+
+@pytest.fixture(scope="module")
+def evaluated_run(cartpole_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("evaluated") / "run"
+    shutil.copytree(cartpole_run, run)
+    evaluate(run, episodes=2, workers=1, video=False)
+    return run
 
 
 class _Page(HTMLParser):
@@ -85,7 +94,14 @@ def test_page_and_json_say_the_same(audited: Path) -> None:
         assert model["verdict"]["label"] in said
         for reason in model["verdict"]["reasons"]:
             assert reason in said
-        assert len(model["exploit"]["winners"]) == said.count("from ") if len(data["models"]) == 1 else True
+    searches = [part.partition("Highest-scoring frames")[0] for part in said.split("Exploit search")[1:]]
+    for model, search in zip(data["models"], searches, strict=True):
+        found = [model["exploit"]["champion"], *model["exploit"]["winners"]]
+        assert search.count(" from ") == len(found)
+        for winner in found:
+            assert f"success, {number(winner['reward'])}" in search
+            assert f"from {winner['start']}" in search
+    assert [model["judge"]["model"] for model in data["models"]] == [model["model"] for model in data["models"]]
     assert len(data["landscapes"]) == 3
     assert data["versions"]["gymnasium"] in said
 
@@ -152,6 +168,38 @@ def test_a_run_has_a_report(cartpole_run: Path, tmp_path: Path) -> None:
     for name, version in data["record"]["versions"].items():
         assert name in page.text
         assert version in page.text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not valid JSON"),
+        ("[1]", "evaluation.json: : Input should be a valid dictionary"),
+        ('{"policy": 3}', "evaluation.json: task: Field required"),
+    ],
+)
+def test_a_damaged_evaluation_is_one_line(cartpole_run: Path, tmp_path: Path, text: str, message: str) -> None:
+    shutil.copytree(cartpole_run, tmp_path / "run")
+    (tmp_path / "run" / "eval").mkdir(exist_ok=True)
+    (tmp_path / "run" / "eval" / "evaluation.json").write_text(text)
+    with pytest.raises(RunError, match=re.escape(message)):
+        report_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("vlm_reward", "most"), ("episodes", None), ("success_share", float("inf")), ("episode_length", {})],
+)
+def test_damaged_numbers_of_an_evaluation_are_named(
+    evaluated_run: Path, tmp_path: Path, field: str, value: object
+) -> None:
+    shutil.copytree(evaluated_run, tmp_path / "run")
+    path = tmp_path / "run" / "eval" / "evaluation.json"
+    data = json.loads(path.read_text())
+    data["random"][field] = value
+    path.write_text(json.dumps(data))
+    with pytest.raises(RunError, match=rf"evaluation\.json: random\.{field}: "):
+        report_run(tmp_path / "run")
 
 
 def test_no_run_no_report(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Verdicts: ideal rewards are teachable, planted holes are found, and random weights separate nothing."""
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,10 @@ import pytest
 from auditing import SIZE, ArmsUpReward, BackdoorReward, DarknessReward, save_untrained_model
 
 from gym_vlmrm.audit import OracleReward, audit
+from gym_vlmrm.audit.judges import make_judge
+from gym_vlmrm.audit.verdict import EXPLOIT_MARGIN
 from gym_vlmrm.catalog import builtin_tasks, load_task
-from gym_vlmrm.errors import ModelError, TaskError
+from gym_vlmrm.errors import ModelError, RunError, TaskError, VLMRMError
 from gym_vlmrm.spec import TaskSpec
 
 ALL_TASKS = sorted(builtin_tasks())
@@ -42,6 +46,23 @@ def test_a_reward_for_brightness_is_exploitable() -> None:
     assert not found.exploit.winners[0].success
     assert found.exploit.winners[0].reward > found.exploit.best_success
     assert found.exploit.winners[0].fails
+
+
+class _TwoPeaks:
+    """Equal narrow peaks at two angles of the pole, one of them inside the goal."""
+
+    name = "two peaks"
+    frame_size = SIZE
+
+    def of_states(self, quantities: Any) -> Any:
+        angle = np.array([state["pole_angle"] for state in quantities])
+        return np.maximum(np.exp(-(((angle - 5.3) / 2) ** 2)), np.exp(-(((angle - 65.3) / 2) ** 2)))
+
+
+def test_both_sides_of_the_search_are_tried_equally_hard() -> None:
+    found = _verdict("cartpole", _TwoPeaks(), evaluations=1280).exploit
+    assert found.evaluations == 2 * found.defending == 1280
+    assert abs(found.margin) < EXPLOIT_MARGIN / 10
 
 
 @pytest.mark.slow
@@ -108,6 +129,53 @@ def test_any_environment_is_audited_by_rollouts() -> None:
     assert report.models[0].exploit is None
     assert report.landscapes[0].axis.startswith("distance to the goal")
     assert report.findings[0].numbers.spearman_distance is not None
+
+
+def test_an_audit_says_which_weights_judged() -> None:
+    model = DarknessReward()
+    model.weights_digest, model.precision, model.device = "ab" * 32, "bf16", "cuda:1"  # type: ignore[attr-defined]
+    report = audit("mountain-car", models=[model, "brightness"], evaluations=0, workers=1).report
+    records = [found.judge for found in report.models]
+    assert records[0] is not None
+    assert records[0].model_dump() == {
+        "model": "darkness", "weights_digest": "ab" * 32, "precision": "bf16", "device": "cuda:1",
+    }  # fmt: skip
+    assert records[1] is not None
+    assert records[1].model == "brightness"
+
+
+def test_one_model_is_in_memory_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    living: list[int] = []
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def loading(*arguments: Any) -> Any:
+        gc.collect()
+        living.append(len(alive))
+        alive.add(judge := make_judge(*arguments))
+        return judge
+
+    monkeypatch.setattr("gym_vlmrm.audit.run.make_judge", loading)
+    models = [save_untrained_model(tmp_path / name, seed) for seed, name in enumerate(("one", "two"))]
+    report = audit("mountain-car", models=[*models, "brightness"], alphas=[0], evaluations=0, workers=1).report
+    assert [model.model for model in report.models] == [*models, "brightness"]
+    assert living == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"models": ["embedded", "ViT-B-23/openai"]}, ModelError, "did you mean 'ViT-B-32'"),
+        ({"models": ["embedded", "local-dir:nowhere"]}, ModelError, "no open_clip_config.json in nowhere"),
+        ({"prompts": ["a car", " "]}, TaskError, "prompt to compare is empty"),
+        ({"policy": "nowhere"}, RunError, "does not exist"),
+        ({"frames": "nowhere"}, VLMRMError, "holds 0 pictures"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_drawn(options: Any, error: Any, message: str) -> None:
+    done: list[str] = []
+    with pytest.raises(error, match=message):
+        audit("mountain-car", workers=1, on_progress=lambda what, *_: done.append(what), **options)
+    assert done == []
 
 
 def test_own_frames_need_no_rule(tmp_path: Path) -> None:

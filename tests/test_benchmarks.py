@@ -47,7 +47,10 @@ def test_rates_of_one_task(tmp_path: Path) -> None:
     assert min(table[what] for what in ("simulate", "render", "embed", "peak_mb")) > 0
     assert [row["name"] for row in table["rows"]] == ["make_vec", "training", "original"]
     for row in table["rows"][:2]:
-        assert row["ratio"] == pytest.approx(row["rate"] / row["bound"])
+        # No loop is faster than its parts alone; far above one, the bound would be that of other work.
+        assert 0 < row["ratio"] < 5
+        assert row["bound"] < table["simulate"]
+        assert row["bound"] < max(table["render"], table["embed"]) * row["every"]
     assert table["rows"][2]["ratio"] is None
     assert table["rows"][2]["rate"] > 0
 

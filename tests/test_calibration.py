@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 from gym_vlmrm.audit import audit
 from gym_vlmrm.audit.calibration import calibrate
 from gym_vlmrm.audit.html import write_audit
+from gym_vlmrm.audit.results import AuditReport
 from gym_vlmrm.audit.run_report import report_run
 from gym_vlmrm.errors import RunError
-from gym_vlmrm.evaluation import evaluate
+from gym_vlmrm.evaluation import Evaluation, evaluate
 from gym_vlmrm.runs import RunFolder
 
 
@@ -127,6 +128,61 @@ def test_an_audit_may_be_repeated_but_not_contradicted(folder: Path) -> None:
     edit(folder / "audits" / "cartpole-2" / "report.json", models__0__verdict__label="teachable")
     with pytest.raises(RunError, match=r"cartpole-1 and .*cartpole-2 give one reward different verdicts"):
         calibrate([folder])
+
+
+def digest(folder: Path, audit: str | None, run: str | None, number: int = 1) -> None:
+    """Let an audit and the run say which weights judged; ``None``: as version 0.1.0, which did not."""
+
+    def judge(weights: str | None) -> dict[str, Any] | None:
+        return weights and {"model": "brightness", "weights_digest": weights, "precision": "fp32", "device": "cpu"}
+
+    edit(folder / "audits" / f"cartpole-{number}" / "report.json", models__0__judge=judge(audit))
+    edit(folder / "runs" / "cartpole" / "run.json", judge=judge(run))
+
+
+@pytest.mark.parametrize(("audit", "run"), [(None, None), ("a" * 64, None), (None, "b" * 64), ("a" * 64, "a" * 64)])
+def test_weights_that_may_be_the_same_are_compared(folder: Path, audit: str | None, run: str | None) -> None:
+    digest(folder, audit, run)
+    result = calibrate([folder])
+    assert [row.weights_digest for row in result.outcomes] == [run or audit]
+    assert result.left_out == []
+
+
+def test_other_weights_of_one_name_are_not_compared(folder: Path) -> None:
+    digest(folder, "a" * 64, "b" * 64)
+    shutil.copytree(folder / "runs" / "cartpole", folder / "runs" / "old")
+    edit(folder / "runs" / "old" / "run.json", judge=None)
+    result = calibrate([folder])
+    assert [row.run for row in result.outcomes] == [str(folder / "runs" / "old")]
+    assert result.left_out == [
+        f"{folder / 'runs' / 'cartpole'}: the weights that judged it (bbbbbbbbbbbb) are not those that were audited "
+        "(aaaaaaaaaaaa)"
+    ]
+
+
+def test_audits_of_other_weights_may_disagree(folder: Path) -> None:
+    shutil.copytree(folder / "audits" / "cartpole-1", folder / "audits" / "cartpole-2")
+    verdict(folder, "doubtful")
+    edit(folder / "audits" / "cartpole-2" / "report.json", models__0__verdict__label="teachable")
+    digest(folder, "a" * 64, "b" * 64, 1)
+    digest(folder, "b" * 64, "b" * 64, 2)
+    assert [row.verdict for row in calibrate([folder]).outcomes] == ["teachable"]
+    edit(folder / "runs" / "cartpole" / "run.json", judge=None)
+    with pytest.raises(RunError, match="does not say which weights judged it"):
+        calibrate([folder])
+
+
+def test_records_of_version_0_1_0_are_read(folder: Path) -> None:
+    report, evaluation = (
+        json.loads((folder / place).read_text())
+        for place in ("audits/cartpole-1/report.json", "runs/cartpole/eval/evaluation.json")
+    )
+    assert AuditReport.model_validate(report).models[0].judge.model == "brightness"  # type: ignore[union-attr]
+    assert Evaluation.model_validate(evaluation).versions["torch"]
+    assert Evaluation.model_validate(evaluation).judge.model == "brightness"  # type: ignore[union-attr]
+    del report["models"][0]["judge"], evaluation["judge"], evaluation["versions"]
+    assert AuditReport.model_validate(report).models[0].judge is None
+    assert Evaluation.model_validate(evaluation).judge is None
 
 
 def test_what_cannot_be_compared_is_one_line(folder: Path, tmp_path: Path) -> None:

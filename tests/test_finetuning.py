@@ -294,9 +294,15 @@ def test_scratch_without_tokenizers_names_the_extra(
 
 
 def test_the_embedded_model_goes_on_learning_and_keeps_its_words(settings: Settings, tmp_path: Path) -> None:
+    frames = picture(True, 0)[None]
+    before = load_reward_model("kneeling", device="cpu")(frames)
     finetune(replace(settings, model="embedded", steps=2), tmp_path / "out")
-    assert unknown_words(f"local-dir:{tmp_path / 'out'}", ["a humanoid robot kneeling beside a picture"]) == []
-    assert auc(f"local-dir:{tmp_path / 'out'}") >= 0
+    name = f"local-dir:{tmp_path / 'out'}"
+    assert unknown_words(name, ["a humanoid robot kneeling beside a picture"]) == []
+    assert unknown_words(name, ["a humanoid robot kneeling beside a zeppelin"]) == ["zeppelin"]
+    after = load_reward_model("kneeling", model=name, device="cpu")(frames)
+    assert after != before  # two steps changed it
+    assert after == pytest.approx(before, abs=0.5)  # and left most of it
 
 
 def test_a_tokenizer_from_hugging_face_is_saved_beside_the_weights(tiny_model: str, tmp_path: Path) -> None:

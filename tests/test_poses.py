@@ -10,6 +10,7 @@ from gym_vlmrm.envs.humanoid.legs import LEG_FAMILIES
 from gym_vlmrm.envs.humanoid.near_misses import NEAR_MISSES, near_miss_pose, near_misses
 from gym_vlmrm.envs.humanoid.poses import (
     ARM_POSES,
+    GOAL_POSES,
     LEG_POSES,
     can_combine,
     mirror,
@@ -21,16 +22,8 @@ from gym_vlmrm.envs.humanoid.poses import (
 from gym_vlmrm.envs.humanoid.state import quantities
 from gym_vlmrm.errors import VLMRMError
 
-GOALS = {
-    "kneeling": {("kneeling", "down")},
-    "lotus": {("lotus", "down")},
-    "standing": {("standing", "down")},
-    "arms-raised": {("standing", "raised")},
-    "splits": {("splits", "down")},
-    "hands-on-hips": {("standing", "hands_on_hips")},
-    "one-leg": {("one_leg_left", "down"), ("one_leg_right", "down")},
-    "arms-crossed": {("standing", "crossed")},
-}
+GOALS = {task: {pair} for task, pair in GOAL_POSES.items()}
+GOALS["one-leg"] = {("one_leg_left", "down"), ("one_leg_right", "down")}
 STANDING = {"standing", "wide_stance", "stepping"}
 """Legs that a person would call standing."""
 ALSO_RIGHT = {

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from gym_vlmrm.audit.results import AuditReport, Finding, Interval, ModelReport, VerdictLabel
-from gym_vlmrm.audit.run_report import run_summary
+from gym_vlmrm.audit.results import AuditReport, Finding, Interval, ModelReport, Result, VerdictLabel
+from gym_vlmrm.audit.run_report import read_metrics
+from gym_vlmrm.audit.scores import read_evaluation
 from gym_vlmrm.errors import RunError
-from gym_vlmrm.runs import RunFolder, read_json
+from gym_vlmrm.runs import Judge, RunFolder, read_json
 from gym_vlmrm.spec import RewardSpec
 
 __all__ = ["LEARNED", "Calibration", "Outcome", "calibrate"]
@@ -23,32 +24,10 @@ LEARNED = 0.5
 
 Fate: TypeAlias = Literal["learned", "not learned"]
 _Key: TypeAlias = tuple[Any, ...]
+_Entry: TypeAlias = tuple[Path, ModelReport, Finding]
 
 
-class _Result(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _Scores(BaseModel):
-    """What ``evaluation.json`` says of one policy, as far as it is compared."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    episodes: int
-    success_rate: float | None
-    success_rate_low: float | None
-    success_rate_high: float | None
-    success_share: float | None
-
-
-class _Evaluation(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    policy: _Scores
-    random: _Scores
-
-
-class Outcome(_Result):
+class Outcome(Result):
     """One run beside the audit of its reward."""
 
     task: str
@@ -58,6 +37,8 @@ class Outcome(_Result):
     """Folder of the audit."""
     run: str
     """Folder of the run."""
+    weights_digest: str | None = None
+    """Of the weights that judged, where audit or run names it."""
     verdict: VerdictLabel
     auc: Interval
     seed: int
@@ -78,7 +59,7 @@ class Outcome(_Result):
     agrees: bool
 
 
-class Calibration(_Result):
+class Calibration(Result):
     """Verdicts against trainings."""
 
     format: Literal[1] = 1
@@ -93,7 +74,8 @@ class Calibration(_Result):
 def calibrate(folders: Sequence[str | os.PathLike[str]]) -> Calibration:
     """Compare verdicts with what training did.
 
-    An audit belongs to a run where task ID, model, goal, alpha and (unless alpha is 0) baseline are equal.
+    An audit belongs to a run where task ID, model, goal, alpha and (unless alpha is 0) baseline are equal, and the
+    digests of the model's weights too where both name one.
 
     Args:
         folders: audits, evaluated runs, or folders that hold such, at any depth.
@@ -103,24 +85,29 @@ def calibrate(folders: Sequence[str | os.PathLike[str]]) -> Calibration:
     """
     found = list(dict.fromkeys(path for folder in folders for path in _find(Path(folder))))
     left_out: list[str] = []
-    verdicts: dict[_Key, tuple[Path, ModelReport, Finding]] = {}
+    verdicts: dict[_Key, list[_Entry]] = {}
     for path in found:
         for key, entry in _verdicts_of(path):
-            known = verdicts.setdefault(key, entry)
-            if known[1].verdict.label != entry[1].verdict.label:
-                raise RunError(f"{known[0]} and {path} give one reward different verdicts; leave one of them out")
-    outcomes, used = [], set()
+            _add_verdict(verdicts.setdefault(key, []), entry)
+    outcomes: list[Outcome] = []
+    used: set[tuple[Path, str]] = set()
     for path in (path for path in found if _is_run(path)):
         run = RunFolder.open(path)
-        key = _reward_key(run.task.id, run.task.reward)
-        used.add(key)
-        outcome = _compare(run, *verdicts[key]) if key in verdicts else "no audit of its reward"
+        fitting = _verdicts_on(run, verdicts.get(_reward_key(run.task.id, run.task.reward), []))
+        if isinstance(fitting, str):
+            left_out.append(f"{path}: {fitting}")
+            continue
+        used |= {(audited, model.model) for audited, model, _ in fitting}
+        outcome = _compare(run, *fitting[0])
         if isinstance(outcome, str):
             left_out.append(f"{path}: {outcome}")
         else:
             outcomes.append(outcome)
     left_out += [
-        f"{entry[0]}: no run with the reward of {entry[1].model}" for k, entry in verdicts.items() if k not in used
+        f"{path}: no run with the reward of {model.model}"
+        for entries in verdicts.values()
+        for path, model, _ in entries
+        if (path, model.model) not in used
     ]
     if not outcomes:
         why = "; ".join(left_out[:3]) or "no audits and no runs there"
@@ -154,18 +141,60 @@ def _find(folder: Path) -> Iterator[Path]:
             yield from _find(child)
 
 
-def _verdicts_of(path: Path) -> Iterator[tuple[_Key, tuple[Path, ModelReport, Finding]]]:
+def _verdicts_of(path: Path) -> Iterator[tuple[_Key, _Entry]]:
     """Yield each model's verdict in an audit; a run's own report holds none."""
     raw = {} if _is_run(path) else read_json(path / "report.json")
     if not isinstance(raw, dict) or "findings" not in raw:
         return
-    report = _parsed(AuditReport, raw, path / "report.json")
+    try:
+        report = AuditReport.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RunError(f"{path / 'report.json'}: {where}: {first['msg']}") from None
     for model in report.models:
         finding = next((f for f in report.findings if (f.model, f.candidate) == (model.model, model.chosen)), None)
         if finding is None:
             raise RunError(f"{path / 'report.json'}: no numbers for the verdict on {model.model}")
         chosen = model.chosen
         yield _key(report.task, model.model, chosen.goal, chosen.baseline, chosen.alpha), (path, model, finding)
+
+
+def _add_verdict(known: list[_Entry], entry: _Entry) -> None:
+    """Note a verdict on a reward, once for all audits of equal weights; raises RunError where two of them differ."""
+    path, model, _ = entry
+    for other, audited, _ in known:
+        if _fit(_digest(audited.judge), _digest(model.judge)) and audited.verdict.label != model.verdict.label:
+            raise RunError(f"{other} and {path} give one reward different verdicts; leave one of them out")
+    if all(_digest(audited.judge) != _digest(model.judge) for _, audited, _ in known):
+        known.append(entry)
+
+
+def _verdicts_on(run: RunFolder, entries: list[_Entry]) -> list[_Entry] | str:
+    """Return the equal verdicts on what judged a run, that on the very same weights first; or why there is none."""
+    digest = _digest(run.record.judge)
+    fitting = [entry for entry in entries if _fit(digest, _digest(entry[1].judge))]
+    if not entries:
+        return "no audit of its reward"
+    if not fitting:
+        audited = ", ".join(_short(_digest(model.judge)) for _, model, _ in entries)
+        return f"the weights that judged it ({_short(digest)}) are not those that were audited ({audited})"
+    if len({model.verdict.label for _, model, _ in fitting}) > 1:
+        return "it does not say which weights judged it, and audits of different weights give different verdicts"
+    return sorted(fitting, key=lambda entry: _digest(entry[1].judge) != digest)
+
+
+def _digest(judge: Judge | None) -> str | None:
+    return None if judge is None else judge.weights_digest
+
+
+def _fit(left: str | None, right: str | None) -> bool:
+    """Whether two digests may be of the same weights: records of version 0.1.0 name none."""
+    return left is None or right is None or left == right
+
+
+def _short(digest: str | None) -> str:
+    return str(digest)[:12]
 
 
 def _reward_key(task: str, reward: RewardSpec) -> _Key:
@@ -178,10 +207,9 @@ def _key(task: str, model: str, goals: list[str], baselines: list[str], alpha: f
 
 def _compare(run: RunFolder, audit: Path, model: ModelReport, finding: Finding) -> Outcome | str:
     """Return what came of a run, or why nothing can be said."""
-    summary = run_summary(run)
-    if summary["evaluation"] is None:
+    evaluation = read_evaluation(run)
+    if evaluation is None:
         return f"not evaluated; vlmrm eval {run.path}"
-    evaluation: _Evaluation = _parsed(_Evaluation, summary["evaluation"], run.path / "eval" / "evaluation.json")
     trained, random = evaluation.policy, evaluation.random
     if (
         trained.success_rate is None
@@ -192,7 +220,9 @@ def _compare(run: RunFolder, audit: Path, model: ModelReport, finding: Finding) 
         or random.success_share is None
     ):
         return "its task defines no success"
-    rewards = [value for value in summary["metrics"].get("rollout/vlm_reward", []) if value is not None]
+    rewards = [
+        value for value in read_metrics(run.path / "metrics.csv").get("rollout/vlm_reward", []) if value is not None
+    ]
     learned = trained.success_rate >= LEARNED
     verdict = model.verdict.label
     return Outcome(
@@ -201,6 +231,7 @@ def _compare(run: RunFolder, audit: Path, model: ModelReport, finding: Finding) 
         goal=model.chosen.goal,
         audit=str(audit),
         run=str(run.path),
+        weights_digest=_digest(run.record.judge) or _digest(model.judge),
         verdict=verdict,
         auc=finding.numbers.auc,
         seed=run.record.seed,
@@ -215,11 +246,3 @@ def _compare(run: RunFolder, audit: Path, model: ModelReport, finding: Finding) 
         learned=learned,
         agrees=(verdict == "teachable") == learned,
     )
-
-
-def _parsed(kind: type[Any], raw: Any, path: Path) -> Any:
-    try:
-        return kind.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise RunError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

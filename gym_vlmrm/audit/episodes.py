@@ -1,15 +1,15 @@
 """After training: did the reward that rose mean success? And which frames earned most?"""
 
-import heapq
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from gym_vlmrm import metrics
+from gym_vlmrm.audit.results import Result
 from gym_vlmrm.reward import RewardModel
 
 __all__ = ["BestFrames", "EpisodeRow", "RewardCheck", "check_rewards_of_episodes", "write_contact_sheet"]
@@ -29,11 +29,7 @@ class Played(Protocol):
     def successes(self) -> NDArray[np.bool_] | None: ...
 
 
-class _Result(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class EpisodeRow(_Result):
+class EpisodeRow(Result, extra="ignore"):
     """One episode."""
 
     policy: Literal["trained", "random"]
@@ -42,7 +38,7 @@ class EpisodeRow(_Result):
     success_share: float | None
 
 
-class RewardCheck(_Result):
+class RewardCheck(Result, extra="ignore"):
     """VLM reward against success."""
 
     episodes: list[EpisodeRow]
@@ -108,26 +104,31 @@ class BestFrames:
         """Wrap `reward_model` and keep the `keep` best frames, no two of them equal in reward."""
         self.model, self.keep = reward_model, keep
         self.name, self.frame_size = reward_model.name, reward_model.frame_size
-        self._heap: list[tuple[float, int, NDArray[np.uint8]]] = []
-        self._count = 0
+        self.concurrent = bool(getattr(reward_model, "concurrent", False))
+        """As the model below: it is scored by as many threads as without this wrapper."""
+        self._best: dict[float, NDArray[np.uint8]] = {}
+        self._lock = threading.Lock()
 
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the rewards of the model below."""
         rewards = self.model(frames)
-        known = {reward for reward, _, _ in self._heap}
-        for index in np.argsort(rewards)[::-1][: self.keep]:
-            reward = float(rewards[index])
-            if reward in known or (len(self._heap) == self.keep and reward <= self._heap[0][0]):
-                continue
-            known.add(reward)
-            self._count += 1
-            push = heapq.heappush if len(self._heap) < self.keep else heapq.heapreplace
-            push(self._heap, (reward, self._count, frames[index].copy()))
+        with self._lock:
+            for reward in np.unique(rewards)[::-1][: self.keep].tolist():
+                if len(self._best) == self.keep and reward < min(self._best):
+                    break
+                self._note(reward, frames[rewards == reward])
         return rewards
+
+    def _note(self, reward: float, frames: NDArray[np.uint8]) -> None:
+        # Threads finish in any order: of frames that earn the same one is kept that does not depend on it.
+        equal = [frame for frame in (self._best.get(reward), *frames) if frame is not None]
+        self._best[reward] = min(equal, key=lambda frame: frame.tobytes()).copy()
+        if len(self._best) > self.keep:
+            del self._best[min(self._best)]
 
     def best(self) -> list[tuple[float, NDArray[np.uint8]]]:
         """Return the rewards and frames kept, the best first."""
-        return [(reward, frame) for reward, _, frame in sorted(self._heap, key=lambda entry: -entry[0])]
+        return sorted(self._best.items(), key=lambda entry: -entry[0])
 
 
 def write_contact_sheet(

@@ -52,6 +52,12 @@ class AuditSet:
         """(N,) whether the frame shows the goal."""
         return self.seen.success
 
+    @property
+    def episodes(self) -> NDArray[np.str_] | None:
+        """(N,) the episode of each frame where all come from several episodes; ``None`` where some stand alone."""
+        played = bool(np.isin(self.sources, (ROLLOUT, POLICY)).all())
+        return self.names if played and len(np.unique(self.names)) > 1 else None
+
     def __len__(self) -> int:
         return len(self.seen)
 

@@ -1,22 +1,27 @@
 """Reward models as an audit asks them: a frame is embedded once, then any prompt and alpha is a dot product."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gym_vlmrm import runs
 from gym_vlmrm.audit.results import Candidate
 from gym_vlmrm.audit.stage import Seen
 from gym_vlmrm.catalog import override
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward import RewardModel, goal_baseline_reward, load_reward_model
 from gym_vlmrm.reward.goal_baseline import average_embedding
+from gym_vlmrm.reward.loading import check_model_name
 from gym_vlmrm.reward.protocol import check_frames, check_rewards
 from gym_vlmrm.spec import TaskSpec
 
-__all__ = ["CONTROLS", "Judge", "PlainJudge", "PromptJudge", "StateReward", "candidates_of", "make_judge"]
+__all__ = [
+    "CONTROLS", "Judge", "PlainJudge", "PromptJudge", "StateReward", "candidates_of", "check_model", "make_judge",
+    "prompts_of",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 CHUNK = 256
@@ -52,6 +57,12 @@ class Judge(Protocol):
     frame_size: int
     reads_prompts: bool
     parameters: int | None
+    record: runs.Judge
+    """Which weights, arithmetic and device these are."""
+
+    def read(self, prompts: Iterable[Sequence[str]]) -> None:
+        """Embed prompts now, all that will be asked; what only sentences need is given back afterwards."""
+        ...
 
     def look(self, seen: Seen, on_done: OnDone | None = None) -> Floats:
         """Return what is kept of each frame, (N, D)."""
@@ -70,7 +81,14 @@ class PromptJudge:
     def __init__(self, name: str, reward: Any) -> None:
         self.name, self.frame_size, self._towers = name, int(reward.frame_size), reward.towers
         self.parameters: int | None = getattr(reward.towers, "parameters", None)
+        self.record = runs.Judge.of(reward)
         self._embed = lru_cache(maxsize=4096)(self._embed_prompt)
+
+    def read(self, prompts: Iterable[Sequence[str]]) -> None:
+        """Embed prompts now, and then give back a large text tower before the first frame needs memory."""
+        for sentences in prompts:
+            self._embed(tuple(sentences))
+        getattr(self._towers, "release_text", lambda: None)()
 
     def look(self, seen: Seen, on_done: OnDone | None = None) -> Floats:
         """Return the unit embeddings (N, D) of the frames."""
@@ -103,6 +121,10 @@ class PlainJudge:
 
     def __init__(self, reward: RewardModel | StateReward) -> None:
         self.name, self.frame_size, self._reward = reward.name, int(reward.frame_size), reward
+        self.record = runs.Judge.of(reward)
+
+    def read(self, prompts: Iterable[Sequence[str]]) -> None:
+        """Do nothing: prompts do not enter."""
 
     def look(self, seen: Seen, on_done: OnDone | None = None) -> Floats:
         """Return the rewards as one column (N, 1)."""
@@ -121,17 +143,28 @@ class PlainJudge:
         return np.asarray(looks[:, 0])
 
 
+def check_model(task: TaskSpec, model: str | RewardModel | StateReward | None) -> None:
+    """Find out what can be known of a model without loading it, before minutes of work are lost.
+
+    Raises:
+        ModelError: no such model, or an object that scores nothing.
+    """
+    if model is None or isinstance(model, str):
+        check_model_name(override(task, model=model).reward.model)
+    elif not (callable(model) or hasattr(model, "of_states")):
+        raise ModelError(f"{model!r} is no reward model; give a model's name or an object that scores frames")
+
+
 def make_judge(task: TaskSpec, model: str | RewardModel | StateReward | None, device: str | None = None) -> Judge:
     """Return the judge of a model's name, of a reward model object, or (``None``) of the task's own model.
 
     Raises:
-        ModelError: the model is unknown, unreachable or cannot run here.
+        ModelError: the model is unknown, unreachable, cannot run here, or scores nothing.
     """
+    check_model(task, model)
     reward: Any = model
     if model is None or isinstance(model, str):
         reward = load_reward_model(override(task, model=model, device=device))
-    if not (callable(reward) or hasattr(reward, "of_states")):
-        raise ModelError(f"{reward!r} is no reward model; give a model's name or an object that scores frames")
     return PromptJudge(reward.name, reward) if hasattr(reward, "towers") else PlainJudge(reward)
 
 
@@ -141,3 +174,8 @@ def candidates_of(task: TaskSpec, alphas: Sequence[float], prompts: Sequence[str
     goals = [own, *([prompt] for prompt in prompts if [prompt] != own)]
     usable = [alpha for alpha in dict.fromkeys(alphas) if alpha == 0 or baselines]
     return [Candidate(goal=goal, baseline=baselines, alpha=alpha) for goal in goals for alpha in usable]
+
+
+def prompts_of(candidates: Iterable[Candidate]) -> list[list[str]]:
+    """Return every prompt that scoring the candidates asks for: goals and baselines, each one sentence or several."""
+    return [prompt for candidate in candidates for prompt in (candidate.goal, candidate.baseline) if prompt]

@@ -1,6 +1,6 @@
 """From rewards on an audit set to numbers with intervals, confusions, and whether the sentence matters at all."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,56 +14,67 @@ from gym_vlmrm.audit.plan import FILE, GRID, NEAR_MISS, POSE
 from gym_vlmrm.audit.results import Candidate, Confusion, Control, Interval, Numbers
 from gym_vlmrm.catalog import builtin_tasks
 
-__all__ = ["confusions_of", "control_of", "measure"]
+__all__ = ["confusions_of", "control_of", "control_sentences", "measure"]
 
 Floats = NDArray[np.float64]
-Rows = NDArray[np.intp]
 
 
 def measure(frames: AuditSet, rewards: Floats, *, resamples: int = metrics.RESAMPLES, seed: int = 0) -> Numbers:
-    """Return the numbers of one reward, (N,), on the audit set."""
+    """Return the numbers of one reward, (N,), on the audit set, with 95% percentile intervals.
+
+    Resamples draw frames; where every frame comes from an episode they draw episodes, whose frames resemble each other.
+    """
     labels = frames.labels
-    rows, order = metrics.bootstrap_rows(labels, resamples, seed)
-    drawn = rewards[rows]  # (resamples, N), goal frames first
-    ranked = rankdata(drawn, axis=-1)
     nearness = None if frames.distance is None else -frames.distance
-
-    def interval(value: Floats, resampled: Floats) -> Interval:
-        low, high = np.percentile(resampled, [2.5, 97.5])
-        return Interval(value=float(value), low=float(low), high=float(high))
-
-    def simple(function: Callable[..., Floats]) -> Interval:
-        return interval(function(rewards, labels), function(drawn, order))
-
-    flags, drawn_flags = labels.astype(float), order.astype(float)
-    near = {}
-    if nearness is not None:
-        drawn_nearness = rankdata(nearness[rows], axis=-1)
-        near["spearman_distance"] = interval(
-            metrics.spearman(rewards, nearness), metrics.pearson(ranked, drawn_nearness)
-        )
-        outside = rows[:, ~order]
-        near["spearman_approach"] = interval(
-            metrics.spearman(rewards[~labels], nearness[~labels]), metrics.spearman(rewards[outside], nearness[outside])
-        )
+    resampled = _resampled(frames, rewards, nearness, resamples, seed)
+    intervals = {}
+    for name, value in _statistics(rewards, labels, nearness).items():
+        low, high = np.percentile(resampled[name], [2.5, 97.5])
+        intervals[name] = Interval(value=float(value), low=float(low), high=float(high))
     misses = frames.sources == NEAR_MISS
     keep = labels | (misses & ~labels)
     way = climb_and_valley(frames, rewards)
     return Numbers(
-        auc=simple(metrics.auc),
-        epic=simple(metrics.epic_distance),
-        pearson=interval(metrics.pearson(rewards, flags), metrics.pearson(drawn, drawn_flags)),
-        spearman=interval(metrics.spearman(rewards, flags), metrics.pearson(ranked, rankdata(drawn_flags))),
-        gap=simple(metrics.gap),
-        above_worst_goal=simple(metrics.above_worst_goal),
+        **intervals,  # type: ignore[arg-type]
         auc_near_miss=float(metrics.auc(rewards[keep], labels[keep])) if (misses & ~labels).any() else None,
         climb=None if way is None else way[0],
         valley=None if way is None else way[1],
         mean_goal=float(rewards[labels].mean()),
         mean_other=float(rewards[~labels].mean()),
         spread=float(rewards.std()),
-        **near,
     )
+
+
+def _statistics(rewards: Floats, labels: NDArray[np.bool_], nearness: Floats | None) -> dict[str, Floats]:
+    """Return the numbers (...) that have intervals, by field of `Numbers`, of rewards and nearness (..., N)."""
+    ranks, flags = rankdata(rewards, axis=-1), labels.astype(float)
+    found = {
+        "auc": metrics.auc(rewards, labels),
+        "epic": metrics.epic_distance(rewards, labels),
+        "pearson": metrics.pearson(rewards, flags),
+        "spearman": metrics.pearson(ranks, rankdata(flags)),
+        "gap": metrics.gap(rewards, labels),
+        "above_worst_goal": metrics.above_worst_goal(rewards, labels),
+    }
+    if nearness is not None:
+        found["spearman_distance"] = metrics.pearson(ranks, rankdata(nearness, axis=-1))
+        found["spearman_approach"] = metrics.spearman(rewards[..., ~labels], nearness[..., ~labels])
+    return found
+
+
+def _resampled(
+    frames: AuditSet, rewards: Floats, nearness: Floats | None, resamples: int, seed: int
+) -> dict[str, Floats]:
+    """Return the same numbers of every resample, (resamples,)."""
+    episodes = frames.episodes
+    if episodes is None:
+        rows, order = metrics.bootstrap_rows(frames.labels, resamples, seed)
+        return _statistics(rewards[rows], order, None if nearness is None else nearness[rows])
+    draws = metrics.bootstrap_episodes(episodes, frames.labels, resamples, seed)
+    each = [
+        _statistics(rewards[rows], frames.labels[rows], None if nearness is None else nearness[rows]) for rows in draws
+    ]
+    return {name: np.array([found[name] for found in each]) for name in each[0]}
 
 
 def confusions_of(frames: AuditSet, rewards: Floats, most: int = 12) -> list[Confusion]:
@@ -86,6 +97,12 @@ def _kinds(frames: AuditSet) -> NDArray[np.str_]:
     return np.where(named, [name.split(",")[0] for name in frames.names], frames.sources)
 
 
+def control_sentences(goal: Sequence[str]) -> list[str]:
+    """Return sentences about other things than a goal prompt."""
+    others = [goal for task in builtin_tasks().values() for goal in task.reward.goals]
+    return [text for text in dict.fromkeys([*CONTROLS, *others]) if text not in goal]
+
+
 def control_of(frames: AuditSet, judge: Judge, looks: Floats, candidate: Candidate) -> Control | None:
     """Ask whether sentences about other things separate the goal as well as its own prompt; ``None`` without prompts.
 
@@ -94,8 +111,7 @@ def control_of(frames: AuditSet, judge: Judge, looks: Floats, candidate: Candida
     """
     if not judge.reads_prompts:
         return None
-    others = [goal for task in builtin_tasks().values() for goal in task.reward.goals]
-    sentences = [text for text in dict.fromkeys([*CONTROLS, *others]) if text not in candidate.goal]
+    sentences = control_sentences(candidate.goal)
     gaps = [_mean_gap(frames, judge, looks, [sentence]) for sentence in sentences]
     own = _mean_gap(frames, judge, looks, candidate.goal)
     best = int(np.argmax(gaps))

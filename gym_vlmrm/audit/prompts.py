@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gym_vlmrm import metrics
 from gym_vlmrm.audit.frameset import AuditSet, audit_set_from_files, build_audit_set
-from gym_vlmrm.audit.judges import Judge, make_judge
+from gym_vlmrm.audit.judges import Judge, make_judge, prompts_of
 from gym_vlmrm.audit.measuring import measure
 from gym_vlmrm.audit.results import Candidate, Numbers
 from gym_vlmrm.audit.stage import StagePool
@@ -155,9 +155,10 @@ def rank_prompts(
     judge = make_judge(task, model, device)
     if not judge.reads_prompts:
         raise ModelError(f"model '{judge.name}' reads no prompts; name an open_clip model or 'embedded'")
+    candidates, own = _candidates(task, trial, alphas)
+    judge.read(prompts_of(candidates))
     shown = _frames(task, judge, frames, seed, workers, report)
     looks = judge.look(shown.seen, lambda done: report("embedding", done, len(shown)))
-    candidates, own = _candidates(task, trial, alphas)
     cut = cut_prompts(judge.name, {text for each in candidates for text in (*each.goal, *each.baseline)})
     rows, rewards = [], []
     for index, candidate in enumerate(candidates):

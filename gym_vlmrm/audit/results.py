@@ -4,19 +4,23 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
+from gym_vlmrm import runs
+
 __all__ = [
     "AuditReport", "Candidate", "Confusion", "Control", "Exploit", "Finding", "Interval", "Landscape", "Line",
-    "ModelReport", "Numbers", "Verdict", "VerdictLabel", "Winner",
+    "ModelReport", "Numbers", "Result", "Verdict", "VerdictLabel", "Winner",
 ]  # fmt: skip
 
 VerdictLabel: TypeAlias = Literal["teachable", "doubtful", "not separable", "exploitable"]
 
 
-class _Result(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Result(BaseModel):
+    """One piece of a result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Interval(_Result):
+class Interval(Result):
     """A number with its 95% bootstrap interval."""
 
     value: float
@@ -24,7 +28,7 @@ class Interval(_Result):
     high: float
 
 
-class Candidate(_Result):
+class Candidate(Result):
     """What a model is asked."""
 
     goal: list[str]
@@ -32,7 +36,7 @@ class Candidate(_Result):
     alpha: float = 0.0
 
 
-class Numbers(_Result):
+class Numbers(Result):
     """How a reward does on the audit set; see `gym_vlmrm.metrics`."""
 
     auc: Interval
@@ -57,7 +61,7 @@ class Numbers(_Result):
     """Standard deviation of the reward over the audit set."""
 
 
-class Finding(_Result):
+class Finding(Result):
     """One row of the audit: a model, a candidate, its numbers."""
 
     model: str
@@ -65,7 +69,7 @@ class Finding(_Result):
     numbers: Numbers
 
 
-class Line(_Result):
+class Line(Result):
     """One line of a landscape."""
 
     model: str
@@ -74,7 +78,7 @@ class Line(_Result):
     """Mean reward at each x."""
 
 
-class Landscape(_Result):
+class Landscape(Result):
     """Reward along one coordinate of the state."""
 
     axis: str
@@ -85,7 +89,7 @@ class Landscape(_Result):
     lines: list[Line]
 
 
-class Confusion(_Result):
+class Confusion(Result):
     """Frames of one kind that are not the goal, and how the reward ranks them."""
 
     name: str
@@ -94,7 +98,7 @@ class Confusion(_Result):
     """Share of them that score above the median goal frame."""
 
 
-class Control(_Result):
+class Control(Result):
     """Does the sentence matter? How many sentences about other things separate the goal as well (alpha 0)."""
 
     sentences: int
@@ -106,7 +110,7 @@ class Control(_Result):
     best_gap: float
 
 
-class Winner(_Result):
+class Winner(Result):
     """A state that the search found."""
 
     reward: float
@@ -120,14 +124,17 @@ class Winner(_Result):
     """Where the search began."""
 
 
-class Exploit(_Result):
+class Exploit(Result):
     """What the search for the highest reward found."""
 
     candidate: Candidate
     evaluations: int
+    """States that were scored."""
+    defending: int | None = None
+    """Those of them that the searches for the best success scored; earlier versions gave them two sevenths."""
     seconds: float
     best_success: float | None
-    """Highest reward of any success, searched for as hard as the rest."""
+    """Highest reward of any success, whoever found it."""
     best_other: float
     """Highest reward of a state that is clearly no success."""
     margin: float | None
@@ -137,14 +144,14 @@ class Exploit(_Result):
     """The best success found."""
 
 
-class Verdict(_Result):
+class Verdict(Result):
     """What to expect from training on this reward."""
 
     label: VerdictLabel
     reasons: list[str]
 
 
-class ModelReport(_Result):
+class ModelReport(Result):
     """Everything about one model."""
 
     model: str
@@ -152,13 +159,15 @@ class ModelReport(_Result):
     """Weights of the image tower."""
     chosen: Candidate
     """The candidate that search and verdict are about."""
+    judge: runs.Judge | None = None
+    """Which weights judged, in which arithmetic and where; ``None`` in audits of version 0.1.0."""
     verdict: Verdict
     confusions: list[Confusion]
     control: Control | None = None
     exploit: Exploit | None = None
 
 
-class AuditReport(_Result):
+class AuditReport(Result):
     """What ``report.json`` holds."""
 
     format: Literal[1] = 1

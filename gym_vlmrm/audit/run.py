@@ -1,5 +1,6 @@
 """The audit itself: frames, embeddings, numbers, landscape, search, verdict."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -11,15 +12,16 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.audit.exploit import ExploitSearch, search_exploits
 from gym_vlmrm.audit.frameset import AuditSet, audit_set_from_files, build_audit_set
-from gym_vlmrm.audit.judges import Judge, StateReward, candidates_of, make_judge
+from gym_vlmrm.audit.judges import Judge, StateReward, candidates_of, check_model, make_judge, prompts_of
 from gym_vlmrm.audit.landscape import landscape
-from gym_vlmrm.audit.measuring import confusions_of, control_of, measure
+from gym_vlmrm.audit.measuring import confusions_of, control_of, control_sentences, measure
 from gym_vlmrm.audit.results import AuditReport, Candidate, Finding, Landscape, ModelReport
 from gym_vlmrm.audit.stage import StagePool, can_pose
 from gym_vlmrm.audit.verdict import judge_verdict
 from gym_vlmrm.catalog import load_task
 from gym_vlmrm.errors import TaskError
 from gym_vlmrm.reward import RewardModel
+from gym_vlmrm.runs import RunFolder
 from gym_vlmrm.spec import TaskSpec
 from gym_vlmrm.training.provenance import library_versions
 
@@ -87,13 +89,19 @@ def audit(
 
     Raises:
         TaskError: unknown task, or nothing tells which frames show its goal.
+        RunError: `policy` is no run.
         ModelError, RenderingError: as their names say.
     """
     began = time.perf_counter()
     spec = task if isinstance(task, TaskSpec) else load_task(task)
     report = on_progress or (lambda what, done, total: None)
     asked: list[Model | None] = [*models, *([reward_model] if reward_model is not None else [])]
-    judges = [make_judge(spec, model, device) for model in asked or [None]]
+    for model in asked or [None]:
+        check_model(spec, model)
+    if not all(prompt.strip() for prompt in prompts):
+        raise TaskError("a goal prompt to compare is empty; write a sentence")
+    if policy is not None:
+        RunFolder.open(policy).checkpoint("best")
     if alphas is None:
         alphas = sorted({*ALPHAS, spec.reward.alpha})
     candidates = candidates_of(spec, alphas, prompts)
@@ -104,18 +112,27 @@ def audit(
     if frames is None and spec.success_rule is None:
         raise TaskError(f"task '{spec.id}' has no 'success:' rule, so nothing labels frames; give --frames DIR instead")
     searched = frames is None and can_pose(spec) and evaluations > 0
-    results = []
-    for size, group in _by_frame_size(spec, judges).items():
+    shown: dict[int, AuditSet] = {}
+    pools: dict[int, StagePool] = {}
+
+    def drawing(done: int, total: int) -> None:
+        report("drawing frames", done, total)
+
+    def examine(model: Model | None, stages: contextlib.ExitStack) -> _Examined:
+        """Examine one model, which is the only one in memory meanwhile; frames of one size are drawn once."""
+        judge = make_judge(spec, model, device)
+        size = spec.scene.render_size or judge.frame_size
+        if frames is None and size not in pools:
+            pools[size] = stages.enter_context(StagePool(spec, size, workers))
         if frames is not None:
-            shown = audit_set_from_files(frames, size)
-            results += [_examine(judge, candidates, spec, shown, None, evaluations, seed, report) for judge in group]
-            continue
-        with StagePool(spec, size, workers) as pool:
-            shown = build_audit_set(
-                spec, pool, seed, policy=policy, on_done=lambda done, total: report("drawing frames", done, total)
-            )
-            stage = pool if searched else None
-            results += [_examine(judge, candidates, spec, shown, stage, evaluations, seed, report) for judge in group]
+            shown[size] = shown.get(size) or audit_set_from_files(frames, size)
+        elif size not in shown:
+            shown[size] = build_audit_set(spec, pools[size], seed, policy=policy, on_done=drawing)
+        stage = pools[size] if searched else None
+        return _examine(judge, candidates, spec, shown[size], stage, evaluations, seed, report)
+
+    with contextlib.ExitStack() as stages:
+        results = [examine(model, stages) for model in asked or [None]]
     first = results[0].frames
     return Audit(
         AuditReport(
@@ -156,6 +173,8 @@ def _examine(
 ) -> _Examined:
     """Everything about one model."""
     asked = candidates if judge.reads_prompts else candidates[:1]
+    chosen = next((i for i, candidate in enumerate(asked) if candidate.alpha == task.reward.alpha), 0)
+    judge.read([*prompts_of(asked), *([sentence] for sentence in control_sentences(asked[chosen].goal))])
     looks = judge.look(frames.seen, lambda done: report(f"embedding ({judge.name})", done, len(frames)))
     scored = [(candidate, judge.rewards(looks, candidate)) for candidate in asked]
     findings = []
@@ -163,7 +182,6 @@ def _examine(
         numbers = measure(frames, rewards, seed=seed)
         findings.append(Finding(model=judge.name, candidate=candidate, numbers=numbers))
         report(f"measuring ({judge.name})", index + 1, len(scored))
-    chosen = next((i for i, candidate in enumerate(asked) if candidate.alpha == task.reward.alpha), 0)
     candidate, rewards = scored[chosen]
     found = None
     if pool is not None:
@@ -186,8 +204,8 @@ def _examine(
         findings,
         landscape(frames, own),
         ModelReport(
-            model=judge.name, parameters=judge.parameters, chosen=candidate, verdict=verdict, confusions=confusions,
-            control=control, exploit=None if found is None else found.exploit,
+            model=judge.name, parameters=judge.parameters, chosen=candidate, judge=judge.record, verdict=verdict,
+            confusions=confusions, control=control, exploit=None if found is None else found.exploit,
         ),
         _pictures(frames, rewards, found),
     )  # fmt: skip
@@ -201,13 +219,6 @@ def _pictures(frames: AuditSet, rewards: NDArray[np.float64], found: ExploitSear
     order = np.argsort(rewards, kind="stable")
     goal, other = rewards[frames.labels], rewards[~frames.labels]
     return AuditPictures(sheet(order[::-1]), sheet(order), goal, other, found)
-
-
-def _by_frame_size(task: TaskSpec, judges: Sequence[Judge]) -> dict[int, list[Judge]]:
-    groups: dict[int, list[Judge]] = {}
-    for judge in judges:
-        groups.setdefault(task.scene.render_size or judge.frame_size, []).append(judge)
-    return groups
 
 
 def _count(values: NDArray[np.str_]) -> dict[str, int]:

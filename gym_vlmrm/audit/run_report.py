@@ -10,10 +10,11 @@ import yaml
 
 from gym_vlmrm.audit.charts import curve_chart, scatter_chart
 from gym_vlmrm.audit.html import data_uri, render, write_text
+from gym_vlmrm.audit.scores import read_evaluation
 from gym_vlmrm.errors import RunError
-from gym_vlmrm.runs import RunFolder, read_json, write_json
+from gym_vlmrm.runs import RunFolder, write_json
 
-__all__ = ["report_run", "run_summary"]
+__all__ = ["read_metrics", "report_run", "run_summary"]
 
 CURVES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("VLM reward per step", (("rollout/vlm_reward", "while training"), ("eval/vlm_reward", "checkpoints, greedy"))),
@@ -65,19 +66,23 @@ def run_summary(run: RunFolder) -> dict[str, Any]:
     Raises:
         RunError: the run is damaged.
     """
-    evaluation = run.path / "eval" / "evaluation.json"
+    evaluation = read_evaluation(run)
     return {
         "format": 1,
         "record": run.record.model_dump(mode="json"),
         "task": run.task.model_dump(mode="json", exclude_none=True),
         "best": None if run.best is None else run.best.model_dump(mode="json"),
-        "evaluation": read_json(evaluation) if evaluation.exists() else None,
-        "metrics": _read_metrics(run.path / "metrics.csv"),
+        "evaluation": None if evaluation is None else evaluation.model_dump(mode="json"),
+        "metrics": read_metrics(run.path / "metrics.csv"),
     }
 
 
-def _read_metrics(path: Path) -> dict[str, list[float | None]]:
-    """Columns of the table; a cell that is empty or no number is ``None``."""
+def read_metrics(path: Path) -> dict[str, list[float | None]]:
+    """Return the columns of ``metrics.csv``, none without a file; a cell that is empty or no number is ``None``.
+
+    Raises:
+        RunError: the file is no table.
+    """
     if not path.exists():
         return {}
     try:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gym_vlmrm.metrics import auc
+
 __all__ = ["SigmoidHead", "separation"]
 
 LARGEST_SCALE = math.log(100)
@@ -46,12 +48,8 @@ class SigmoidHead(nn.Module):
 
 def separation(cosines: Tensor, targets: Tensor) -> float | None:
     """Return the probability that a true pair's cosine exceeds an untrue one's (AUC); None without either."""
-    from scipy.stats import rankdata
-
-    true, false = targets >= 1, targets <= 0
-    trues, falses = int(true.sum()), int(false.sum())
-    if not trues or not falses:
+    known = (targets >= 1) | (targets <= 0)
+    true = (targets[known] >= 1).cpu().numpy()
+    if not true.any() or true.all():
         return None
-    flags = torch.cat([torch.ones(trues), torch.zeros(falses)]).bool().numpy()
-    ranks = rankdata(torch.cat([cosines[true], cosines[false]]).float().cpu().numpy())
-    return float((ranks[flags].sum() - trues * (trues + 1) / 2) / (trues * falses))
+    return float(auc(cosines[known].double().cpu().numpy(), true))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gym_vlmrm.audit.stage import Stage
 from gym_vlmrm.catalog import builtin_tasks
 from gym_vlmrm.envs.humanoid.poses import reference_pose
 from gym_vlmrm.metrics import auc, epic_distance
@@ -26,7 +27,6 @@ from gym_vlmrm.reward.clip import ClipReward
 from gym_vlmrm.reward.goal_baseline import goal_baseline_reward
 from gym_vlmrm.reward.towers import Towers
 from gym_vlmrm.spec import TaskSpec
-from gym_vlmrm.worlds import make_limited_world
 
 __all__ = ["TaskFigures", "composition", "measure_cost", "measure_model", "rewards_of", "success_labels"]
 
@@ -94,23 +94,10 @@ def rewards_of(towers: Towers, embeddings: NDArray[np.float32], goals: Sequence[
 
 def success_labels(task: TaskSpec, states: Floats) -> NDArray[np.bool_]:
     """Return the verdict (N,) of the task's rule on each state."""
-    world = make_limited_world(task, render_size=16)
-    world.reset(seed=0)
-    rule, scene = task.success_rule, world.unwrapped
-    assert rule is not None
-    labels = []
-    for state in states:
-        _put(scene, state)
-        labels.append(rule.holds(scene.quantities()))  # type: ignore[attr-defined]
-    world.close()
-    return np.array(labels)
-
-
-def _put(scene: object, state: Floats) -> None:
-    if hasattr(scene, "set_state"):
-        scene.set_state(state, np.zeros(scene.model.nv))  # type: ignore[attr-defined]
-    else:
-        scene.state = np.array([state[0], 0.0, state[1], 0.0] if len(state) == 2 else [state[0], 0.0])  # type: ignore[attr-defined]
+    stage = Stage(task, 16)
+    labels = stage.show(states, draw=False).success
+    stage.world.close()
+    return labels
 
 
 def measure_cost(towers: Towers, folder: Path, *, batch: int = 64, repeats: int = 5) -> dict[str, float]:

@@ -17,7 +17,7 @@ from gym_vlmrm.spec import TaskSpec
 from gym_vlmrm.task_files import shorten
 
 __all__ = [
-    "EMBEDDED_FOLDER", "CutPromptWarning", "UnknownWordsWarning", "cut_prompts", "describe_cut",
+    "EMBEDDED_FOLDER", "CutPromptWarning", "UnknownWordsWarning", "check_model_name", "cut_prompts", "describe_cut",
     "load_reward_model", "model_frame_size", "unknown_words",
 ]  # fmt: skip
 
@@ -85,6 +85,19 @@ def load_reward_model(
             message = f"model '{judge.model}' has no room for the end of a prompt: {describe_cut(sentence, unread)}"
             warnings.warn(CutPromptWarning(message), stacklevel=2)
     return ClipReward(judge.model, towers, prompts, baselines or None, judge.alpha)
+
+
+def check_model_name(model: str) -> None:
+    """Check that there is a model of this name, without loading it.
+
+    Raises:
+        ModelError: unknown architecture or tag, or no such file or folder.
+    """
+    if model == BrightnessReward.name:
+        return
+    from gym_vlmrm.reward.towers import check_name
+
+    check_name(_location(model))
 
 
 def model_frame_size(model: str) -> int:

@@ -48,7 +48,7 @@ from gym_vlmrm.reward.preprocessing import Preprocessing  # noqa: E402
 from gym_vlmrm.reward.protocol import check_frames  # noqa: E402
 from gym_vlmrm.reward.text import TextTower, weights_digest  # noqa: E402
 
-__all__ = ["MERGES_FILE", "Towers", "load_tokenizer", "load_towers", "open_model"]
+__all__ = ["MERGES_FILE", "Towers", "check_name", "load_tokenizer", "load_towers", "open_model"]
 
 UNTRAINED = "untrained"
 """Pretrained tag of this package: random weights, for measuring speed."""
@@ -323,6 +323,10 @@ def _is_whole(name: str) -> bool:
         config = Path(name.removeprefix("local-dir:")) / "open_clip_config.json"
         return "hf_model_name" not in json.loads(config.read_text(encoding="utf-8"))["model_cfg"]["text_cfg"]
     return True
+def check_name(name: str) -> None:
+    """Check that a name means a model, without loading it; raises ModelError."""
+    if not name.endswith(f"/{UNTRAINED}"):  # which warns, and cannot miss its weights
+        _creation_arguments(name)
 
 
 def _creation_arguments(name: str) -> dict[str, Any]:

@@ -34,8 +34,8 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Time left at the present speed [s]."""
-        return (self.steps - self.step) / self.steps_per_second if self.steps_per_second > 0 else None
+        """Time left at the present speed [s]; none once a last rollout went beyond the last step."""
+        return max(self.steps - self.step, 0) / self.steps_per_second if self.steps_per_second > 0 else None
 
 
 class TrainingCallback(BaseCallback):

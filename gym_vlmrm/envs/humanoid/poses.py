@@ -29,6 +29,7 @@ from gym_vlmrm.errors import VLMRMError, did_you_mean
 
 __all__ = [
     "ARM_POSES",
+    "GOAL_POSES",
     "LEG_POSES",
     "can_combine",
     "mirror",
@@ -39,6 +40,17 @@ __all__ = [
     "set_down",
 ]
 
+GOAL_POSES: dict[str, tuple[str, str]] = {
+    "kneeling": ("kneeling", "down"),
+    "lotus": ("lotus", "down"),
+    "standing": ("standing", "down"),
+    "arms-raised": ("standing", "raised"),
+    "splits": ("splits", "down"),
+    "hands-on-hips": ("standing", "hands_on_hips"),
+    "one-leg": ("one_leg_left", "down"),
+    "arms-crossed": ("standing", "crossed"),
+}
+"""Built-in task to the legs and arms of the reference pose that shows its goal."""
 LEG_NOISE = 0.04
 """Standard deviation of the legs' joint noise in variants [rad]."""
 MAX_ARM_ERROR = 0.16

@@ -1,0 +1,73 @@
+"""What an evaluation found, as data: the numbers of ``eval/evaluation.json``, and reading them."""
+
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from gym_vlmrm.audit.episodes import RewardCheck
+from gym_vlmrm.audit.results import Result
+from gym_vlmrm.errors import RunError
+from gym_vlmrm.runs import Judge, RunFolder, read_json
+
+__all__ = ["Evaluation", "Scores", "read_evaluation"]
+
+
+class Scores(Result, extra="ignore"):
+    """What one policy achieved. The success fields are ``None`` where the task defines no success."""
+
+    episodes: int
+    successful_episodes: int | None = None
+    """Episodes that show the criterion in at least half of their steps (the paper's rule)."""
+    success_rate: float | None = None
+    success_rate_low: float | None = None
+    success_rate_high: float | None = None
+    """95% Wilson interval of `success_rate`."""
+    success_share: float | None = None
+    """Share of all steps in success."""
+    hold: float | None = None
+    """Share of the steps in the last half of each episode: what falls through a pose does not hold it."""
+    vlm_reward: float
+    """Mean per step."""
+    task_reward: float | None
+    """Mean per step; ``None`` where it is not finite."""
+    episode_length: float
+    """Mean number of steps."""
+
+
+class Evaluation(Result, extra="ignore"):
+    """What ``eval/evaluation.json`` holds."""
+
+    format: Literal[1] = 1
+    task: str
+    goal: str | list[str]
+    model: str
+    checkpoint: int
+    """Step of the policy that was played."""
+    seed: int
+    policy: Scores
+    random: Scores
+    """The same for actions drawn uniformly."""
+    reward_check: RewardCheck | None = None
+    """VLM reward against success, episode by episode; flagged when the reward rose and success did not."""
+    video: list[str] = Field(default_factory=list)
+    """Files of the run folder."""
+    judge: Judge | None = None
+    """Which weights judged here, in which arithmetic and where."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Of the libraries; this and `judge` are missing in evaluations of version 0.1.0."""
+
+
+def read_evaluation(run: RunFolder) -> Evaluation | None:
+    """Return what the evaluation of a run found, or ``None`` before there was one.
+
+    Raises:
+        RunError: ``eval/evaluation.json`` is damaged.
+    """
+    path = run.path / "eval" / "evaluation.json"
+    if not path.exists():
+        return None
+    try:
+        return Evaluation.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RunError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

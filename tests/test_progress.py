@@ -1,0 +1,62 @@
+"""Progress bars: what they show, and that time left is never less than none."""
+
+import io
+from typing import Any
+
+import pytest
+from gym_vlmrm_cli import progress as bars
+from gym_vlmrm_cli.phases import phase_bar
+from gym_vlmrm_cli.progress import bar, duration, episode_bar, training_bar
+from rich.console import Console
+
+from gym_vlmrm.training.callbacks import Progress
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    text = io.StringIO()
+    monkeypatch.setattr(bars, "stderr", Console(file=text, force_terminal=True, width=120, color_system=None))
+    return text
+
+
+def test_a_last_rollout_beyond_the_last_step_leaves_no_time(screen: io.StringIO) -> None:
+    late = Progress(step=130, steps=128, steps_per_second=10.0, metrics={"rollout/vlm_reward": 0.25})
+    assert late.seconds_left == 0
+    assert Progress(step=0, steps=128, steps_per_second=0.0, metrics={}).seconds_left is None
+    with training_bar(shown=True) as show:
+        assert show is not None
+        show(late)
+    assert "128/128" in screen.getvalue()
+    assert "reward 0.250  success -  10 steps/s  0:00 left" in screen.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(None, "-:--"), (float("inf"), "-:--"), (float("nan"), "-:--"), (-1.0, "0:00"), (59.9, "0:59"), (3661, "1:01:01")],
+)
+def test_durations_are_clocks(seconds: float | None, shown: str) -> None:
+    assert duration(seconds) == shown
+
+
+def test_a_title_is_no_markup_and_what_is_unknown_is_a_dash(screen: io.StringIO) -> None:
+    with phase_bar(shown=True) as show:
+        assert show is not None
+        show("embedding (local-dir:models/[/b])", 1, 2)
+    assert "embedding (local-dir:models/[/b])" in screen.getvalue()
+    with bar("working", "loss {loss}", shown=True) as move:
+        assert move is not None
+    assert "loss -" in screen.getvalue()
+
+
+def test_episodes_are_counted(screen: io.StringIO) -> None:
+    with episode_bar(shown=True) as show:
+        assert show is not None
+        show(3, 10)
+    assert " 3/10" in screen.getvalue()
+
+
+@pytest.mark.parametrize("make", [training_bar, episode_bar, phase_bar])
+def test_a_hidden_bar_is_none(make: Any, screen: io.StringIO) -> None:
+    with make(shown=False) as show:
+        assert show is None
+    assert screen.getvalue() == ""
