@@ -141,7 +141,7 @@ class EnvPool(VectorEnv[Any, Any, Any]):
 
     def step_async(self, actions: Any) -> None:
         """Start a step in the workers without waiting for it."""
-        self._workers.check()
+        self.check_workers()
         rows = list(iterate(self.action_space, actions))
         if not self._whole:
             raise ResetNeededError(INTERRUPTED)
@@ -177,6 +177,10 @@ class EnvPool(VectorEnv[Any, Any, Any]):
         """Set an attribute of every environment, to one value or to one value each."""
         each = list(values) if isinstance(values, list | tuple) else [values] * self.num_envs
         self._obey("set_attr", [(name, each[share]) for share in self._slices])
+
+    def check_workers(self) -> None:
+        """Raise the WorkerError after which nothing goes on, if there was one."""
+        self._workers.check()
 
     def close_extras(self, **kwargs: Any) -> None:
         """End the worker processes."""

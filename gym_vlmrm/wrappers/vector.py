@@ -65,6 +65,8 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
             Whatever an environment or the reward model raises.
         """
         if not self._whole:
+            if isinstance(self.env, EnvPool):
+                self.env.check_workers()
             raise ResetNeededError(INTERRUPTED)
         self._whole = False
         was_reset = self._done if self._mode is AutoresetMode.NEXT_STEP else np.zeros_like(self._done)
