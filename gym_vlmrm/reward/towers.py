@@ -323,6 +323,8 @@ def _is_whole(name: str) -> bool:
         config = Path(name.removeprefix("local-dir:")) / "open_clip_config.json"
         return "hf_model_name" not in json.loads(config.read_text(encoding="utf-8"))["model_cfg"]["text_cfg"]
     return True
+
+
 def check_name(name: str) -> None:
     """Check that a name means a model, without loading it; raises ModelError."""
     if not name.endswith(f"/{UNTRAINED}"):  # which warns, and cannot miss its weights
