@@ -1,7 +1,6 @@
 """All that a run folder says, read at once: for reports and comparisons."""
 
 import csv
-import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,9 @@ from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.scores import read_evaluation
 
 __all__ = ["read_metrics", "run_summary"]
+
+LARGEST = 1e100
+"""From here on, and where it is no number at all, a cell counts as empty: no chart has an axis for it."""
 
 
 def run_summary(run: RunFolder) -> dict[str, Any]:
@@ -51,4 +53,4 @@ def _number(text: str | None) -> float | None:
         value = float(text or "")
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if abs(value) < LARGEST else None
