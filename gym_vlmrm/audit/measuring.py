@@ -35,7 +35,7 @@ def measure(frames: AuditSet, rewards: Floats, *, resamples: int = metrics.RESAM
     keep = labels | (misses & ~labels)
     way = climb_and_valley(frames, rewards)
     return Numbers(
-        **intervals,  # type: ignore[arg-type]
+        **intervals,
         auc_near_miss=float(metrics.auc(rewards[keep], labels[keep])) if (misses & ~labels).any() else None,
         climb=None if way is None else way[0],
         valley=None if way is None else way[1],
