@@ -202,6 +202,15 @@ def test_damaged_numbers_of_an_evaluation_are_named(
         report_run(tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    "text", ["", "a,b\n1,2,3\n", "step,rollout/vlm_reward\nx,y\n1,nan\n5,1e308\n6,-1e308\n7,inf\n"]
+)
+def test_odd_metrics_are_no_error(cartpole_run: Path, tmp_path: Path, text: str) -> None:
+    shutil.copytree(cartpole_run, tmp_path / "run")
+    (tmp_path / "run" / "metrics.csv").write_text(text)
+    assert report_run(tmp_path / "run").is_file()
+
+
 def test_no_run_no_report(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no run folder"):
         report_run(tmp_path)

@@ -24,6 +24,8 @@ CURVES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("steps per second", (("time/steps_per_second", "while training"),)),
 )
 """Title of a chart, and the columns of ``metrics.csv`` that it draws with their names."""
+LARGEST = 1e100
+"""From here on, and where it is no number at all, a cell counts as empty: no chart has an axis for it."""
 MAX_FILM_BYTES = 6_000_000
 SCORES = (
     ("success_rate", "episodes in success (at least half of the steps)"),
@@ -99,7 +101,7 @@ def _number(text: str | None) -> float | None:
         value = float(text or "")
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if abs(value) < LARGEST else None
 
 
 def _charts(metrics: dict[str, list[float | None]]) -> list[str]:
