@@ -5,6 +5,7 @@ Everything is named as on the command line. Nothing heavy is imported before a f
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gym_vlmrm.task.catalog import load_task, override
@@ -174,14 +175,15 @@ def audit(
     from gym_vlmrm.reports.page import prepare_folder, write_audit
 
     spec = override(_task(task), goal=_plain(goal), baseline=_plain(baseline))
-    if output is not None:
-        prepare_folder(output)
+    folder = None if output is None else Path(output)
+    if folder is not None:
+        prepare_folder(folder)
     result = examine(
         spec, models=_several(model), alphas=_several(alpha) or None, prompts=_several(prompt), frames=frames,
         policy=policy, evaluations=evaluations, seed=seed, device=device, workers=workers, on_progress=on_progress,
     )  # fmt: skip
-    if output is not None:
-        write_audit(result, output)
+    if folder is not None:
+        write_audit(result, folder)
     return result
 
 

@@ -32,12 +32,12 @@ ROOMS: list[list[str]] = [
     ["reward"],
     ["wrappers"],
     ["entry_points", "registry"],
-    ["user_tasks"],
     [""],  # the package itself
     ["learning"],
     ["auditing"],
     ["reports"],
     ["finetuning"],
+    ["api"],
     ["gym_vlmrm_cli"],
 ]
 """In reading order: a module imports from its own entry or from lines above. CONTRIBUTING.md says what each knows."""

@@ -94,13 +94,26 @@ class TrainedAgent:
 
     def act(self, observations: Any, starts: NDArray[np.bool_], masks: NDArray[np.bool_] | None = None) -> NDArray[Any]:
         """Return actions (N, ...) for N observations; raises TrainingError where either is not finite."""
+        actions, self._memory = self.predict(observations, self._memory, starts, masks)
+        return actions
+
+    def predict(
+        self,
+        observations: Any,
+        memory: Any = None,
+        starts: NDArray[np.bool_] | None = None,
+        masks: NDArray[np.bool_] | None = None,
+        *,
+        deterministic: bool = True,
+    ) -> tuple[NDArray[Any], Any]:
+        """Return actions (N, ...) for N observations, and the memory of recurrent policies; raises as `act` does."""
         states: Any = self.adapter.states(observations)
         normalizer = self.model.get_vec_normalize_env()
         if normalizer is not None:
             states = normalizer.normalize_obs(states)
         options = {"action_masks": masks} if self.masked else {}
-        actions, self._memory = self.model.predict(states, self._memory, starts, deterministic=True, **options)
-        return self.adapter.actions(actions)
+        actions, memory = self.model.predict(states, memory, starts, deterministic=deterministic, **options)
+        return self.adapter.actions(actions), memory
 
     def act_alone(self, observation: Any, world: gym.Env[Any, Any]) -> Any:
         """Return the action for one observation of one environment that `enter` named."""
