@@ -1,1 +1,1 @@
-"""The `vlmrm` command: it talks, `gym_vlmrm` decides. One file per command; `main` lists them."""
+"""The `vlmrm` command: it talks, `gym_vlmrm` decides. One file per command in `commands`; `main` finds them."""

@@ -1,36 +1,28 @@
-"""Entry point of the `vlmrm` command. A new command is one file here and one line in `COMMANDS`."""
+"""Entry point of the `vlmrm` command: every file in `commands` is one."""
 
 from collections.abc import Callable
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Annotated, Any
 
 import typer
 
-from .audit import audit
-from .calibrate import calibrate
-from .check import check
+from . import commands
 from .console import one_line_errors
-from .evaluate import evaluate
-from .export import export
-from .finetune import finetune
-from .prompts import prompts
-from .report import report
-from .tasks import tasks
-from .train import train
 
 __all__ = ["COMMANDS", "app", "main"]
 
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "tasks": tasks,
-    "check": check,
-    "train": train,
-    "eval": evaluate,
-    "export": export,
-    "audit": audit,
-    "calibrate": calibrate,
-    "prompts": prompts,
-    "report": report,
-    "finetune": finetune,
-}
+FIRST = ("tasks", "check", "train", "eval", "export", "audit", "calibrate", "prompts", "report", "finetune")
+"""The help page's order: from a task to its agent, then what judges the reward. Others follow by name."""
+
+
+def _find_commands() -> dict[str, Callable[..., Any]]:
+    files = sorted(module.name for module in iter_modules(commands.__path__))
+    files.sort(key=lambda file: FIRST.index(file) if file in FIRST else len(FIRST))
+    return {file.replace("_", "-"): getattr(import_module(f"{commands.__name__}.{file}"), file) for file in files}
+
+
+COMMANDS = _find_commands()
 """Name to function, in the order of the help page."""
 
 app = typer.Typer(

@@ -1,13 +1,14 @@
 """Arguments and options: each is defined here once, so that it bears the same name and meaning in every command."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 __all__ = [
-    "Algorithm", "Alpha", "Baseline", "Checkpoint", "Device", "Episodes", "Goal", "Json", "Model", "NumEnvs", "Output",
-    "Quiet", "RecipeName", "Resume", "Run", "Seed", "Steps", "Task", "Workers", "sentences",
+    "Algorithm", "Alpha", "Alphas", "Baseline", "Checkpoint", "Device", "Episodes", "Frames", "Goal", "Json", "Model",
+    "NumEnvs", "Output", "Quiet", "RecipeName", "Resume", "Run", "Seed", "Steps", "Task", "Workers", "sentences",
+    "which_checkpoint",
 ]  # fmt: skip
 
 Task = Annotated[
@@ -33,6 +34,10 @@ Baseline = Annotated[
     list[str] | None, typer.Option("--baseline", help="Baseline prompt: the scene without the goal; may be repeated.")
 ]
 Alpha = Annotated[float | None, typer.Option("--alpha", min=0, max=1, help="Strength of goal-baseline regularisation.")]
+Alphas = Annotated[
+    list[float] | None,
+    typer.Option("--alpha", min=0, max=1, help="Strength of goal-baseline regularisation; may be repeated."),
+]
 Device = Annotated[str | None, typer.Option("--device", help="Where the reward model runs: auto, cpu, cuda, cuda:1.")]
 NumEnvs = Annotated[int | None, typer.Option("--num-envs", min=1, help="Environments that are stepped together.")]
 Workers = Annotated[
@@ -48,6 +53,10 @@ Episodes = Annotated[int, typer.Option("--episodes", min=1, help="Episodes to pl
 Checkpoint = Annotated[
     str, typer.Option("--checkpoint", help="Which policy: `best` (by VLM reward), `last`, or a step.")
 ]
+Frames = Annotated[
+    Path | None,
+    typer.Option("--frames", metavar="DIR", help="Your own pictures in DIR/goal and DIR/other, for any environment."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing on stdout and show no progress.")]
 
@@ -55,3 +64,16 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing on stdout an
 def sentences(prompts: list[str] | None) -> str | list[str] | None:
     """Return a repeated prompt option as task files write it."""
     return prompts[0] if prompts and len(prompts) == 1 else prompts or None
+
+
+def which_checkpoint(text: str) -> Literal["best", "last"] | int:
+    """Return the policy that ``--checkpoint`` names.
+
+    Raises:
+        typer.BadParameter: neither ``best``, ``last`` nor a step.
+    """
+    if text == "best" or text == "last":
+        return text
+    if text.isdecimal():
+        return int(text)
+    raise typer.BadParameter(f"'{text}' is neither best, last nor a step", param_hint="--checkpoint")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from gym_vlmrm.learning.callbacks import Progress
 
-__all__ = ["Show", "bar", "duration", "episode_bar", "number", "training_bar"]
+__all__ = ["Show", "bar", "duration", "episode_bar", "number", "phase_bar", "training_bar"]
 
 
 class Show(Protocol):
@@ -112,3 +112,10 @@ def episode_bar(shown: bool) -> "Iterator[Callable[[int, int], None] | None]":
     """Show finished episodes; yields what an evaluation calls with the finished and all episodes."""
     with bar("episodes", shown=shown, clock="remaining") as show:
         yield show
+
+
+@contextmanager
+def phase_bar(shown: bool) -> "Iterator[Callable[[str, int, int], None] | None]":
+    """Show which of several things is done now; yields what is called with its name, the done and the whole."""
+    with bar("starting", shown=shown, clock="elapsed") as show:
+        yield None if show is None else lambda what, done, total: show(done, total, what)

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 from gym_vlmrm_cli import progress as bars
-from gym_vlmrm_cli.phases import phase_bar
-from gym_vlmrm_cli.progress import bar, duration, episode_bar, training_bar
+from gym_vlmrm_cli.progress import bar, duration, episode_bar, phase_bar, training_bar
 from rich.console import Console
 
 from gym_vlmrm.learning.callbacks import Progress

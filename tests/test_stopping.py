@@ -72,7 +72,7 @@ def test_every_signal_to_stop_saves_and_can_be_resumed(tmp_path: Path, number: i
 def test_the_command_line_says_how_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: int
 ) -> None:
-    from gym_vlmrm_cli import train as command
+    from gym_vlmrm_cli.commands import train as command
     from gym_vlmrm_cli.main import app
 
     class _Bar:

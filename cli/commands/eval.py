@@ -1,20 +1,18 @@
 """`vlmrm eval`: how good is a trained agent?"""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import typer
-
-from .console import print_json, print_table, say, stderr
-from .options import Checkpoint, Device, Episodes, Json, Quiet, Run, Seed, Workers
-from .progress import episode_bar, number
+from ..console import print_json, print_table, say, stderr
+from ..options import Checkpoint, Device, Episodes, Json, Quiet, Run, Seed, Workers, which_checkpoint
+from ..progress import episode_bar, number
 
 if TYPE_CHECKING:
     from gym_vlmrm.learning.evaluation import Evaluation, Scores
 
-__all__ = ["evaluate"]
+__all__ = ["eval"]
 
 
-def evaluate(
+def eval(
     run: Run,
     episodes: Episodes = 100,
     checkpoint: Checkpoint = "best",
@@ -28,13 +26,11 @@ def evaluate(
 
     Writes eval/evaluation.json and video.gif into the run folder.
     """
-    if checkpoint not in ("best", "last") and not checkpoint.isdecimal():
-        raise typer.BadParameter(f"'{checkpoint}' is neither best, last nor a step", param_hint="--checkpoint")
-    from gym_vlmrm.learning.evaluation import evaluate as play
+    which = which_checkpoint(checkpoint)
+    from gym_vlmrm.learning.evaluation import evaluate
 
-    which: Any = int(checkpoint) if checkpoint.isdecimal() else checkpoint
     with episode_bar(shown=stderr.is_terminal and not quiet) as on_progress:
-        result = play(
+        result = evaluate(
             run, checkpoint=which, episodes=episodes, seed=seed, device=device, workers=workers, on_progress=on_progress
         )  # fmt: skip
     if json:

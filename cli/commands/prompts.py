@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .audit import Alphas, Frames
-from .console import note, print_json, print_table, say, stderr
-from .options import Device, Json, Model, Quiet, Seed, Task, Workers
-from .phases import phase_bar
+from ..console import note, print_json, print_table, say, stderr
+from ..options import Alphas, Device, Frames, Json, Model, Quiet, Seed, Task, Workers
+from ..progress import phase_bar
 
 if TYPE_CHECKING:
     from gym_vlmrm.auditing.prompts import PromptRanking

@@ -5,26 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import print_json, print_table, say, stderr
-from .options import Baseline, Device, Goal, Json, Output, Quiet, Seed, Task, Workers, sentences
-from .phases import phase_bar
+from ..console import print_json, print_table, say, stderr
+from ..options import Alphas, Baseline, Device, Frames, Goal, Json, Output, Quiet, Seed, Task, Workers, sentences
+from ..progress import phase_bar
 
 if TYPE_CHECKING:
     from gym_vlmrm.auditing import AuditReport
     from gym_vlmrm.auditing.results import Interval
 
-__all__ = ["Alphas", "Frames", "audit"]
+__all__ = ["audit"]
 
 Models = Annotated[list[str] | None, typer.Option("--model", help="Reward model; may be repeated to compare several.")]
-Alphas = Annotated[
-    list[float] | None,
-    typer.Option("--alpha", min=0, max=1, help="Strength of goal-baseline regularisation; may be repeated."),
-]
 Prompts = Annotated[list[str] | None, typer.Option("--prompt", help="Another goal prompt to compare; may be repeated.")]
-Frames = Annotated[
-    Path | None,
-    typer.Option("--frames", metavar="DIR", help="Your own pictures in DIR/goal and DIR/other, for any environment."),
-]
 Policy = Annotated[
     Path | None, typer.Option("--policy", metavar="RUN", help="A run whose policy's frames join the audit.")
 ]

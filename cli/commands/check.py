@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from .console import complain, note, print_json, say
-from .options import Json, Quiet, Task
+from ..console import complain, note, print_json, say
+from ..options import Json, Quiet, Task
 
 if TYPE_CHECKING:
     from gym_vlmrm.learning.check import TaskReport

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import note, say, stderr
-from .options import Device, Json, Output, Quiet, Seed
-from .progress import bar, duration, number
-from .resuming import check_resume, conclude
+from ..console import note, say, stderr
+from ..options import Device, Json, Output, Quiet, Seed
+from ..progress import bar, duration, number
+from ..resuming import check_resume, conclude
 
 if TYPE_CHECKING:
     from gym_vlmrm.finetuning import FinetuningResult

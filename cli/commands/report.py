@@ -1,7 +1,7 @@
 """`vlmrm report`: a run as one page."""
 
-from .console import print_json, say
-from .options import Json, Output, Quiet, Run
+from ..console import print_json, say
+from ..options import Json, Output, Quiet, Run
 
 __all__ = ["report"]
 

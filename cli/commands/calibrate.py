@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import note, print_json, print_table, say
-from .options import Json, Quiet
-from .progress import number
+from ..console import note, print_json, print_table, say
+from ..options import Json, Quiet
+from ..progress import number
 
 if TYPE_CHECKING:
     from gym_vlmrm.auditing.calibration import Calibration, Outcome

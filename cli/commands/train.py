@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import note, say, stderr
-from .options import (
+from ..console import note, say, stderr
+from ..options import (
     Algorithm,
     Alpha,
     Baseline,
@@ -24,8 +24,8 @@ from .options import (
     Workers,
     sentences,
 )  # fmt: skip
-from .progress import training_bar
-from .resuming import check_resume, conclude
+from ..progress import training_bar
+from ..resuming import check_resume, conclude
 
 if TYPE_CHECKING:
     from gym_vlmrm.learning import TrainingResult

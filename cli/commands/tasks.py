@@ -1,7 +1,7 @@
 """`vlmrm tasks`: what there is."""
 
-from .console import print_json, print_table, say
-from .options import Json, Quiet
+from ..console import print_json, print_table, say
+from ..options import Json, Quiet
 
 __all__ = ["tasks"]
 

@@ -1,12 +1,12 @@
 """`vlmrm export`: a trained policy for stable-baselines3."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from .console import print_json, say
-from .options import Checkpoint, Json, Quiet, Run
+from ..console import print_json, say
+from ..options import Checkpoint, Json, Quiet, Run, which_checkpoint
 
 __all__ = ["export"]
 
@@ -15,11 +15,9 @@ Folder = Annotated[Path, typer.Option("--output", metavar="DIR", help="The folde
 
 def export(run: Run, output: Folder, checkpoint: Checkpoint = "best", json: Json = False, quiet: Quiet = False) -> None:
     """Write a run's policy as stable-baselines3's own zip (a pickle: share run folders instead)."""
-    if checkpoint not in ("best", "last") and not checkpoint.isdecimal():
-        raise typer.BadParameter(f"'{checkpoint}' is neither best, last nor a step", param_hint="--checkpoint")
+    which = which_checkpoint(checkpoint)
     from gym_vlmrm.learning.export import export_sb3
 
-    which: Any = int(checkpoint) if checkpoint.isdecimal() else checkpoint
     written = [str(path) for path in export_sb3(run, output, which)]
     if json:
         print_json({"run": str(run), "files": written})

@@ -1,0 +1,1 @@
+"""The commands: each file holds the one that bears its name, as a function."""
