@@ -1,4 +1,4 @@
-"""``python -m embedded_model``: make the embedded model from nothing, or measure it."""
+"""``python -m embedded_model``: make the embedded model from nothing, measure it, or write its captions of a scene."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from gym_vlmrm.reward.loading import EMBEDDED_FOLDER
 
-app = typer.Typer(add_completion=False, help="Make the embedded model from nothing, or measure it.")
+app = typer.Typer(add_completion=False, help="How the embedded model is made from nothing, and what it is worth.")
 Data = Annotated[Path, typer.Option(help="Folder for the rendered frames (2.6 GB); an interrupted run goes on.")]
 Model = Annotated[Path, typer.Option(help="Folder of the model.")]
 
@@ -69,6 +69,25 @@ def measure(
         return
     for title, rows in tables.items():
         _print(title, rows)
+
+
+@app.command()
+def captions(
+    scene: Annotated[str, typer.Argument(metavar="SCENE", help="humanoid, cartpole or mountain-car.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="An empty folder, made if missing.")],
+    frames: Annotated[int, typer.Option(min=2, help="Pictures to draw.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of states, looks and sentences.")] = 0,
+) -> None:
+    """Write pictures of a scene and captions.csv in the recipe's own words, for `vlmrm finetune DIR`."""
+    from embedded_model.captions import SCENES, write_captions
+
+    if scene not in SCENES:
+        raise typer.BadParameter(f"'{scene}' is none of {', '.join(SCENES)}", param_hint="SCENE")
+    try:
+        rows = write_captions(scene, folder, frames, seed)
+    except OSError as error:
+        raise typer.BadParameter(str(error), param_hint="DIR") from None
+    print(f"{frames} pictures, {rows} captions; next: vlmrm finetune {folder} --model scratch --output mine")
 
 
 def _print(title: str, rows: Sequence[Mapping[str, object]]) -> None:
