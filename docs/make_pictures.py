@@ -1,8 +1,6 @@
-"""Draw docs/frames.png: one real frame of every built-in task, in a state that its rule of success accepts.
+"""Draw a frame of every built-in task, in a state that its rule accepts: ``python docs/make_pictures.py [PNG]``."""
 
-python docs/make_pictures.py
-"""
-
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,14 +32,14 @@ def draw(name: str) -> Image.Image:
     return picture.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
 
 
-def main() -> None:
+def draw_all(path: Path) -> None:
     """Draw the strip."""
     names = [*POSES, "cartpole", "mountain-car"]
     sheet = Image.new("RGB", (COLUMNS * SIZE, len(names) // COLUMNS * SIZE))
     for index, name in enumerate(names):
         sheet.paste(draw(name), (index % COLUMNS * SIZE, index // COLUMNS * SIZE))
-    sheet.quantize(128).save(Path(__file__).with_name("frames.png"), optimize=True)
+    sheet.quantize(128).save(path, optimize=True)
 
 
 if __name__ == "__main__":
-    main()
+    draw_all(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("frames.png"))

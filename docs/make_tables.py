@@ -1,5 +1,6 @@
 """Write the tables of the README that follow from the task files: ``python docs/make_tables.py [README.md]``."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -8,22 +9,22 @@ from gym_vlmrm.task.catalog import builtin_tasks
 BEGIN, END = "<!-- tasks: python docs/make_tables.py -->", "<!-- end of tasks -->"
 
 
-def task_table() -> str:
-    """Return the table of built-in tasks in Markdown."""
-    rows = [
-        f"| {name} | `{task.id}` | {' / '.join(task.reward.goals)} |"
-        for name, task in sorted(builtin_tasks().items(), key=lambda item: (item[1].env.id, item[1].id))
-    ]
+def task_table(before: str) -> str:
+    """Return the table of built-in tasks in Markdown; tasks that it had before keep their order."""
+    tasks = builtin_tasks()
+    known = [name for name in re.findall(r"^\| ([\w-]+) \| `", before, re.MULTILINE) if name in tasks]
+    names = [*known, *sorted(tasks.keys() - known)]
+    rows = [f"| {name} | `{tasks[name].id}` | {' / '.join(tasks[name].reward.goals)} |" for name in names]
     return "\n".join(["| task | environment ID | goal prompt |", "|---|---|---|", *rows])
 
 
 def with_tables(text: str) -> str:
     """Return a page with its tables written anew; raises ValueError where it has no place for them."""
     before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    table, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"no place for the table: the page needs the lines '{BEGIN}' and '{END}'")
-    return f"{before}{BEGIN}\n{task_table()}\n{END}{after}"
+    return f"{before}{BEGIN}\n{task_table(table)}\n{END}{after}"
 
 
 if __name__ == "__main__":

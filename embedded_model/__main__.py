@@ -20,7 +20,7 @@ Model = Annotated[Path, typer.Option(help="Folder of the model.")]
 
 @app.command()
 def make(
-    data: Data = Path("build/pretraining"),
+    data: Data = Path("build/embedded-model"),
     output: Model = EMBEDDED_FOLDER,
     seed: Annotated[int, typer.Option(help="Seed of states, frames, sentences and weights.")] = 1,
 ) -> None:

@@ -1,0 +1,72 @@
+"""The pages: their tables follow the task files, their picture the scenes, and what they name is there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+    *sorted(DOCS.glob("*.md")),
+    *sorted(ROOT.glob("*/README.md")),
+]
+
+
+def run(script: str, *arguments: Path) -> None:
+    subprocess.run([sys.executable, DOCS / script, *arguments], check=True, timeout=300)
+
+
+def test_the_table_of_tasks_is_up_to_date(tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text((ROOT / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
+    run("make_tables.py", page)
+    assert page.read_text(encoding="utf-8") == (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_page_without_a_place_for_the_table_is_left_alone(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("no table\n")
+    with pytest.raises(subprocess.CalledProcessError):
+        run("make_tables.py", page)
+    assert page.read_text() == "no table\n"
+
+
+@pytest.mark.slow
+def test_the_picture_shows_the_scenes_of_today(tmp_path: Path) -> None:
+    run("make_pictures.py", tmp_path / "frames.png")
+    drawn, kept = (
+        np.asarray(Image.open(path).convert("RGB"), int) for path in (tmp_path / "frames.png", DOCS / "frames.png")
+    )
+    assert drawn.shape == kept.shape
+    # Other versions of Mesa shade edges otherwise.
+    assert np.abs(drawn - kept).mean() < 2
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    ours = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")} - {"runs"}
+    named = [name for name in re.findall(r"`([\w.-]+/[\w./-]*)`", text) if name.split("/")[0] in ours]
+    linked = re.findall(r"\]\(([^)#:]+)\)", text)
+    missing = [name for name in named if not (ROOT / name).exists()]
+    missing += [link for link in linked if not (page.parent / link).exists()]
+    assert not missing, f"{page.name} names {missing}"
+
+
+def modules_named(page: Path) -> set[str]:
+    return set(re.findall(r"\b(?:gym_vlmrm|embedded_model)(?:\.[a-z_]+)+", page.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_modules_that_a_page_names_are_there(page: Path) -> None:
+    for name in modules_named(page):
+        parts = name.split(".")
+        # The last word may be a name in a module or a package.
+        places = [ROOT.joinpath(*parts[:end]) for end in (len(parts), len(parts) - 1)]
+        assert any(place.is_dir() or place.with_suffix(".py").is_file() for place in places), f"{page.name}: {name}"
