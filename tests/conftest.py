@@ -75,12 +75,11 @@ def tiny_model(make_model_folder: Callable[..., Path]) -> str:
 @pytest.fixture(scope="session")
 def cartpole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run folder of a short training on CartPole, rewarded for brightness; do not change it."""
-    from gym_vlmrm import load_task
+    from trainings import cartpole
+
     from gym_vlmrm.learning import train
-    from gym_vlmrm.task.catalog import override
     from gym_vlmrm.task.spec import Recipe
 
-    task = override(load_task("cartpole"), model="brightness", max_episode_steps=20)
     hyperparameters = {"n_steps": 32, "batch_size": 32, "policy_kwargs": {"net_arch": [8]}}
     recipe = Recipe(
         algorithm="PPO",
@@ -91,5 +90,5 @@ def cartpole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         hyperparameters=hyperparameters,
     )
     path = tmp_path_factory.mktemp("runs") / "cartpole"
-    train(task, recipe, output=path, workers=1)
+    train(cartpole(), recipe, output=path, workers=1)
     return path

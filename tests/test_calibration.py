@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gym_vlmrm_cli.main import app
-from typer.testing import CliRunner
+from command_line import vlmrm
 
 from gym_vlmrm.auditing import audit
 from gym_vlmrm.auditing.calibration import calibrate
@@ -56,10 +55,6 @@ def verdict(folder: Path, label: str) -> None:
 
 def success(run: Path, rate: float) -> None:
     edit(run / "eval" / "evaluation.json", policy__success_rate=rate)
-
-
-def vlmrm(*arguments: object) -> Any:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def test_a_run_meets_the_audit_of_its_reward(finished: Path) -> None:

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from gym_vlmrm_cli.main import COMMANDS, app
-from typer.testing import CliRunner
+from command_line import vlmrm
+from gym_vlmrm_cli.main import COMMANDS
 
 from gym_vlmrm import learning as training
 from gym_vlmrm.errors import TaskError
@@ -30,10 +30,6 @@ training:
     hyperparameters: {n_steps: 16, batch_size: 16, n_epochs: 1, policy_kwargs: {net_arch: [8]}}
   paper: {algorithm: DQN, steps: 64, num_envs: 2, hyperparameters: {learning_starts: 10}}
 """
-
-
-def vlmrm(*arguments: object) -> Any:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture

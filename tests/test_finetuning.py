@@ -15,13 +15,12 @@ import pytest
 from gym_vlmrm.reward.clip import towers  # isort: skip  (loads triton before open_clip, as users' programs do)
 import open_clip
 import torch
+from command_line import vlmrm
 from conftest import TINY_MODEL, TINY_RESNET
-from gym_vlmrm_cli.main import app
 from open_clip.model import CLIP, CustomTextCLIP
 from open_clip.tokenizer import HFTokenizer
 from PIL import Image
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
 from gym_vlmrm import load_reward_model
 from gym_vlmrm.errors import ModelError, RunError
@@ -588,10 +587,6 @@ def test_every_built_in_goal_is_among_the_captions_of_its_scene() -> None:
 
 
 # The command ----------------------------------------------------------------------------------------------------------
-
-
-def vlmrm(*arguments: object) -> Any:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def test_the_command_from_end_to_end(data: Path, tiny_model: str, tmp_path: Path) -> None:

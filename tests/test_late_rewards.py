@@ -96,26 +96,26 @@ def test_batches_do_not_depend_on_time() -> None:
     assert model.batches == [8, 8, 8, 6]
 
 
+def assert_late_error(model: Any, message: str) -> None:
+    model.name = model.__name__
+    with LateRewards(model, 2) as late:
+        late.submit(np.zeros((2, 4, 4, 3), np.uint8), np.zeros(2, np.bool_))
+        with pytest.raises(ModelError, match=message):
+            late.collect()
+
+
 def test_an_error_of_the_model_reaches_the_caller() -> None:
     def broken(frames: Any) -> Any:
         raise ModelError("out of order")
 
-    broken.name = "broken"  # type: ignore[attr-defined]
-    with LateRewards(broken, 2) as late:  # type: ignore[arg-type]
-        late.submit(np.zeros((2, 4, 4, 3), np.uint8), np.zeros(2, np.bool_))
-        with pytest.raises(ModelError, match="out of order"):
-            late.collect()
+    assert_late_error(broken, "out of order")
 
 
 def test_a_wrong_number_of_rewards_is_an_error() -> None:
     def short(frames: Any) -> Any:
         return np.zeros(1, np.float32)
 
-    short.name = "short"  # type: ignore[attr-defined]
-    with LateRewards(short, 2) as late:  # type: ignore[arg-type]
-        late.submit(np.zeros((2, 4, 4, 3), np.uint8), np.zeros(2, np.bool_))
-        with pytest.raises(ModelError, match="short"):
-            late.collect()
+    assert_late_error(short, "short")
 
 
 def test_closing_ends_the_thread() -> None:

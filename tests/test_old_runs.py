@@ -5,8 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from gym_vlmrm_cli.main import app
-from typer.testing import CliRunner
+from command_line import vlmrm
 
 OLD = Path(__file__).parent / "data" / "run-0.1.0"
 
@@ -16,8 +15,8 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return Path(shutil.copytree(OLD / request.param, tmp_path / request.param))
 
 
-def vlmrm(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+def output(*arguments: object) -> str:
+    result = vlmrm(*arguments)
     assert result.exit_code == 0, result.output
     return result.stdout
 
@@ -25,7 +24,7 @@ def vlmrm(*arguments: object) -> str:
 def test_an_old_run_is_evaluated_as_before(run: Path) -> None:
     stored = run / "eval" / "evaluation.json"
     before = json.loads(stored.read_text()) if stored.exists() else None
-    now = json.loads(vlmrm("eval", run, "--episodes", 4, "--json"))
+    now = json.loads(output("eval", run, "--episodes", 4, "--json"))
     assert now["policy"]["episodes"] == 4
     if before is not None:
         for policy in ("policy", "random"):
@@ -34,13 +33,13 @@ def test_an_old_run_is_evaluated_as_before(run: Path) -> None:
 
 
 def test_an_old_run_is_reported(run: Path) -> None:
-    vlmrm("report", run)
+    output("report", run)
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "Old/CartPole-v0" in page
 
 
 def test_an_old_run_goes_on(run: Path) -> None:
     step = json.loads((run / "run.json").read_text())["step"]
-    more = json.loads(vlmrm("train", "--resume", run, "--steps", step + 64, "--json"))
+    more = json.loads(output("train", "--resume", run, "--steps", step + 64, "--json"))
     assert more["step"] >= step + 64
     assert (run / "checkpoints" / f"step_{more['step']:08d}").is_dir()

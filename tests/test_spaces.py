@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from command_line import vlmrm
 from gymnasium import spaces
 from safetensors.torch import load_file, save_file
 from toys import ACTIONS, OBSERVATIONS
-from typer.testing import CliRunner
 
 from gym_vlmrm.errors import RunError, TaskError, TrainingError, VLMRMError
 from gym_vlmrm.learning import resume, train
@@ -289,7 +289,6 @@ def test_an_audit_refuses_the_policy_of_another_task(cartpole_run: Path) -> None
 
 
 def test_the_command_line_trains_evaluates_and_exports_a_dict(tmp_path: Path) -> None:
-    from gym_vlmrm_cli.main import app
 
     path = task_file(tmp_path, toy(observation="goal"), default=recipe(normalize=True))
     run = str(tmp_path / "run")
@@ -300,6 +299,6 @@ def test_the_command_line_trains_evaluates_and_exports_a_dict(tmp_path: Path) ->
         ["train", "--resume", run, "--steps", "72", "--quiet"],
         ["export", run, "--output", str(tmp_path / "export")],
     ):
-        result = CliRunner().invoke(app, arguments)
+        result = vlmrm(*arguments)
         assert result.exit_code == 0, (arguments, result.output, result.exception)
     assert (tmp_path / "export" / "vecnormalize.pkl").is_file()

@@ -16,9 +16,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from command_line import vlmrm
 from safetensors.torch import load_file
-from test_training import DQN, PPO, cartpole, rows
-from typer.testing import CliRunner
+from trainings import DQN, PPO, cartpole, rows
 
 from gym_vlmrm.errors import ModelError, RunError
 from gym_vlmrm.interrupts import StopRequest, stopping_on_signals
@@ -73,7 +73,6 @@ def test_the_command_line_says_how_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: int
 ) -> None:
     from gym_vlmrm_cli.commands import train as command
-    from gym_vlmrm_cli.main import app
 
     class _Bar:
         def __enter__(self) -> Any:
@@ -85,7 +84,7 @@ def test_the_command_line_says_how_to_go_on(
     monkeypatch.setattr(command, "training_bar", lambda shown: _Bar())
     run = tmp_path / "run"
     arguments = ["train", "cartpole", "--model", "brightness", "--steps", "50000", "--num-envs", "2"]
-    result = CliRunner().invoke(app, [*arguments, "--output", str(run)])
+    result = vlmrm(*arguments, "--output", run)
     assert result.exit_code == code, result.output
     assert f"go on with: vlmrm train --resume {run}" in result.stderr
 
@@ -165,7 +164,7 @@ def test_a_signal_to_the_whole_group_leaves_the_workers_alive(tmp_path: Path) ->
     """A terminal's Ctrl-C, and a cluster's SIGTERM, reach the workers too, and Ctrl-C also while they start."""
     script = f"""
 import os, signal, sys, threading
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parent / "helpers")]!r}
 from test_stopping import LONG, cartpole
 from gym_vlmrm.learning import resume, train
 from gym_vlmrm.learning.session import Session

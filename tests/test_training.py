@@ -1,6 +1,5 @@
 """Training: run folders that can be trusted, gone on with, and made again."""
 
-import csv
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from stable_baselines3.common.vec_env import VecEnv
+from trainings import DQN, PPO, cartpole, rows
 
 from gym_vlmrm import load_task
 from gym_vlmrm.errors import RunError, TrainingError
@@ -28,37 +28,8 @@ from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.space_json import space_from_json, space_to_json
 from gym_vlmrm.learning.tensors import load_state, save_state
 from gym_vlmrm.learning.vec_env import SpacesOnly
-from gym_vlmrm.task.catalog import builtin_tasks, override
+from gym_vlmrm.task.catalog import builtin_tasks
 from gym_vlmrm.task.spec import EnvSpec, Recipe, RewardSpec, TaskSpec
-
-SMALL = {"policy_kwargs": {"net_arch": [8]}}
-PPO = Recipe(
-    algorithm="PPO",
-    steps=256,
-    num_envs=2,
-    checkpoint_every=128,
-    normalize_observation=True,
-    normalize_reward=True,
-    reward_every=2,
-    hyperparameters={"n_steps": 32, "batch_size": 32, "n_epochs": 2, **SMALL},
-)
-DQN = Recipe(
-    algorithm="DQN",
-    steps=200,
-    num_envs=2,
-    checkpoint_every=100,
-    updates_per_step=0.25,
-    hyperparameters={"learning_starts": 50, "batch_size": 16, "buffer_size": 1000, **SMALL},
-)
-
-
-def cartpole(**changes: Any) -> TaskSpec:
-    return override(load_task("cartpole"), model="brightness", max_episode_steps=20, **changes)
-
-
-def rows(run: RunFolder) -> list[dict[str, str]]:
-    with (run.path / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.mark.parametrize("recipe", [PPO, DQN], ids=["PPO", "DQN"])

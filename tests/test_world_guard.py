@@ -9,8 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import strangers
-from gym_vlmrm_cli.main import app
-from typer.testing import CliRunner
+from command_line import vlmrm
 
 from gym_vlmrm.reward.clip import towers  # isort: skip  # noqa: F401  (loads triton apart from Mesa)
 import gym_vlmrm
@@ -144,11 +143,11 @@ def test_commands_say_it_in_one_line(env: str, words: str, tmp_path: Path, monke
     monkeypatch.setattr("gym_vlmrm.worlds.pool.usable_cores", lambda: 1)
     path = write(tmp_path / "mine.yaml", env)
     for command in (["check"], ["train", "--output", str(tmp_path / "run"), "--quiet"]):
-        result = CliRunner().invoke(app, [command[0], str(path), *command[1:]])
+        result = vlmrm(command[0], path, *command[1:])
         assert result.exit_code == 1, result.output
         assert words in result.stderr
         assert result.stderr.count("\n") == 1
-    assert "mine.yaml:4: environment" in CliRunner().invoke(app, ["check", str(path)]).stderr
+    assert "mine.yaml:4: environment" in vlmrm("check", path).stderr
     task = gym_vlmrm.load_task(path)
     gym_vlmrm.register_task(task)
     try:
@@ -177,7 +176,7 @@ def test_commands_say_it_in_one_line(env: str, words: str, tmp_path: Path, monke
     ],
 )
 def test_check_points_at_the_line(env: str, more: str, place: str, tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["check", str(write(tmp_path / "mine.yaml", env, more))])
+    result = vlmrm("check", write(tmp_path / "mine.yaml", env, more))
     assert result.exit_code == 1
     assert re.search(place, result.stderr), result.stderr
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from auditing import save_untrained_model
 from PIL import Image
+from planted import save_untrained_model
 
 from gym_vlmrm.auditing import audit
 from gym_vlmrm.errors import RunError

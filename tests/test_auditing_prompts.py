@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from auditing import save_untrained_model
+from planted import save_untrained_model
 
 from gym_vlmrm.auditing.prompts import (
     TEMPLATES,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from auditing import SIZE, ArmsUpReward, BackdoorReward, DarknessReward, save_untrained_model
+from planted import SIZE, ArmsUpReward, BackdoorReward, DarknessReward, save_untrained_model
 
 from gym_vlmrm.auditing import OracleReward, audit
 from gym_vlmrm.auditing.judges import make_judge
