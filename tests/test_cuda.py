@@ -11,7 +11,7 @@ import pytest
 
 from gym_vlmrm.reward.clip.towers import load_towers  # isort: skip  (loads triton before open_clip, as users' programs do)
 import torch
-from conftest import TINY_RESNET
+from tiny_models import TINY_RESNET
 
 from gym_vlmrm import load_reward_model
 from gym_vlmrm.errors import ModelError

@@ -16,11 +16,11 @@ from gym_vlmrm.reward.clip import towers  # isort: skip  (loads triton before op
 import open_clip
 import torch
 from command_line import vlmrm
-from conftest import TINY_MODEL, TINY_RESNET
 from open_clip.model import CLIP, CustomTextCLIP
 from open_clip.tokenizer import HFTokenizer
 from PIL import Image
 from safetensors.torch import load_file
+from tiny_models import TINY_MODEL, TINY_RESNET
 
 from gym_vlmrm import load_reward_model
 from gym_vlmrm.errors import ModelError, RunError

@@ -11,11 +11,11 @@ import pytest
 from gym_vlmrm.reward.clip.towers import load_tokenizer, load_towers  # isort: skip  (loads triton before open_clip)
 import open_clip
 import torch
-from conftest import PREPROCESSING, TINY_MODEL
 from open_clip.coca_model import CoCa
 from open_clip.model import CLIP, CustomTextCLIP
 from PIL import Image
 from safetensors.torch import save_file
+from tiny_models import PREPROCESSING, TINY_MODEL
 
 from gym_vlmrm import load_reward_model
 from gym_vlmrm.errors import ModelError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gym_vlmrm.reward.clip import towers  # isort: skip  (loads triton before open_clip, as users' programs do)
-from conftest import TINY_MODEL
+from tiny_models import TINY_MODEL
 
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward.clip import text

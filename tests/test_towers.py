@@ -23,11 +23,11 @@ from scipy.stats import spearmanr
 from gym_vlmrm.reward.clip import towers  # isort: skip  (loads triton before open_clip, as users' programs do)
 import open_clip
 import torch
-from conftest import TINY_MODEL, TINY_RESNET
 from open_clip.model import CLIP
 from open_clip.transform import image_transform
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tiny_models import TINY_MODEL, TINY_RESNET
 
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward import hub, int8
