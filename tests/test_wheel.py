@@ -7,12 +7,25 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 SOURCES = ("gym_vlmrm", "cli", "tasks")
+LEFT_OUT = ("benchmarks", "docs", "embedded_model", "tests")
+"""Folders of the repository that no user installs."""
+DATA = (
+    "gym_vlmrm/finetuning/scene_captions/*.yaml",
+    "gym_vlmrm/reports/templates/*.j2",
+    "gym_vlmrm/reward/embedded/open_clip_model.safetensors",
+    "gym_vlmrm/reward/embedded/words.txt",
+    "gym_vlmrm/worlds/textures/*.png",
+    "gym_vlmrm_cli/commands/*.py",
+    "gym_vlmrm_tasks/*.yaml",
+)
+"""What must be inside, whatever stands in the folders."""
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="venv has other folders there")]
 
 
@@ -31,7 +44,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    for name in SOURCES:
+    for name in (*SOURCES, *LEFT_OUT):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", target)
     run(sys.executable, "-m", "pip", "wheel", *options, source, cwd=target)
@@ -79,6 +92,12 @@ def test_every_file_is_inside(wheel: Path) -> None:
     assert expected <= names, sorted(expected - names)
     assert {name.split("/")[0] for name in names if "dist-info" not in name} == set(installed_as.values())
     assert "gym_vlmrm/py.typed" in names
+    for pattern in DATA:
+        assert any(fnmatch(name, pattern) for name in names), pattern
+    # Tests, the embedded model's recipe and its phrases stay in the repository.
+    assert not [
+        name for name in names if {"tests", "embedded_model", "phrases", "docs", "benchmarks"} & {*name.split("/")}
+    ]
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
@@ -104,3 +123,9 @@ def test_it_works_from_another_folder(python: Path, tmp_path: Path) -> None:
     )
     assert run(python, "-c", code, cwd=tmp_path).split() == ["float", "float"]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_is_made_of_a_built_in_scene(python: Path, tmp_path: Path) -> None:
+    command = ("-c", "from gym_vlmrm_cli.main import main; main()", "finetune", "mountain-car", "--model", "scratch")
+    run(python, *command, "--frames", 24, "--steps", 1, "--batch-size", 8, "--output", "mine", "--quiet", cwd=tmp_path)
+    assert (tmp_path / "mine" / "open_clip_model.safetensors").is_file()
