@@ -176,6 +176,7 @@ def test_adapters_of_a_convolutional_tower(settings: Settings, make_model_folder
     assert not {name for name in names if "bn" in name or "attnpool" in name}
 
 
+@pytest.mark.slow
 def test_open_clip_alone_loads_what_adapters_made(settings: Settings, tmp_path: Path) -> None:
     finetune(replace(settings, train="adapters", steps=4), tmp_path / "out")
     code = f"""
@@ -248,6 +249,7 @@ def test_adapters_without_peft_name_the_extra(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_adapters_after_a_context_of_opengl() -> None:
     """Loading triton's LLVM after Mesa's would end the process, and peft brings triton."""
     code = """
@@ -273,6 +275,7 @@ def test_the_cached_model_of_the_package_stays_as_it_was(settings: Settings, tmp
 # From scratch ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_model_from_scratch_learns_and_knows_its_words(settings: Settings, tmp_path: Path) -> None:
     pytest.importorskip("tokenizers")
     result = finetune(replace(settings, model="scratch", steps=24), tmp_path / "out")

@@ -288,8 +288,8 @@ def test_an_audit_refuses_the_policy_of_another_task(cartpole_run: Path) -> None
         _play(load_task("mountain-car"), 16, cartpole_run, 10, 0)
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_evaluates_and_exports_a_dict(tmp_path: Path) -> None:
-
     path = task_file(tmp_path, toy(observation="goal"), default=recipe(normalize=True))
     run = str(tmp_path / "run")
     for arguments in (

@@ -146,6 +146,7 @@ def test_a_stop_while_the_last_checkpoint_is_judged_is_made_good(
         resume(run.path, workers=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", [PPO, DQN], ids=["PPO", "DQN"])
 def test_training_and_evaluation_over_worker_processes_are_those_in_one(tmp_path: Path, recipe: Any) -> None:
     runs = [train(cartpole(), recipe, seed=3, output=tmp_path / str(n), workers=n).run for n in (1, 2)]

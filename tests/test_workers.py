@@ -34,6 +34,11 @@ SLOW, LATE = 8, 9
 """Actions: take a moment; sleep for longer than any test waits."""
 
 
+def slowly(*values: Any) -> list[Any]:
+    """Parameters of the slow tests: every pool of two workers takes some seconds to start."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
 class Echo(gym.Env[Any, Any]):
     """The reward is the action, which may also ask to be slow."""
 
@@ -145,7 +150,7 @@ class Dawdling(CountingWorld):
         return super().step(action)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, *slowly(2)])
 @pytest.mark.parametrize("mode", MODES)
 def test_an_interrupted_step_scores_no_blank_frame(mode: AutoresetMode, workers: int) -> None:
     def build() -> Any:
@@ -173,7 +178,7 @@ COMMANDS: dict[str, Callable[[EnvPool], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", ["step", *slowly(*(name for name in COMMANDS if name != "step"))])
 def test_a_dead_worker_is_one_line_from_every_command(pool: EnvPool, name: str) -> None:
     processes = list(pool._processes)
     processes[1].kill()
@@ -186,7 +191,7 @@ def test_a_dead_worker_is_one_line_from_every_command(pool: EnvPool, name: str) 
     assert not any(process.is_alive() for process in processes)
 
 
-@pytest.mark.parametrize("name", ["step", "reset", "call"])
+@pytest.mark.parametrize("name", ["step", *slowly("reset", "call")])
 def test_a_worker_that_hangs_is_not_waited_for_without_end(name: str) -> None:
     pool: Any = make_pool(Echo, 2, workers=2, timeout=30)
     pool.reset(seed=0)
@@ -276,6 +281,7 @@ def test_numpy_seeds(workers: int) -> None:
     envs.close()
 
 
+@pytest.mark.slow
 def test_variables_that_were_set_late_reach_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     for value in ("one", "two"):
         monkeypatch.setenv("GYM_VLMRM_TEST", value)
