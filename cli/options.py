@@ -72,8 +72,9 @@ def which_checkpoint(text: str) -> Literal["best", "last"] | int:
     Raises:
         typer.BadParameter: neither ``best``, ``last`` nor a step.
     """
-    if text == "best" or text == "last":
-        return text
     if text.isdecimal():
         return int(text)
+    names: dict[str, Literal["best", "last"]] = {"best": "best", "last": "last"}
+    if text in names:
+        return names[text]
     raise typer.BadParameter(f"'{text}' is neither best, last nor a step", param_hint="--checkpoint")

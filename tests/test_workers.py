@@ -311,6 +311,7 @@ def script(code: str, tmp_path: Path) -> "subprocess.Popen[str]":
     )
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_workers_start_meets_the_parent_alone(tmp_path: Path) -> None:
     code = """
 import signal, sys
@@ -436,6 +437,7 @@ with StagePool(task, 8, workers=2) as stages:
 """
 
 
+@pytest.mark.slow
 def test_environments_of_the_users_script_work_in_workers(tmp_path: Path) -> None:
     process = script(OWN_ENVIRONMENTS, tmp_path)
     out, err = process.communicate(timeout=120)
