@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gym_vlmrm.task.spec import TaskSpec
     from gym_vlmrm.wrappers import VectorVLMReward, VLMReward
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "RewardModel",
