@@ -20,6 +20,7 @@ from embedded_model.grammar import Grammar
 from embedded_model.settings import POPULATION, Round
 from embedded_model.space import Space
 from embedded_model.states import turned
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.auditing.search import minimise_together
 from gym_vlmrm.auditing.stage import Stage
 from gym_vlmrm.finetuning.scratch import FRAME_SIZE
@@ -44,8 +45,6 @@ __all__ = [
     "search_poses",
     "search_tasks",
 ]
-
-Floats = NDArray[np.float64]
 OTHER_GOALS = (
     "a humanoid robot squatting",
     "a humanoid robot lying on its back",

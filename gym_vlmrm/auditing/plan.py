@@ -3,13 +3,13 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.auditing.search import search_success
 from gym_vlmrm.auditing.stage import StagePool
 from gym_vlmrm.errors import TaskError
 from gym_vlmrm.task.catalog import builtin_tasks
-from gym_vlmrm.task.shortfall import quantity_scales
+from gym_vlmrm.task.rules import quantity_scales
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.scene import BodySurvey, Grid, find_scene
 
@@ -26,8 +26,6 @@ __all__ = [
     "Plan",
     "plan_states",
 ]
-
-Floats = NDArray[np.float64]
 GRID, POSE, NEAR_MISS, PATH = "grid", "reference pose", "near miss", "way to the goal"
 RANDOM, DISTURBED, ROLLOUT, POLICY, FILE = "random state", "disturbed goal", "random policy", "given policy", "picture"
 

@@ -17,7 +17,7 @@ from gym_vlmrm.auditing.results import Candidate, Numbers
 from gym_vlmrm.auditing.stage import StagePool
 from gym_vlmrm.errors import ModelError, TaskError, VLMRMError
 from gym_vlmrm.learning import statistics as metrics
-from gym_vlmrm.reward import RewardModel
+from gym_vlmrm.reward import RewardModel, choose_frame_size
 from gym_vlmrm.reward.loading import cut_prompts, unknown_words
 from gym_vlmrm.task.spec import TaskSpec
 
@@ -198,7 +198,7 @@ def _frames(
     workers: int | None,
     report: Callable[[str, int, int], None],
 ) -> AuditSet:
-    size = task.scene.render_size or judge.frame_size
+    size = choose_frame_size(task, judge)
     if frames is not None:
         return audit_set_from_files(frames, size)
     if task.success_rule is None:

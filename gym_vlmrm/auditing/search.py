@@ -4,16 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.auditing.stage import StagePool
-from gym_vlmrm.task.rules import Rule
-from gym_vlmrm.task.shortfall import shortfalls
+from gym_vlmrm.task.rules import Rule, shortfalls
 from gym_vlmrm.worlds.scene import SearchSpace
 
 __all__ = ["minimise_together", "search_success"]
-
-Floats = NDArray[np.float64]
 POPULATION = 16
 STEP = 0.2
 """Points per search and generation, and the first standard deviation of a search, in edges of the unit cube."""

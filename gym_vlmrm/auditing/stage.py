@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.errors import TaskError, WorkerError
 from gym_vlmrm.task.rules import quantity_names
 from gym_vlmrm.task.spec import TaskSpec
@@ -46,7 +47,7 @@ class Seen:
     """(N,)"""
     quantities: list[dict[str, float]]
     """Named quantities of each state: all that the scene has, or those that the rule reads."""
-    states: NDArray[np.float64]
+    states: Floats
     """(N, D) configurations; (N, 0) where the environment cannot be put into a state."""
 
     def __len__(self) -> int:
@@ -85,7 +86,7 @@ class Stage:
         self.poses = can_pose(task)
         self.world.reset(seed=0)
 
-    def show(self, states: NDArray[np.float64], draw: bool) -> Seen:
+    def show(self, states: Floats, draw: bool) -> Seen:
         """Put the environment into each of the states (N, D), draw it and judge it."""
         env: Any = self.world.unwrapped
         frames, quantities = self._blank(len(states) if draw else 0), []
@@ -162,7 +163,7 @@ def _opened() -> Stage:
     return _stage
 
 
-def _show(states: NDArray[np.float64], draw: bool) -> Seen:
+def _show(states: Floats, draw: bool) -> Seen:
     return _opened().show(states, draw)
 
 
@@ -222,9 +223,7 @@ class StagePool:
         for process in processes:
             process.join()
 
-    def show(
-        self, states: NDArray[np.float64], *, draw: bool = True, on_done: Callable[[int], None] | None = None
-    ) -> Seen:
+    def show(self, states: Floats, *, draw: bool = True, on_done: Callable[[int], None] | None = None) -> Seen:
         """Show states (N, D), N > 0; `on_done` is told how many are finished."""
         chunks = [states[i : i + CHUNK] for i in range(0, len(states), CHUNK)]
         return join_seen(list(self._map(_show, Stage.show, [(chunk, draw) for chunk in chunks], on_done)))

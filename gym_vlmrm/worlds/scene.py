@@ -1,19 +1,17 @@
 """Scenes: worlds of this package that can be posed. One table names them; everything else asks the scene itself."""
 
-import importlib
+import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.task.rules import quantity_names
 from gym_vlmrm.task.spec import TaskSpec
 
 __all__ = ["SCENES", "BodySurvey", "Grid", "Landmark", "Scene", "SearchSpace", "box_space", "can_pose", "find_scene"]
-
-Floats = NDArray[np.float64]
 
 SCENES: dict[str, str] = {
     "Humanoid-v5": "gym_vlmrm.worlds.humanoid.env:HumanoidScene",
@@ -121,10 +119,7 @@ class Scene(Protocol):
 
 def find_scene(env_id: str) -> Any:
     """Return the class of an environment's scene (see `Scene`), or ``None`` where it has none."""
-    if env_id not in SCENES:
-        return None
-    module, _, name = SCENES[env_id].partition(":")
-    return getattr(importlib.import_module(module), name)
+    return pkgutil.resolve_name(SCENES[env_id]) if env_id in SCENES else None
 
 
 def can_pose(task: TaskSpec) -> bool:

@@ -8,6 +8,7 @@ from gymnasium.envs.mujoco.humanoid_v5 import DEFAULT_CAMERA_CONFIG, HumanoidEnv
 from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.task.spec import Look, Quality
 from gym_vlmrm.worlds.humanoid.look import PAPER_CAMERA, dress, set_quality
 from gym_vlmrm.worlds.humanoid.quantities import QUANTITIES, quantities
@@ -130,11 +131,11 @@ class HumanoidScene(HumanoidEnv):
         mujoco.mj_collision(self.model, data)
         return quantities(self.model, data)
 
-    def place(self, configuration: NDArray[np.float64]) -> None:
+    def place(self, configuration: Floats) -> None:
         """Put the body into a configuration qpos (24,), at rest."""
         self.set_state(configuration, np.zeros(self.model.nv))  # type: ignore[no-untyped-call]
 
-    def configuration(self) -> NDArray[np.float64]:
+    def configuration(self) -> Floats:
         """Return qpos (24,)."""
         return np.array(self.data.qpos)
 
