@@ -32,7 +32,7 @@ from gym_vlmrm.reward import load_reward_model
 from gym_vlmrm.reward.clip.model import ClipReward
 from gym_vlmrm.task.catalog import builtin_tasks, override
 from gym_vlmrm.task.spec import TaskSpec
-from gym_vlmrm.worlds.pool import usable_cores
+from gym_vlmrm.worlds.pools.cores import usable_cores
 from gym_vlmrm.worlds.poses.kinematics import mirror
 from gym_vlmrm.worlds.scene import find_scene
 

@@ -11,8 +11,7 @@ from gym_vlmrm.errors import TaskError, did_you_mean
 from gym_vlmrm.reward import choose_frame_size, load_reward_model
 from gym_vlmrm.task import catalog
 from gym_vlmrm.task.spec import TaskSpec
-from gym_vlmrm.worlds.make import make_world
-from gym_vlmrm.worlds.world import make_worlds
+from gym_vlmrm.worlds.world import make_world, make_worlds
 from gym_vlmrm.wrappers import VectorVLMReward
 from gym_vlmrm.wrappers.single import BuiltVLMReward
 

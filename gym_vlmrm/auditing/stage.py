@@ -14,9 +14,8 @@ from gym_vlmrm.arrays import Floats
 from gym_vlmrm.errors import TaskError, WorkerError
 from gym_vlmrm.task.rules import quantity_names
 from gym_vlmrm.task.spec import TaskSpec
-from gym_vlmrm.worlds.cores import usable_cores
-from gym_vlmrm.worlds.make import make_world
-from gym_vlmrm.worlds.processes import (
+from gym_vlmrm.worlds.pools.cores import usable_cores
+from gym_vlmrm.worlds.pools.processes import (
     DEFAULT_TIMEOUT,
     adopt_registrations,
     begin_worker,
@@ -28,7 +27,7 @@ from gym_vlmrm.worlds.processes import (
     worker_context,
 )
 from gym_vlmrm.worlds.scene import can_pose
-from gym_vlmrm.worlds.world import episode_limit
+from gym_vlmrm.worlds.world import episode_limit, make_world
 
 __all__ = ["Seen", "Stage", "StagePool", "join_seen"]
 

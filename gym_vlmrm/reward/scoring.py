@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.reward.protocol import RewardModel, is_concurrent, score
 from gym_vlmrm.reward.threads import take_torch_threads, threads_of_one_call
-from gym_vlmrm.worlds.pool import usable_cores
+from gym_vlmrm.worlds.pools.cores import usable_cores
 
 __all__ = ["ScoringTeam"]
 

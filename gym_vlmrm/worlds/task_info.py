@@ -12,19 +12,19 @@ from gym_vlmrm.errors import TaskError, WorldError, did_you_mean
 from gym_vlmrm.task.rules import quantity_names
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.task.yaml_file import shorten
+from gym_vlmrm.worlds.hidden import HiddenWrapper
 
 __all__ = ["TaskInfo", "one_number", "task_reward"]
 
 
-class TaskInfo(gym.Wrapper[Any, Any, Any, Any]):
+class TaskInfo(HiddenWrapper):
     """Adds ``task_reward`` (float) and, where the task has a rule, ``success`` (bool) to every step's ``info``.
 
     ``task_reward`` is the environment's own reward. An array or list of one number is that number; none at all (None)
     is NaN; NaN and infinities stay what they are. Where the task has no rule, an ``info["success"]`` is the
     environment's own: it is passed on untouched and nothing here reads it. A rule may read it as ``info.success``.
 
-    It belongs to the environment that the entry point returns: `spec` is that of the wrapped environment, and a
-    pickled copy is built anew by `rebuild`.
+    A pickled copy is built anew by `rebuild`.
     """
 
     def __init__(self, env: gym.Env[Any, Any], task: TaskSpec, rebuild: Callable[[], gym.Env[Any, Any]]) -> None:
@@ -41,11 +41,6 @@ class TaskInfo(gym.Wrapper[Any, Any, Any, Any]):
         self._informed = {name: name.removeprefix("info.") for name in names if name.startswith("info.")}
         self._scenic = [name for name in names if name not in self._observed and name not in self._informed]
         self._check_names()
-
-    @property
-    def spec(self) -> Any:  # type: ignore[override]
-        """The specification of the environment below: this wrapper is part of what its entry point returns."""
-        return self.env.unwrapped.spec
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step, and say how the environment itself values and the task's rule judges the new state.

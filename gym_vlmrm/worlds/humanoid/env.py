@@ -14,6 +14,7 @@ from gym_vlmrm.worlds.humanoid.look import PAPER_CAMERA, dress, set_quality
 from gym_vlmrm.worlds.humanoid.quantities import QUANTITIES, quantities
 from gym_vlmrm.worlds.offscreen import OffscreenRenderer
 from gym_vlmrm.worlds.poses.survey import BODY_SPACE, PoseSurvey
+from gym_vlmrm.worlds.quality import QUALITIES
 from gym_vlmrm.worlds.scene import BodySurvey, SearchSpace
 from gym_vlmrm.worlds.viewers import camera_number
 
@@ -120,7 +121,7 @@ class HumanoidScene(HumanoidEnv):
         mujoco.mj_camlight(self.model, data)
         if self._renderer is None:
             assets = (self.fullpath, self._look, self._quality)
-            effects = self._quality == "paper"
+            effects = QUALITIES[self._quality].effects
             self._renderer = OffscreenRenderer(self.model, data, self._size, effects=effects, assets=assets)
             self._aim(self._renderer)
         return self._renderer.render()

@@ -10,7 +10,7 @@ from multiprocessing.util import Finalize
 from typing import Any, cast
 
 from gym_vlmrm.errors import WorkerError
-from gym_vlmrm.worlds.processes import starting_workers, too_slow, wait_patiently, worker_context
+from gym_vlmrm.worlds.pools.processes import starting_workers, too_slow, wait_patiently, worker_context
 
 __all__ = ["NOTE", "START", "Workers"]
 
