@@ -100,3 +100,8 @@ def _resolve(task: str | Mapping[str, Any], reward: str, **changes: Any) -> Task
             raise TaskError(f"'{name}' is no argument of a task's environment{did_you_mean(name, _OVERRIDES)}")
     spec = catalog.load_task(task) if isinstance(task, str) else catalog.task_from_dict(task)
     return catalog.override(spec, **changes)
+
+
+# What `gymnasium.make` asks of an entry point that is a function.
+make_env.metadata = _METADATA  # type: ignore[attr-defined]
+make_vec_env.metadata = _METADATA  # type: ignore[attr-defined]

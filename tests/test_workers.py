@@ -18,7 +18,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import TimeLimit
 
-from gym_vlmrm.auditing.stage import StagePool
+from gym_vlmrm.auditing.stage_pool import StagePool
 from gym_vlmrm.errors import RenderingError, ResetNeededError, VLMRMError, WorkerError
 from gym_vlmrm.task.catalog import load_task
 from gym_vlmrm.worlds.frames import FrameObservation
@@ -424,7 +424,7 @@ for env_id in ("Mine/Class-v0", "Mine/Text-v0", "Mine/Lambda-v0", "Mine/Nested-v
         envs.reset(seed=0)
         print(env_id, envs.step(np.zeros(2, int))[1].astype(float).round(1).tolist())
         envs.close()
-from gym_vlmrm.auditing.stage import StagePool
+from gym_vlmrm.auditing.stage_pool import StagePool
 with StagePool(task, 8, workers=2) as stages:
     print(len(stages.roll([0, 1], 3)))
 """

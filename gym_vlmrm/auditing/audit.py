@@ -17,7 +17,7 @@ from gym_vlmrm.auditing.judges import Judge, StateReward, candidates_of, check_m
 from gym_vlmrm.auditing.landscape import landscape
 from gym_vlmrm.auditing.numbers import confusions_of, control_of, control_sentences, measure
 from gym_vlmrm.auditing.results import AuditReport, Candidate, Finding, Landscape, ModelReport
-from gym_vlmrm.auditing.stage import StagePool
+from gym_vlmrm.auditing.stage_pool import StagePool
 from gym_vlmrm.auditing.verdict import judge_verdict
 from gym_vlmrm.errors import TaskError
 from gym_vlmrm.learning.provenance import library_versions

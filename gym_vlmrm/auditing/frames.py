@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.arrays import Floats
 from gym_vlmrm.auditing.plan import FILE, POLICY, ROLLOUT, Plan, plan_states
-from gym_vlmrm.auditing.stage import DEFAULT_EPISODE, Seen, Stage, StagePool, join_seen
+from gym_vlmrm.auditing.stage import Seen, Stage, episode_length, join_seen
+from gym_vlmrm.auditing.stage_pool import StagePool
 from gym_vlmrm.errors import TaskError, VLMRMError
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.task.rules import quantity_scales, shortfalls
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.canvas import fit_square
 from gym_vlmrm.worlds.scene import can_pose
-from gym_vlmrm.worlds.world import episode_limit
 
 __all__ = ["AuditSet", "audit_set_from_files", "build_audit_set"]
 
@@ -96,7 +96,7 @@ def build_audit_set(
     parts: list[tuple[Seen, list[str], list[str], list[float]]] = []
     if len(plan.states):
         parts.append((pool.show(np.array(plan.states), on_done=done), plan.sources, plan.names, plan.coordinates))
-    stride = max(1, (episode_limit(task) or DEFAULT_EPISODE) // frames)
+    stride = max(1, episode_length(task) // frames)
     before = len(plan.states)
     rolled = pool.roll([seed + 1000 + i for i in range(episodes)], stride, on_done=lambda n: done(before + n))
     parts += [_rollout(seen, ROLLOUT, f"random episode {i + 1}") for i, seen in enumerate(rolled)]

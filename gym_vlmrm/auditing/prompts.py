@@ -14,7 +14,7 @@ from gym_vlmrm.auditing.frames import AuditSet, audit_set_from_files, build_audi
 from gym_vlmrm.auditing.judges import Judge, make_judge, prompts_of
 from gym_vlmrm.auditing.numbers import measure
 from gym_vlmrm.auditing.results import Candidate, Numbers
-from gym_vlmrm.auditing.stage import StagePool
+from gym_vlmrm.auditing.stage_pool import StagePool
 from gym_vlmrm.errors import ModelError, TaskError, VLMRMError
 from gym_vlmrm.learning import statistics as metrics
 from gym_vlmrm.reward import RewardModel, choose_frame_size

@@ -57,10 +57,15 @@ class TaskInfo(HiddenWrapper):
         if not isinstance(reward, float | int | np.floating | np.integer | np.bool_):
             reward = number
         if self._rule is not None:
-            info["success"] = bool(self._rule.holds(self._quantities(observation, info)))
+            info["success"] = bool(self._rule.holds(self.read_quantities(observation, info)))
         return observation, reward, terminated, truncated, info
 
-    def _quantities(self, observation: Any, info: Mapping[str, Any]) -> dict[str, float]:
+    def read_quantities(self, observation: Any, info: Mapping[str, Any]) -> dict[str, float]:
+        """Return at least those quantities that the rule reads, of the current state and the step that led to it.
+
+        Raises:
+            TaskError: a value of ``info`` is missing or is no number.
+        """
         values: dict[str, float] = {}
         if self._scenic:
             values |= self.env.unwrapped.quantities()  # type: ignore[attr-defined]
