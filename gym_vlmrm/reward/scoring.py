@@ -1,4 +1,7 @@
-"""Frames scored by several threads beside each other, so that every core works while the environments wait."""
+"""Frames scored by several threads beside each other, so that every core works while the environments wait.
+
+How many threads of torch each of them takes is set by `gym_vlmrm.reward.threads`.
+"""
 
 import os
 import sys
