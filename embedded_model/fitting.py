@@ -17,10 +17,10 @@ from embedded_model.image_tower import train_image_tower
 from embedded_model.settings import GOAL_WEIGHT, Settings
 from embedded_model.space import DOMAINS
 from embedded_model.text_tower import train_text_tower
+from gym_vlmrm.arrays import Frames
 from gym_vlmrm.finetuning.scratch import CONTEXT_LENGTH, build_clip
 from gym_vlmrm.finetuning.vocabulary import MAX_VOCABULARY
-from gym_vlmrm.reward.clip.towers import MERGES_FILE
-from gym_vlmrm.worlds.frames import Frames
+from gym_vlmrm.reward.clip.opening import MERGES_FILE
 
 __all__ = ["Weights", "averaged_image", "fit_image", "fit_text", "refit_image", "sample_data"]
 

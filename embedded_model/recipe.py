@@ -18,12 +18,11 @@ from embedded_model.grammar import Grammar, Sentence
 from embedded_model.settings import Settings
 from embedded_model.space import BLOCKS, DOMAINS, Space
 from embedded_model.states import cartpole_states, humanoid_states, mountain_car_states
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.finetuning.scratch import build_clip, save_folder
 from gym_vlmrm.finetuning.vocabulary import write_vocabulary
 
 __all__ = ["build_space", "empty_space", "sentence_target", "train_model"]
-
-Floats = NDArray[np.float64]
 
 
 def build_space(settings: Settings) -> tuple[Space, Concepts]:

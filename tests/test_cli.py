@@ -46,7 +46,7 @@ def task(tmp_path: Path) -> Path:
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep environments in this process: starting workers costs more than these trainings."""
-    monkeypatch.setattr("gym_vlmrm.worlds.pool.usable_cores", lambda: 1)
+    monkeypatch.setattr("gym_vlmrm.worlds.pools.pool.usable_cores", lambda: 1)
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ from embedded_model.space import SIZE, FeatureMap
 from embedded_model.states import HELD_OUT_PAIRS, SHARES, cartpole_states, humanoid_states
 from gym_vlmrm.finetuning.vocabulary import write_vocabulary
 from gym_vlmrm.reward import load_reward_model
-from gym_vlmrm.reward.clip.towers import MERGES_FILE, Towers, load_towers
+from gym_vlmrm.reward.clip.opening import MERGES_FILE
+from gym_vlmrm.reward.clip.towers import Towers, load_towers
 from gym_vlmrm.reward.loading import EMBEDDED_FOLDER, WORDS_FILE, UnknownWordsWarning, unknown_words
 from gym_vlmrm.task.catalog import builtin_tasks, override
 

@@ -26,7 +26,7 @@ HEAVY = [
     "scipy",
 ]
 ROOMS: list[list[str]] = [
-    ["errors", "interrupts"],
+    ["arrays", "errors", "interrupts"],
     ["task"],
     ["worlds"],
     ["reward"],

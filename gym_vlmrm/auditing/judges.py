@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.auditing.results import Candidate
 from gym_vlmrm.auditing.stage import Seen
 from gym_vlmrm.errors import ModelError
@@ -22,8 +23,6 @@ __all__ = [
     "CONTROLS", "Judge", "PlainJudge", "PromptJudge", "StateReward", "candidates_of", "check_model", "make_judge",
     "prompts_of",
 ]  # fmt: skip
-
-Floats = NDArray[np.float64]
 CHUNK = 256
 """Frames embedded between two reports of progress."""
 OnDone = Callable[[int], None]

@@ -24,7 +24,7 @@ def require_peft() -> Any:
     """
     try:
         # Before peft, whose import of torchvision may crash where OpenGL runs already.
-        import gym_vlmrm.reward.clip.towers  # noqa: F401
+        import gym_vlmrm.reward.clip  # noqa: F401
 
         import peft  # isort: skip
     except ImportError as error:

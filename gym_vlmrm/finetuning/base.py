@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 # Before open_clip, whose import may crash where OpenGL runs already.
-from gym_vlmrm.reward.clip.towers import MERGES_FILE, open_model  # isort: skip
+import gym_vlmrm.reward.clip  # isort: skip  # noqa: F401
 import open_clip
 import torch
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
@@ -20,6 +20,7 @@ from gym_vlmrm.errors import ModelError
 from gym_vlmrm.finetuning.scratch import CONTEXT_LENGTH, FRAME_SIZE, MEAN, STD, build_clip, model_config
 from gym_vlmrm.finetuning.vocabulary import write_vocabulary
 from gym_vlmrm.reward.clip.devices import choose_device
+from gym_vlmrm.reward.clip.opening import MERGES_FILE, open_model
 from gym_vlmrm.reward.loading import EMBEDDED_FOLDER, WORDS_FILE
 
 __all__ = ["SCRATCH_PREPROCESSING", "Base", "build_scratch", "load_base", "write_model"]

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from gym_vlmrm.reward.clip.towers import MERGES_FILE
+from gym_vlmrm.reward.clip.opening import MERGES_FILE
 from gym_vlmrm.reward.loading import WORDS_FILE
 
 __all__ = ["MAX_VOCABULARY", "write_vocabulary"]

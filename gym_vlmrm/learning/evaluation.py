@@ -21,7 +21,7 @@ from gym_vlmrm.learning.run_folder import Judge, RunFolder, write_json
 from gym_vlmrm.learning.scores import Evaluation, Scores
 from gym_vlmrm.learning.vec_env import pool_spaces
 from gym_vlmrm.learning.video import tile, write_gif, write_mp4
-from gym_vlmrm.reward import RewardModel, load_reward_model
+from gym_vlmrm.reward import RewardModel, choose_frame_size, load_reward_model
 from gym_vlmrm.task.catalog import override
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.world import make_worlds
@@ -108,7 +108,7 @@ def evaluate(
     reward_model = load_reward_model(task)
     first_seed = EVALUATION_SEED + seed
     num_envs = min(episodes, MAX_ENVS)
-    pool = _pool(task, num_envs, task.scene.render_size or reward_model.frame_size, workers)
+    pool = _pool(task, num_envs, choose_frame_size(task, reward_model), workers)
     try:
         agent.enter(*pool_spaces(pool), task.env.id)
         count = _Counter(on_progress, 2 * episodes)

@@ -15,7 +15,7 @@ from gym_vlmrm.learning.frame_watch import only_colour
 from gym_vlmrm.learning.hyperparameters import check_recipe
 from gym_vlmrm.learning.vec_env import SpacesOnly, normalize_states
 from gym_vlmrm.task.spec import Recipe, TaskSpec
-from gym_vlmrm.worlds.world import episode_limit, make_limited_world
+from gym_vlmrm.worlds.world import episode_limit, make_world
 
 __all__ = ["World", "inspect_recipe", "inspect_world"]
 
@@ -44,7 +44,7 @@ def inspect_world(task: TaskSpec, *, draw: bool) -> World:
         TaskError, RenderingError: the environment, its scene or the rule of success is wrong.
         WorldError: the environment fails when it is reset or stepped.
     """
-    env = make_limited_world(task, render_size=TRIAL_FRAME, verdicts=True)
+    env = make_world(task, render_size=TRIAL_FRAME, verdicts=True, limited=True)
     colour = None
     try:
         if draw:

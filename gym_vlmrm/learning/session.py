@@ -30,7 +30,7 @@ from gym_vlmrm.learning.playing import play
 from gym_vlmrm.learning.provenance import describe_machine
 from gym_vlmrm.learning.run_folder import Best, Judge, RunFolder, RunRecord
 from gym_vlmrm.learning.vec_env import ImmediateRewards, LateRewardVecEnv, PoolSteps, normalize_states
-from gym_vlmrm.reward import RewardModel, load_reward_model
+from gym_vlmrm.reward import RewardModel, choose_frame_size, load_reward_model
 from gym_vlmrm.reward.threads import one_torch_thread
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.world import episode_limit, make_worlds
@@ -155,7 +155,7 @@ class Session:
         pool = make_worlds(
             self.task,
             self.recipe.num_envs,
-            render_size=self.task.scene.render_size or self.reward_model.frame_size,
+            render_size=choose_frame_size(self.task, self.reward_model),
             every=self.every,
             verdicts=True,
             workers=self.workers,

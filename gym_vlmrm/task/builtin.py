@@ -1,4 +1,7 @@
-"""The built-in task files, read without validating them: all that registering their names needs."""
+"""The built-in task files, read without validating them: all that registering their names needs.
+
+``import gym_vlmrm`` comes this far and no farther; `gym_vlmrm.task.catalog` makes tasks of them, by pydantic.
+"""
 
 from functools import cache
 from importlib.util import find_spec
