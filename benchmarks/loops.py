@@ -11,7 +11,7 @@ from stable_baselines3.common.logger import Logger
 
 import gym_vlmrm
 from gym_vlmrm.learning.callbacks import TrainingCallback
-from gym_vlmrm.learning.run_folder import RunRecord
+from gym_vlmrm.learning.records import RunRecord
 from gym_vlmrm.learning.session import Session
 from gym_vlmrm.task.catalog import override
 from gym_vlmrm.task.spec import TaskSpec

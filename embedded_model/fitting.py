@@ -10,16 +10,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from open_clip.tokenizer import SimpleTokenizer
-from safetensors.torch import load_file, save_file
 
 from embedded_model.dataset import load_domain
 from embedded_model.image_tower import train_image_tower
 from embedded_model.settings import GOAL_WEIGHT, Settings
 from embedded_model.space import DOMAINS
 from embedded_model.text_tower import train_text_tower
+from gym_vlmrm.files import replacing
 from gym_vlmrm.finetuning.scratch import CONTEXT_LENGTH, build_clip
 from gym_vlmrm.finetuning.vocabulary import MAX_VOCABULARY
 from gym_vlmrm.reward.clip.towers import MERGES_FILE
+from gym_vlmrm.tensors import load_tensors, save_tensors
 from gym_vlmrm.worlds.frames import Frames
 
 __all__ = ["Weights", "averaged_image", "fit_image", "fit_text", "refit_image", "sample_data"]
@@ -82,7 +83,7 @@ def refit_image(data: Path, work: Path, number: int, settings: Settings) -> Weig
         torch.set_num_threads(THREADS)
         seed = settings.seed + number
         model = build_clip(MAX_VOCABULARY)
-        model.load_state_dict(load_file(_tower_file(work, number - 1)), strict=False)
+        model.load_state_dict(load_tensors(_tower_file(work, number - 1)), strict=False)
         rng = np.random.default_rng(seed)
         frames, targets = sample_data(data, np.load(work / "frames.npy"), plan.share, rng)
         for index in range(1, number + 1):
@@ -116,7 +117,7 @@ def averaged_image(work: Path, settings: Settings) -> Weights:
     """
     last = len(settings.rounds)
     numbers = range(max(last - settings.averaged + 1, 0), last + 1)
-    towers = [load_file(_tower_file(work, number)) for number in numbers]
+    towers = [load_tensors(_tower_file(work, number)) for number in numbers]
     return {
         name: torch.stack([tower[name] for tower in towers]).double().mean(0).to(value.dtype)
         if value.is_floating_point()
@@ -162,8 +163,9 @@ def _tower_file(work: Path, number: int) -> Path:
 def _once(finished: Path, train: Callable[[], Weights]) -> Weights:
     """Train weights, or return those that an interrupted run has finished."""
     if not finished.exists():
-        save_file(train(), finished)
-    return load_file(finished)
+        with replacing(finished) as part:
+            save_tensors(part, train())
+    return load_tensors(finished)
 
 
 def _visual_state(tower: torch.nn.Module) -> Weights:

@@ -26,7 +26,7 @@ HEAVY = [
     "scipy",
 ]
 ROOMS: list[list[str]] = [
-    ["errors", "interrupts"],
+    ["errors", "files", "interrupts", "tensors"],
     ["task"],
     ["worlds"],
     ["reward"],

@@ -21,11 +21,12 @@ from test_training import DQN, PPO, cartpole, rows
 from typer.testing import CliRunner
 
 from gym_vlmrm.errors import ModelError, RunError
+from gym_vlmrm.files import read_json
 from gym_vlmrm.interrupts import StopRequest, stopping_on_signals
 from gym_vlmrm.learning import resume, train
 from gym_vlmrm.learning import session as session_module
 from gym_vlmrm.learning.evaluation import evaluate
-from gym_vlmrm.learning.run_folder import RunFolder, read_json
+from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.reward.brightness import BrightnessReward
 from gym_vlmrm.reward.threads import kept_torch_threads
 from gym_vlmrm.task.spec import EnvSpec, RewardSpec, TaskSpec

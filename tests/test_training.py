@@ -20,16 +20,16 @@ from gym_vlmrm.errors import RunError, TrainingError
 from gym_vlmrm.learning import choose_recipe, resume, train
 from gym_vlmrm.learning.algorithms import ALGORITHMS, find_algorithm
 from gym_vlmrm.learning.building import build_algorithm
+from gym_vlmrm.learning.checkpoint_spaces import space_from_json, space_to_json
 from gym_vlmrm.learning.checkpoints import load_agent
 from gym_vlmrm.learning.hyperparameters import check_recipe, constructor_arguments, update_arguments
 from gym_vlmrm.learning.inspection import inspect_recipe, inspect_world
 from gym_vlmrm.learning.provenance import describe_machine, library_versions
 from gym_vlmrm.learning.run_folder import RunFolder
-from gym_vlmrm.learning.space_json import space_from_json, space_to_json
-from gym_vlmrm.learning.tensors import load_state, save_state
 from gym_vlmrm.learning.vec_env import SpacesOnly
 from gym_vlmrm.task.catalog import builtin_tasks, override
 from gym_vlmrm.task.spec import EnvSpec, Recipe, RewardSpec, TaskSpec
+from gym_vlmrm.tensors import load_state, save_state
 
 SMALL = {"policy_kwargs": {"net_arch": [8]}}
 PPO = Recipe(

@@ -4,7 +4,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from gym_vlmrm.learning import run_folder as runs
+from gym_vlmrm.learning.records import JudgeRecord
 
 __all__ = [
     "AuditReport", "Candidate", "Confusion", "Control", "Exploit", "Finding", "Interval", "Landscape", "Line",
@@ -159,7 +159,7 @@ class ModelReport(Result):
     """Weights of the image tower."""
     chosen: Candidate
     """The candidate that search and verdict are about."""
-    judge: runs.Judge | None = None
+    judge: JudgeRecord | None = None
     """Which weights judged, in which arithmetic and where; ``None`` in audits of version 0.1.0."""
     verdict: Verdict
     confusions: list[Confusion]

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from gym_vlmrm.errors import ModelError, RunError
+from gym_vlmrm.files import check_writable, is_free, make_folder, only_writer
 from gym_vlmrm.finetuning.adapters import require_peft
 from gym_vlmrm.finetuning.base import SCRATCH_PREPROCESSING, Base, build_scratch, load_base
 from gym_vlmrm.finetuning.captions import Captioned, CaptionError
@@ -16,7 +17,6 @@ from gym_vlmrm.finetuning.session import FinetuningResult, OnProgress, Session, 
 from gym_vlmrm.finetuning.settings import SCRATCH, Settings
 from gym_vlmrm.finetuning.state import Record, read_record
 from gym_vlmrm.learning.provenance import library_versions
-from gym_vlmrm.learning.run_folder import only_writer
 from gym_vlmrm.reward.threads import kept_torch_threads
 
 __all__ = ["FinetuningResult", "finetune", "resume"]
@@ -38,18 +38,19 @@ def finetune(settings: Settings, output: Path, on_progress: OnProgress | None = 
     Raises:
         CaptionError: the captions or pictures are missing, unreadable or too few.
         ModelError: the base model cannot be loaded or trained here.
-        RunError: the output folder holds something already.
+        RunError: the output folder holds something already, or cannot be written.
     """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if not is_free(output):
         raise RunError(f"{output} exists already; name another --output, or go on with --resume {output}")
     if settings.model == SCRATCH and settings.train != "all":
         raise ModelError(
             f"train='{settings.train}' keeps weights of a trained model, and scratch has none; use train='all'"
         )
+    check_writable(output)
     data = gather(settings.captions, settings.frames, settings.seed)
     base = _load_base(settings)
     frames, training, judges = _prepare(data, settings, base)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     with only_writer(output):
         return _begin(settings, output, data, base, frames, training, judges, on_progress)
 

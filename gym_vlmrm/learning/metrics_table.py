@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from stable_baselines3.common.logger import KVWriter
 
 from gym_vlmrm.errors import RunError
+from gym_vlmrm.files import write_text
 from gym_vlmrm.learning.late_rewards import ScoredSteps
-from gym_vlmrm.learning.run_folder import write_text
 from gym_vlmrm.learning.vec_env import PoolSteps
 
 __all__ = ["Events", "MetricsTable", "RolloutStatistics", "finite_mean"]

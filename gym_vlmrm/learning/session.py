@@ -1,7 +1,6 @@
 """One process's share of a run: the pool, the judge, the algorithm, and what they leave in the run folder."""
 
 import contextlib
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -22,13 +21,15 @@ from gym_vlmrm.learning.algorithms import find_algorithm
 from gym_vlmrm.learning.buffers import RewardScale, RewardSource
 from gym_vlmrm.learning.building import build_algorithm, discount
 from gym_vlmrm.learning.callbacks import Progress, StopTraining, TrainingCallback
-from gym_vlmrm.learning.checkpoints import REPLAY_FILE, buffer_bytes, check_finite, restore, save_checkpoint
+from gym_vlmrm.learning.checkpoint_replay import REPLAY_FILE, buffer_bytes, has_room
+from gym_vlmrm.learning.checkpoints import check_finite, restore, save_checkpoint
 from gym_vlmrm.learning.inspection import inspect_recipe, inspect_world
 from gym_vlmrm.learning.late_rewards import LateRewards
 from gym_vlmrm.learning.metrics_table import Events, MetricsTable, RolloutStatistics, finite_mean
 from gym_vlmrm.learning.playing import play
 from gym_vlmrm.learning.provenance import describe_machine
-from gym_vlmrm.learning.run_folder import Best, Judge, RunFolder, RunRecord
+from gym_vlmrm.learning.records import Best, JudgeRecord, RunRecord
+from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.vec_env import ImmediateRewards, LateRewardVecEnv, PoolSteps, normalize_states
 from gym_vlmrm.reward import RewardModel, load_reward_model
 from gym_vlmrm.reward.threads import one_torch_thread
@@ -42,8 +43,6 @@ __all__ = ["Session", "TrainingResult"]
 
 CHECKPOINTS_PER_RUN = 20
 """At most, where the recipe does not say."""
-SPARE_DISK = 100_000_000
-"""What storing a replay buffer leaves free at least [bytes]."""
 EVALUATION_SEED = 10_000
 """Added to the run's seed for the episodes that judge checkpoints."""
 
@@ -99,7 +98,7 @@ class Session:
         self.world = inspect_world(self.task, draw=False)
         inspect_recipe(self.recipe, self.world, resumed=self.record.step > 0)
         self.reward_model: RewardModel = load_reward_model(self.task)
-        self.record = self.record.model_copy(update={"judge": self._compared(Judge.of(self.reward_model))})
+        self.record = self.record.model_copy(update={"judge": self._compared(JudgeRecord.of(self.reward_model))})
         self._closing.enter_context(one_torch_thread())
         pool = self._make_pool()
         late = LateRewards(self.reward_model, self.recipe.num_envs, self.every)
@@ -129,7 +128,7 @@ class Session:
         if rollout > steps:
             self.on_notice(f"one rollout of {self.recipe.algorithm} is {rollout:,} steps, so that many will be made")
 
-    def _compared(self, judge: Judge) -> Judge:
+    def _compared(self, judge: JudgeRecord) -> JudgeRecord:
         """Say so where a run goes on with other weights, or other arithmetic, than it began with."""
         before = self.record.judge
         for name, words in (("weights_digest", "weights"), ("precision", "arithmetic")):
@@ -316,7 +315,7 @@ class Session:
     def _write_checkpoint(self, with_buffer: bool = True) -> None:
         """Save the policy and all that going on needs; of replay buffers, which may be large, the newest is kept."""
         size = buffer_bytes(self.model) if with_buffer else 0
-        fits = size + SPARE_DISK <= shutil.disk_usage(self.run.path).free
+        fits = has_room(self.run.path, size)
         if size and not fits:
             self._notice_once(
                 f"the disk has no room for the replay buffer ({size / 1e6:,.0f} MB), so it is not stored; "
