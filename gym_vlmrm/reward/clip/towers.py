@@ -4,8 +4,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
-import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -18,23 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.errors import ModelError, did_you_mean
+from gym_vlmrm.reward.triton import load_triton_apart
 
-
-def _load_triton_apart() -> None:
-    """Load triton with its own LLVM symbols, before torchvision would.
-
-    Mesa's software OpenGL brings another LLVM; once a context exists, an ordinary import of triton crashes the process.
-    """
-    if "triton" in sys.modules or not hasattr(sys, "setdlopenflags"):
-        return
-    flags = sys.getdlopenflags()
-    sys.setdlopenflags(os.RTLD_NOW | getattr(os, "RTLD_DEEPBIND", 0))
-    with contextlib.suppress(ImportError):
-        import triton  # noqa: F401
-    sys.setdlopenflags(flags)
-
-
-_load_triton_apart()
+load_triton_apart()
 
 import open_clip  # noqa: E402
 import torch  # noqa: E402
