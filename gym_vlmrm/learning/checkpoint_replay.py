@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.files import read_arrays
 
-__all__ = ["REPLAY_FILE", "buffer_bytes", "has_room", "restore_buffer", "save_buffer"]
+__all__ = ["REPLAY_FILE", "buffer_bytes", "fill_before_learning", "has_room", "restore_buffer", "save_buffer"]
 
 REPLAY_FILE = "replay.npz"
 SPARE_DISK = 100_000_000
@@ -64,3 +64,17 @@ def restore_buffer(path: Path, buffer: Any) -> None:
         buffer.pos, buffer.full = pos, full
     except (KeyError, ValueError, TypeError) as error:
         raise RunError(f"{path}: does not fit its run ({error})") from None
+
+
+def fill_before_learning(model: Any, num_envs: int) -> None:
+    """Let an algorithm without its buffer learn only when that holds what `learning_starts` asks for.
+
+    The policy, as it stands, fills it.
+    """
+    needed, learn, buffer = model.learning_starts, model.train, model.replay_buffer
+
+    def learn_from_enough(*args: Any, **kwargs: Any) -> None:
+        if buffer.full or buffer.size() * num_envs >= needed:
+            learn(*args, **kwargs)
+
+    model.train = learn_from_enough
