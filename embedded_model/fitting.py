@@ -13,7 +13,7 @@ from open_clip.tokenizer import SimpleTokenizer
 
 from embedded_model.dataset import load_domain
 from embedded_model.image_tower import train_image_tower
-from embedded_model.settings import GOAL_WEIGHT, Settings
+from embedded_model.settings import GOAL_WEIGHT, RecipeSettings
 from embedded_model.space import DOMAINS
 from embedded_model.text_tower import train_text_tower
 from gym_vlmrm.files import replacing
@@ -31,7 +31,7 @@ THREADS = 2
 """Of a round's training, which has nothing else beside it; fixed, because results depend on it."""
 
 
-def fit_text(work: Path, stage: Path, vocabulary: int, settings: Settings) -> Weights:
+def fit_text(work: Path, stage: Path, vocabulary: int, settings: RecipeSettings) -> Weights:
     """Train the text tower on the sentences and targets in `work`."""
 
     def train() -> Weights:
@@ -52,7 +52,7 @@ def fit_text(work: Path, stage: Path, vocabulary: int, settings: Settings) -> We
     return _once(work / "text_tower.safetensors", train)
 
 
-def fit_image(data: Path, work: Path, settings: Settings) -> Weights:
+def fit_image(data: Path, work: Path, settings: RecipeSettings) -> Weights:
     """Train the image tower on the data set."""
 
     def train() -> Weights:
@@ -74,7 +74,7 @@ def fit_image(data: Path, work: Path, settings: Settings) -> Weights:
     return _once(_tower_file(work, 0), train)
 
 
-def refit_image(data: Path, work: Path, number: int, settings: Settings) -> Weights:
+def refit_image(data: Path, work: Path, number: int, settings: RecipeSettings) -> Weights:
     """Go on training the image tower on the data set and on the frames of all rounds so far."""
 
     plan = settings.rounds[number - 1]
@@ -109,7 +109,7 @@ def refit_image(data: Path, work: Path, number: int, settings: Settings) -> Weig
     return _once(_tower_file(work, number), train)
 
 
-def averaged_image(work: Path, settings: Settings) -> Weights:
+def averaged_image(work: Path, settings: RecipeSettings) -> Weights:
     """Return the mean of the last rounds' image towers.
 
     Each round starts from the one before, so they are near enough for that (Izmailov et al., "Averaging weights leads

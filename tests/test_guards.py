@@ -26,7 +26,8 @@ HEAVY = [
     "scipy",
 ]
 ROOMS: list[list[str]] = [
-    ["errors", "files", "interrupts", "tensors"],
+    ["errors"],
+    ["files", "interrupts", "tensors"],
     ["task"],
     ["worlds"],
     ["reward"],

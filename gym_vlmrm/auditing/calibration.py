@@ -10,10 +10,10 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from pydantic import ValidationError
 
-from gym_vlmrm.auditing.results import AuditReport, Finding, Interval, ModelReport, Result, VerdictLabel
+from gym_vlmrm.auditing.results import AuditReport, Finding, Interval, ModelReport, VerdictLabel
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.files import read_json
-from gym_vlmrm.learning.records import JudgeRecord
+from gym_vlmrm.learning.records import JudgeRecord, Result
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.run_summary import read_metrics
 from gym_vlmrm.learning.scores import read_evaluation

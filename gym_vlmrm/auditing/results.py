@@ -2,22 +2,16 @@
 
 from typing import Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
-from gym_vlmrm.learning.records import JudgeRecord
+from gym_vlmrm.learning.records import JudgeRecord, Result
 
 __all__ = [
     "AuditReport", "Candidate", "Confusion", "Control", "Exploit", "Finding", "Interval", "Landscape", "Line",
-    "ModelReport", "Numbers", "Result", "Verdict", "VerdictLabel", "Winner",
+    "ModelReport", "Numbers", "Verdict", "VerdictLabel", "Winner",
 ]  # fmt: skip
 
 VerdictLabel: TypeAlias = Literal["teachable", "doubtful", "not separable", "exploitable"]
-
-
-class Result(BaseModel):
-    """One piece of a result."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Interval(Result):
@@ -32,7 +26,7 @@ class Candidate(Result):
     """What a model is asked."""
 
     goal: list[str]
-    baseline: list[str] = []
+    baseline: list[str] = Field(default_factory=list)
     alpha: float = 0.0
 
 

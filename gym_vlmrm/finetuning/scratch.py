@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+# Before open_clip, whose import may crash where OpenGL runs already.
+import gym_vlmrm.reward.clip  # isort: skip  # noqa: F401
 import torch
 from open_clip.model import CLIP
 

@@ -13,7 +13,7 @@ from gym_vlmrm.finetuning.captions import Captioned, CaptionError
 from gym_vlmrm.finetuning.data import Frames, Indices, prepare, split
 from gym_vlmrm.finetuning.learner import Learner, default_rate
 from gym_vlmrm.finetuning.scenes import gather
-from gym_vlmrm.finetuning.session import FinetuningResult, OnProgress, Session, memory_in_one_line
+from gym_vlmrm.finetuning.session import FinetuningResult, FinetuningSession, OnProgress, memory_in_one_line
 from gym_vlmrm.finetuning.settings import SCRATCH, Settings
 from gym_vlmrm.finetuning.state import Record, read_record
 from gym_vlmrm.learning.provenance import library_versions
@@ -66,7 +66,7 @@ def _begin(
     if settings.steps is None and settings.epochs is None:
         steps = max(steps, LEAST_STEPS)
     record = Record(settings, _describe(data, frames, judges, base), library_versions(), steps, rate)
-    session = Session(learner, judges, record, output, on_progress)
+    session = FinetuningSession(learner, judges, record, output, on_progress)
     session.begin()
     return session.run()
 
@@ -106,7 +106,7 @@ def _resume(output: Path, on_progress: OnProgress | None, device: str | None) ->
         )
     base = base or _scratch(output, frames, training, settings, learn_words=False)
     learner = _learner(base, frames, training, settings, record.learning_rate)
-    session = Session(learner, judges, record, output, on_progress)
+    session = FinetuningSession(learner, judges, record, output, on_progress)
     session.restore()
     record.data["device"] = str(base.device)
     return session.run()

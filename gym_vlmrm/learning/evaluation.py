@@ -13,11 +13,11 @@ from gym_vlmrm.errors import RunError
 from gym_vlmrm.files import make_folder, write_json
 from gym_vlmrm.learning.agents import Agent, RandomAgent
 from gym_vlmrm.learning.checkpoints import load_agent
-from gym_vlmrm.learning.metrics_table import finite_mean
 from gym_vlmrm.learning.playing import Episode, film, play
 from gym_vlmrm.learning.provenance import library_versions
 from gym_vlmrm.learning.records import JudgeRecord
 from gym_vlmrm.learning.reward_check import BestFrames, check_rewards_of_episodes, write_contact_sheet
+from gym_vlmrm.learning.rollout_statistics import finite_mean
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.scores import Evaluation, Scores
 from gym_vlmrm.learning.vec_env import pool_spaces

@@ -1,4 +1,4 @@
-"""What a run notes about itself as JSON: how it was trained, by which judge, and its best checkpoint."""
+"""What is kept as JSON: how a run was trained, by which judge, its best checkpoint, and the base of all results."""
 
 from typing import Any, Literal
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gym_vlmrm.task.spec import Recipe
 
-__all__ = ["Best", "JudgeRecord", "RunRecord"]
+__all__ = ["Best", "JudgeRecord", "Result", "RunRecord"]
 
 
 class JudgeRecord(BaseModel):
@@ -62,3 +62,9 @@ class Best(BaseModel):
     """Mean of the environment's own reward per step; ``None`` where it is not finite."""
     success: float | None = None
     """Share of steps in success; ``None`` where the task defines none."""
+
+
+class Result(BaseModel):
+    """One piece of a result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

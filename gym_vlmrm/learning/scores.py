@@ -4,9 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from gym_vlmrm.auditing.results import Result
 from gym_vlmrm.files import read_model
-from gym_vlmrm.learning.records import JudgeRecord
+from gym_vlmrm.learning.records import JudgeRecord, Result
 from gym_vlmrm.learning.reward_check import RewardCheck
 from gym_vlmrm.learning.run_folder import RunFolder
 

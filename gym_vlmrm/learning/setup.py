@@ -14,8 +14,8 @@ from gym_vlmrm.learning.buffers import RewardScale, RewardSource
 from gym_vlmrm.learning.building import build_algorithm, discount
 from gym_vlmrm.learning.inspection import inspect_recipe, inspect_world
 from gym_vlmrm.learning.late_rewards import LateRewards
-from gym_vlmrm.learning.metrics_table import RolloutStatistics
 from gym_vlmrm.learning.records import RunRecord
+from gym_vlmrm.learning.rollout_statistics import RolloutStatistics
 from gym_vlmrm.learning.vec_env import ImmediateRewards, LateRewardVecEnv, PoolSteps, normalize_states
 from gym_vlmrm.reward import RewardModel, load_reward_model
 from gym_vlmrm.reward.threads import one_torch_thread

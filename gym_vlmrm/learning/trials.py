@@ -7,9 +7,9 @@ import gymnasium as gym
 import numpy as np
 
 from gym_vlmrm.learning.agents import live_agent
-from gym_vlmrm.learning.metrics_table import finite_mean
 from gym_vlmrm.learning.playing import play
 from gym_vlmrm.learning.records import Best
+from gym_vlmrm.learning.rollout_statistics import finite_mean
 from gym_vlmrm.learning.setup import Setup
 
 __all__ = ["Trials"]

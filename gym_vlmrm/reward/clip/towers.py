@@ -13,24 +13,19 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as functional
 from numpy.typing import NDArray
 
 from gym_vlmrm.errors import ModelError, did_you_mean
-from gym_vlmrm.reward.triton import load_triton_apart
-
-load_triton_apart()
-
-import open_clip  # noqa: E402
-import torch  # noqa: E402
-import torch.nn.functional as functional  # noqa: E402
-
-from gym_vlmrm.reward.clip.devices import SMALL_TOWER, choose_device, choose_precision  # noqa: E402
-from gym_vlmrm.reward.clip.folding import fold_batch_norms  # noqa: E402
-from gym_vlmrm.reward.clip.hub import impatient_hub  # noqa: E402
-from gym_vlmrm.reward.clip.int8 import quantise  # noqa: E402
-from gym_vlmrm.reward.clip.preprocessing import Preprocessing  # noqa: E402
-from gym_vlmrm.reward.clip.text import TextTower, weights_digest  # noqa: E402
-from gym_vlmrm.reward.protocol import check_frames  # noqa: E402
+from gym_vlmrm.reward.clip.devices import SMALL_TOWER, choose_device, choose_precision
+from gym_vlmrm.reward.clip.folding import fold_batch_norms
+from gym_vlmrm.reward.clip.hub import impatient_hub
+from gym_vlmrm.reward.clip.int8 import quantise
+from gym_vlmrm.reward.clip.preprocessing import Preprocessing
+from gym_vlmrm.reward.clip.text import TextTower, weights_digest
+from gym_vlmrm.reward.protocol import check_frames
 
 __all__ = ["MERGES_FILE", "Towers", "check_name", "load_tokenizer", "load_towers", "open_model"]
 
