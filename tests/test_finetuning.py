@@ -422,6 +422,12 @@ def test_the_threads_of_torch_are_given_back(settings: Settings, tmp_path: Path)
         torch.set_num_threads(before)
 
 
+def test_a_folder_that_cannot_be_written_is_one_line_before_any_work(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RunError, match="cannot write to"):
+        finetune(replace(settings, captions="nowhere"), tmp_path / "file" / "out")
+
+
 def test_one_folder_is_trained_by_one_process(settings: Settings, tmp_path: Path) -> None:
     def watch(progress: FinetuningProgress) -> None:
         with pytest.raises(RunError, match="another process is training"):
