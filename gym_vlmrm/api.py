@@ -114,12 +114,13 @@ def audit(
         ModelError, RenderingError, RunError: as their names say.
     """
     from gym_vlmrm.auditing import audit as examine
-    from gym_vlmrm.reports.page import prepare_folder, write_audit
+    from gym_vlmrm.files import make_folder
+    from gym_vlmrm.reports.page import write_audit
 
     spec = override(_task(task), goal=_plain(goal), baseline=_plain(baseline))
     folder = None if output is None else Path(output)
     if folder is not None:
-        prepare_folder(folder)
+        make_folder(folder)
     result = examine(
         spec, models=_several(model), alphas=_several(alpha) or None, prompts=_several(prompt), frames=frames,
         policy=policy, evaluations=evaluations, seed=seed, device=device, workers=workers, on_progress=on_progress,

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from gym_vlmrm import learning as training
 from gym_vlmrm.errors import TaskError
 from gym_vlmrm.learning import trainer
-from gym_vlmrm.learning.run_folder import Best, RunFolder
+from gym_vlmrm.learning.records import Best
+from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.task.catalog import builtin_tasks
 
 TASK = """

@@ -11,7 +11,7 @@ from gym_vlmrm.arrays import Floats
 from gym_vlmrm.auditing.results import Candidate
 from gym_vlmrm.auditing.stage import Seen
 from gym_vlmrm.errors import ModelError
-from gym_vlmrm.learning import run_folder as runs
+from gym_vlmrm.learning.records import JudgeRecord
 from gym_vlmrm.reward import RewardModel, goal_baseline_reward, load_reward_model
 from gym_vlmrm.reward.formula import average_embedding
 from gym_vlmrm.reward.loading import check_model_name
@@ -56,7 +56,7 @@ class Judge(Protocol):
     frame_size: int
     reads_prompts: bool
     parameters: int | None
-    record: runs.Judge
+    record: JudgeRecord
     """Which weights, arithmetic and device these are."""
 
     def read(self, prompts: Iterable[Sequence[str]]) -> None:
@@ -80,7 +80,7 @@ class PromptJudge:
     def __init__(self, name: str, reward: Any) -> None:
         self.name, self.frame_size, self._towers = name, int(reward.frame_size), reward.towers
         self.parameters: int | None = getattr(reward.towers, "parameters", None)
-        self.record = runs.Judge.of(reward)
+        self.record = JudgeRecord.of(reward)
         self._embed = lru_cache(maxsize=4096)(self._embed_prompt)
 
     def read(self, prompts: Iterable[Sequence[str]]) -> None:
@@ -120,7 +120,7 @@ class PlainJudge:
 
     def __init__(self, reward: RewardModel | StateReward) -> None:
         self.name, self.frame_size, self._reward = reward.name, int(reward.frame_size), reward
-        self.record = runs.Judge.of(reward)
+        self.record = JudgeRecord.of(reward)
 
     def read(self, prompts: Iterable[Sequence[str]]) -> None:
         """Do nothing: prompts do not enter."""
