@@ -16,8 +16,8 @@ from speed import Speed
 from gym_vlmrm.reward import RewardModel
 from gym_vlmrm.reward.scoring import ScoringTeam
 from gym_vlmrm.task.spec import TaskSpec
-from gym_vlmrm.worlds.pool import usable_cores
-from gym_vlmrm.worlds.world import make_limited_world
+from gym_vlmrm.worlds.pools.cores import usable_cores
+from gym_vlmrm.worlds.world import make_world
 
 __all__ = ["Embedding", "Worlds", "bound", "torch_threads"]
 
@@ -75,7 +75,7 @@ class Worlds:
 
 
 def _work(connection: Connection, task: TaskSpec, frame_size: int, seed: int) -> None:
-    envs = [make_limited_world(task, render_size=frame_size) for _ in range(WORLDS)]
+    envs = [make_world(task, render_size=frame_size, limited=True) for _ in range(WORLDS)]
     frames = []
     for index, env in enumerate(envs):
         env.reset(seed=seed + index)

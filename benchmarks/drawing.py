@@ -7,7 +7,7 @@ from typing import Any
 
 from gym_vlmrm.reward import load_reward_model
 from gym_vlmrm.task.catalog import load_task, override
-from gym_vlmrm.worlds.world import make_limited_world
+from gym_vlmrm.worlds.world import make_world
 
 __all__ = ["DrawingRow", "measure_drawing"]
 
@@ -35,8 +35,8 @@ def measure_drawing(tasks: list[str], rounds: int) -> list[DrawingRow]:
 def _measure(name: str, rounds: int) -> DrawingRow:
     task = load_task(name)
     size = load_reward_model(task).frame_size
-    ours = make_limited_world(task, render_size=size)
-    original = make_limited_world(override(task, scene="original"), render_size=size)
+    ours = make_world(task, render_size=size, limited=True)
+    original = make_world(override(task, scene="original"), render_size=size, limited=True)
     found = [(_rate(original), _rate(ours, forget=True), _rate(ours)) for _ in range(rounds)]
     ours.close()
     original.close()

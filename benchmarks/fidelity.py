@@ -17,7 +17,7 @@ from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward import RewardModel, load_reward_model
 from gym_vlmrm.task.catalog import load_task, override
 from gym_vlmrm.task.spec import Quality
-from gym_vlmrm.worlds.make import make_world
+from gym_vlmrm.worlds.world import make_world
 
 __all__ = ["FidelityRow", "measure_precision", "measure_quality"]
 

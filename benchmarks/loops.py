@@ -11,7 +11,7 @@ from stable_baselines3.common.logger import Logger
 
 import gym_vlmrm
 from gym_vlmrm.learning.callbacks import TrainingCallback
-from gym_vlmrm.learning.run_folder import RunRecord
+from gym_vlmrm.learning.records import RunRecord
 from gym_vlmrm.learning.session import Session
 from gym_vlmrm.task.catalog import override
 from gym_vlmrm.task.spec import TaskSpec
@@ -92,7 +92,7 @@ class TrainingLoop(Loop):
 
     def _run(self, updates: int) -> int:
         callback = TrainingCallback(
-            steps=NEVER, statistics=self.session.statistics, checkpoint_every=NEVER, make_checkpoint=dict
+            steps=NEVER, statistics=self.session.setup.statistics, checkpoint_every=NEVER, make_checkpoint=dict
         )
         before = self.model.num_timesteps
         self.model.learn(updates * self.per_update, callback, log_interval=None, reset_num_timesteps=False)

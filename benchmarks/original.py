@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from processes import started
 from speed import Loop
 
-from gym_vlmrm.reward.clip.towers import MERGES_FILE, open_clip
+from gym_vlmrm.reward.clip.opening import MERGES_FILE, open_clip
 from gym_vlmrm.reward.loading import EMBEDDED_FOLDER
 from gym_vlmrm.task.spec import TaskSpec
-from gym_vlmrm.worlds.pool import usable_cores
+from gym_vlmrm.worlds.pools.cores import usable_cores
 
 __all__ = ["OriginalLoop", "OriginalReward"]
 

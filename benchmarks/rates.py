@@ -14,7 +14,7 @@ from speed import Loop, Speed
 
 from gym_vlmrm.reward import load_reward_model
 from gym_vlmrm.task.spec import TaskSpec
-from gym_vlmrm.worlds.pool import usable_cores
+from gym_vlmrm.worlds.pools.cores import usable_cores
 
 __all__ = ["Bench", "Row", "Table", "measure_rates"]
 

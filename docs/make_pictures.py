@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from gym_vlmrm import load_task
-from gym_vlmrm.worlds.make import make_world
 from gym_vlmrm.worlds.poses.poses import GOAL_POSES, reference_pose
+from gym_vlmrm.worlds.world import make_world
 
 SIZE, COLUMNS = 176, 5
 # Two goals show more with their arms in view.

@@ -27,12 +27,12 @@ def make(
     """Draw states, render frames, train both towers and write the model's folder."""
     from embedded_model.dataset import make_dataset
     from embedded_model.recipe import train_model
-    from embedded_model.settings import COUNTS, Settings
+    from embedded_model.settings import COUNTS, RecipeSettings
 
     console = Console(stderr=True)
     console.print("rendering frames ...")
     make_dataset(data, COUNTS, seed)
-    train_model(data, output, Settings(seed=seed), console.print)
+    train_model(data, output, RecipeSettings(seed=seed), console.print)
 
 
 @app.command()

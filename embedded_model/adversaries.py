@@ -20,6 +20,7 @@ from embedded_model.grammar import Grammar
 from embedded_model.settings import POPULATION, Round
 from embedded_model.space import Space
 from embedded_model.states import turned
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.auditing.search import minimise_together
 from gym_vlmrm.auditing.stage import Stage
 from gym_vlmrm.finetuning.scratch import FRAME_SIZE
@@ -31,7 +32,7 @@ from gym_vlmrm.reward import load_reward_model
 from gym_vlmrm.reward.clip.model import ClipReward
 from gym_vlmrm.task.catalog import builtin_tasks, override
 from gym_vlmrm.task.spec import TaskSpec
-from gym_vlmrm.worlds.pool import usable_cores
+from gym_vlmrm.worlds.pools.cores import usable_cores
 from gym_vlmrm.worlds.poses.kinematics import mirror
 from gym_vlmrm.worlds.scene import find_scene
 
@@ -44,8 +45,6 @@ __all__ = [
     "search_poses",
     "search_tasks",
 ]
-
-Floats = NDArray[np.float64]
 OTHER_GOALS = (
     "a humanoid robot squatting",
     "a humanoid robot lying on its back",

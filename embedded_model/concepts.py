@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from embedded_model.definitions import DEFINITIONS, graded_scores, measure_bodies
 from embedded_model.descriptors import humanoid_descriptors
 from embedded_model.space import Space
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.worlds.poses.poses import ARM_POSES, LEG_POSES, can_combine, reference_pose
 
 __all__ = ["ANGLES", "CARS", "CARTS", "GENERIC", "Concepts", "cartpole_descriptors", "mountain_car_descriptors"]
-
-Floats = NDArray[np.float64]
 GENERIC: dict[str, tuple[str, ...]] = {
     "one_leg": ("one_leg_left", "one_leg_right"),
     "sitting": ("sitting_legs_forward", "sitting_knees_up", "lotus"),

@@ -13,7 +13,7 @@ from embedded_model.concepts import cartpole_descriptors, mountain_car_descripto
 from embedded_model.descriptors import humanoid_descriptors
 from embedded_model.rendering import render_now, render_states
 from embedded_model.states import cartpole_states, humanoid_states, mountain_car_states
-from gym_vlmrm.worlds.pool import usable_cores
+from gym_vlmrm.worlds.pools.cores import usable_cores
 
 __all__ = ["DomainData", "add_states", "describe", "load_domain", "make_dataset"]
 

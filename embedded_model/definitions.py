@@ -7,13 +7,12 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.task.rules import Comparison, parse_rule
 from gym_vlmrm.worlds.humanoid.quantities import quantities
 from gym_vlmrm.worlds.poses.kinematics import forward
 
 __all__ = ["DEFINITIONS", "Definition", "graded_scores", "measure_bodies"]
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

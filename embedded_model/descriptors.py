@@ -1,13 +1,11 @@
 """What a frame shows, as numbers that do not depend on where the body stands or which way it faces."""
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.worlds.poses.kinematics import forward
 
 __all__ = ["ARMS_SIZE", "LEGS_SIZE", "humanoid_descriptors"]
-
-Floats = NDArray[np.float64]
 LEGS_SIZE, ARMS_SIZE = 30, 12
 _LEG_POINTS = ("left_knee", "right_knee", "left_foot", "right_foot")
 _JOINT_OF = {"left_knee": "left_shin", "right_knee": "right_shin"}

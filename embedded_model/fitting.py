@@ -10,17 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from open_clip.tokenizer import SimpleTokenizer
-from safetensors.torch import load_file, save_file
 
 from embedded_model.dataset import load_domain
 from embedded_model.image_tower import train_image_tower
-from embedded_model.settings import GOAL_WEIGHT, Settings
+from embedded_model.settings import GOAL_WEIGHT, RecipeSettings
 from embedded_model.space import DOMAINS
 from embedded_model.text_tower import train_text_tower
+from gym_vlmrm.arrays import Frames
+from gym_vlmrm.files import replacing
 from gym_vlmrm.finetuning.scratch import CONTEXT_LENGTH, build_clip
 from gym_vlmrm.finetuning.vocabulary import MAX_VOCABULARY
-from gym_vlmrm.reward.clip.towers import MERGES_FILE
-from gym_vlmrm.worlds.frames import Frames
+from gym_vlmrm.reward.clip.opening import MERGES_FILE
+from gym_vlmrm.tensors import load_tensors, save_tensors
 
 __all__ = ["Weights", "averaged_image", "fit_image", "fit_text", "refit_image", "sample_data"]
 
@@ -30,7 +31,7 @@ THREADS = 2
 """Of a round's training, which has nothing else beside it; fixed, because results depend on it."""
 
 
-def fit_text(work: Path, stage: Path, vocabulary: int, settings: Settings) -> Weights:
+def fit_text(work: Path, stage: Path, vocabulary: int, settings: RecipeSettings) -> Weights:
     """Train the text tower on the sentences and targets in `work`."""
 
     def train() -> Weights:
@@ -51,7 +52,7 @@ def fit_text(work: Path, stage: Path, vocabulary: int, settings: Settings) -> We
     return _once(work / "text_tower.safetensors", train)
 
 
-def fit_image(data: Path, work: Path, settings: Settings) -> Weights:
+def fit_image(data: Path, work: Path, settings: RecipeSettings) -> Weights:
     """Train the image tower on the data set."""
 
     def train() -> Weights:
@@ -73,7 +74,7 @@ def fit_image(data: Path, work: Path, settings: Settings) -> Weights:
     return _once(_tower_file(work, 0), train)
 
 
-def refit_image(data: Path, work: Path, number: int, settings: Settings) -> Weights:
+def refit_image(data: Path, work: Path, number: int, settings: RecipeSettings) -> Weights:
     """Go on training the image tower on the data set and on the frames of all rounds so far."""
 
     plan = settings.rounds[number - 1]
@@ -82,7 +83,7 @@ def refit_image(data: Path, work: Path, number: int, settings: Settings) -> Weig
         torch.set_num_threads(THREADS)
         seed = settings.seed + number
         model = build_clip(MAX_VOCABULARY)
-        model.load_state_dict(load_file(_tower_file(work, number - 1)), strict=False)
+        model.load_state_dict(load_tensors(_tower_file(work, number - 1)), strict=False)
         rng = np.random.default_rng(seed)
         frames, targets = sample_data(data, np.load(work / "frames.npy"), plan.share, rng)
         for index in range(1, number + 1):
@@ -108,7 +109,7 @@ def refit_image(data: Path, work: Path, number: int, settings: Settings) -> Weig
     return _once(_tower_file(work, number), train)
 
 
-def averaged_image(work: Path, settings: Settings) -> Weights:
+def averaged_image(work: Path, settings: RecipeSettings) -> Weights:
     """Return the mean of the last rounds' image towers.
 
     Each round starts from the one before, so they are near enough for that (Izmailov et al., "Averaging weights leads
@@ -116,7 +117,7 @@ def averaged_image(work: Path, settings: Settings) -> Weights:
     """
     last = len(settings.rounds)
     numbers = range(max(last - settings.averaged + 1, 0), last + 1)
-    towers = [load_file(_tower_file(work, number)) for number in numbers]
+    towers = [load_tensors(_tower_file(work, number)) for number in numbers]
     return {
         name: torch.stack([tower[name] for tower in towers]).double().mean(0).to(value.dtype)
         if value.is_floating_point()
@@ -162,8 +163,9 @@ def _tower_file(work: Path, number: int) -> Path:
 def _once(finished: Path, train: Callable[[], Weights]) -> Weights:
     """Train weights, or return those that an interrupted run has finished."""
     if not finished.exists():
-        save_file(train(), finished)
-    return load_file(finished)
+        with replacing(finished) as part:
+            save_tensors(part, train())
+    return load_tensors(finished)
 
 
 def _visual_state(tower: torch.nn.Module) -> Weights:

@@ -19,6 +19,7 @@ from embedded_model.states import (
     humanoid_states,
     mountain_car_states,
 )
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.auditing.stage import Stage
 from gym_vlmrm.learning.statistics import auc, epic_distance
 from gym_vlmrm.reward.clip.model import ClipReward
@@ -30,8 +31,6 @@ from gym_vlmrm.worlds.poses.poses import reference_pose
 from gym_vlmrm.worlds.scene import find_scene
 
 __all__ = ["TaskFigures", "composition", "measure_cost", "measure_model", "rewards_of", "success_labels"]
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

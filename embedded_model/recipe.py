@@ -15,24 +15,23 @@ from embedded_model.concepts import Concepts
 from embedded_model.dataset import add_states, describe, load_domain
 from embedded_model.fitting import Weights, averaged_image, fit_image, fit_text, refit_image
 from embedded_model.grammar import Grammar, Sentence
-from embedded_model.settings import Settings
+from embedded_model.settings import RecipeSettings
 from embedded_model.space import BLOCKS, DOMAINS, Space
 from embedded_model.states import cartpole_states, humanoid_states, mountain_car_states
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.finetuning.scratch import build_clip, save_folder
 from gym_vlmrm.finetuning.vocabulary import write_vocabulary
 
 __all__ = ["build_space", "empty_space", "sentence_target", "train_model"]
 
-Floats = NDArray[np.float64]
 
-
-def build_space(settings: Settings) -> tuple[Space, Concepts]:
+def build_space(settings: RecipeSettings) -> tuple[Space, Concepts]:
     """Build the embedding space and place every concept in it; equal settings give equal spaces."""
     space, seed = empty_space(settings), settings.seed + 1000
     return space, Concepts(space, humanoid_states(settings.bodies, seed + 1).qpos, seed)
 
 
-def empty_space(settings: Settings) -> Space:
+def empty_space(settings: RecipeSettings) -> Space:
     """Build the space without its concepts, which take minutes to fit."""
     seed, small = settings.seed + 1000, settings.landmarks // 3
     landmarks = {
@@ -66,7 +65,7 @@ def concept_targets(space: Space, concepts: Concepts) -> tuple[NDArray[np.float3
     return np.stack(alone).astype(np.float32), np.stack(goals).astype(np.float32)
 
 
-def train_model(data: Path, folder: Path, settings: Settings, say: Callable[[str], None]) -> None:
+def train_model(data: Path, folder: Path, settings: RecipeSettings, say: Callable[[str], None]) -> None:
     """Train both towers on a data set, harden the image tower in rounds, and write the model's folder.
 
     The towers need nothing of each other once their targets are known, so they train side by side, one core each. In
@@ -108,7 +107,7 @@ def _save(state: Weights, vocabulary: int, folder: Path) -> None:
     save_folder(model, vocabulary, folder)
 
 
-def _collect(data: Path, model: Path, number: int, settings: Settings, say: Callable[[str], None]) -> None:
+def _collect(data: Path, model: Path, number: int, settings: RecipeSettings, say: Callable[[str], None]) -> None:
     """Render what fools the model of the round before, and write its targets."""
     folder = data / f"round_{number}"
     if (folder / "targets.npy").exists():
@@ -123,7 +122,7 @@ def _collect(data: Path, model: Path, number: int, settings: Settings, say: Call
     np.save(folder / "targets.npy", targets.astype(np.float32))
 
 
-def _write_targets(data: Path, work: Path, settings: Settings) -> None:
+def _write_targets(data: Path, work: Path, settings: RecipeSettings) -> None:
     """Write what the towers learn: sentences and their targets, targets of all frames, targets of concepts."""
     space, concepts = build_space(settings)
     sentences = _draw_sentences(settings)
@@ -138,6 +137,6 @@ def _write_targets(data: Path, work: Path, settings: Settings) -> None:
     np.save(work / "concepts.npy", alone)
 
 
-def _draw_sentences(settings: Settings) -> list[Sentence]:
+def _draw_sentences(settings: RecipeSettings) -> list[Sentence]:
     rng, grammar = np.random.default_rng(settings.seed), Grammar()
     return [grammar.draw(rng) for _ in range(settings.sentences)]

@@ -13,7 +13,7 @@ from gym_vlmrm.finetuning.scratch import FRAME_SIZE
 from gym_vlmrm.worlds.cartpole import CartPoleScene
 from gym_vlmrm.worlds.humanoid.env import HumanoidScene
 from gym_vlmrm.worlds.mountain_car import MountainCarScene
-from gym_vlmrm.worlds.pool import usable_cores
+from gym_vlmrm.worlds.pools.cores import usable_cores
 
 __all__ = ["render_now", "render_states"]
 

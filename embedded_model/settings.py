@@ -5,7 +5,7 @@ from functools import partial
 
 from embedded_model.image_tower import OVERRATING, PEAK_RATE
 
-__all__ = ["COUNTS", "POPULATION", "Round", "Settings"]
+__all__ = ["COUNTS", "POPULATION", "RecipeSettings", "Round"]
 
 COUNTS = {"humanoid": 70_000, "cartpole": 7_000, "mountain-car": 4_000}
 """Frames by domain."""
@@ -63,7 +63,7 @@ _final = partial(_thorough, restarts=10, kept=8000, steps=80_000, share=0.5, goa
 
 
 @dataclass(frozen=True)
-class Settings:
+class RecipeSettings:
     """Sizes and seeds of a training run."""
 
     seed: int = 1

@@ -10,14 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.finetuning.scratch import EMBEDDING_SIZE
 
 __all__ = ["BLOCKS", "SIZE", "Block", "FeatureMap", "Space"]
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.worlds.humanoid.env import HumanoidScene
 from gym_vlmrm.worlds.poses.kinematics import set_down, turn
 from gym_vlmrm.worlds.poses.near_misses import NEAR_MISSES, near_miss_pose
@@ -25,8 +26,6 @@ __all__ = [
     "mountain_car_states",
     "turned",
 ]
-
-Floats = NDArray[np.float64]
 HELD_OUT_PAIRS = frozenset(
     {
         *(("kneeling", arms) for arms in ("crossed", "raised", "hands_on_hips", "t_pose")),

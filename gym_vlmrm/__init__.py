@@ -11,14 +11,15 @@ import lazy_loader
 from gym_vlmrm.registry import register_builtin_tasks
 
 if TYPE_CHECKING:
-    from gym_vlmrm.api import audit, evaluate, load_policy, resume, train
+    from gym_vlmrm.api import audit, train
+    from gym_vlmrm.learning import evaluate, load_policy, resume
     from gym_vlmrm.registry import register_task, register_tasks
     from gym_vlmrm.reward import RewardModel, load_reward_model
     from gym_vlmrm.task.catalog import load_task
     from gym_vlmrm.task.spec import TaskSpec
     from gym_vlmrm.wrappers import VectorVLMReward, VLMReward
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "RewardModel",
@@ -39,7 +40,8 @@ __all__ = [
 __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "api": ["audit", "evaluate", "load_policy", "resume", "train"],
+        "api": ["audit", "train"],
+        "learning": ["evaluate", "load_policy", "resume"],
         "registry": ["register_task", "register_tasks"],
         "reward": ["RewardModel", "load_reward_model"],
         "task.catalog": ["load_task"],

@@ -1,4 +1,4 @@
-"""The Python face of the command line: `gym_vlmrm.train`, `resume`, `evaluate`, `audit` and `load_policy`.
+"""The Python face of `vlmrm train` and `vlmrm audit`: `gym_vlmrm.train` and `gym_vlmrm.audit`.
 
 Everything is named as on the command line. Nothing heavy is imported before a function is called.
 """
@@ -6,18 +6,18 @@ Everything is named as on the command line. Nothing heavy is imported before a f
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from gym_vlmrm.task.catalog import load_task, override
 from gym_vlmrm.task.spec import TaskSpec
 
 if TYPE_CHECKING:
     from gym_vlmrm.auditing import Audit
-    from gym_vlmrm.learning import Evaluation, Policy, TrainingResult
+    from gym_vlmrm.learning import TrainingResult
     from gym_vlmrm.learning.callbacks import Progress
     from gym_vlmrm.reward import RewardModel
 
-__all__ = ["audit", "evaluate", "load_policy", "resume", "train"]
+__all__ = ["audit", "train"]
 
 Task = TaskSpec | str | os.PathLike[str]
 Run = str | os.PathLike[str]
@@ -71,64 +71,6 @@ def train(
     )  # fmt: skip
 
 
-def resume(
-    run: Run,
-    *,
-    steps: int | None = None,
-    device: str | None = None,
-    workers: int | None = None,
-    on_progress: "Callable[[Progress], None] | None" = None,
-    on_notice: Callable[[str], None] = lambda _: None,
-) -> "TrainingResult":
-    """Go on with a run from its last checkpoint to its number of steps, or to `steps`, as ``vlmrm train --resume``.
-
-    Raises:
-        RunError: no such run, nothing left to do, or a damaged checkpoint.
-        Others as `train` does.
-    """
-    from gym_vlmrm.learning import resume as go_on
-
-    return go_on(run, steps=steps, device=device, workers=workers, on_progress=on_progress, on_notice=on_notice)
-
-
-def evaluate(
-    run: Run,
-    *,
-    checkpoint: Literal["best", "last"] | int = "best",
-    episodes: int = 100,
-    seed: int = 0,
-    device: str | None = None,
-    workers: int | None = None,
-    video: bool = True,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> "Evaluation":
-    """Play a run's policy and a random one, and write what came of it into the run folder, as ``vlmrm eval`` does.
-
-    Args:
-        run: the run folder.
-        checkpoint: ``best`` (by VLM reward; success never selects), ``last``, or a step.
-        episodes: episodes of each of the two policies.
-        seed: of the episodes' starts and of the random policy.
-        device: where the reward model runs; the task's if not given.
-        workers: worker processes; one per core if not given.
-        video: whether to film a few episodes.
-        on_progress: called with the number of finished episodes of both policies, and of all.
-
-    Returns:
-        Success rates with their intervals, rewards per step, of the ``policy`` and of ``random``.
-
-    Raises:
-        RunError: no such run or checkpoint, or it is damaged or cannot be written.
-        ModelError, RenderingError: as their names say.
-    """
-    from gym_vlmrm.learning import evaluate as play
-
-    return play(
-        run, checkpoint=checkpoint, episodes=episodes, seed=seed, device=device, workers=workers, video=video,
-        on_progress=on_progress,
-    )  # fmt: skip
-
-
 def audit(
     task: Task,
     *,
@@ -172,12 +114,13 @@ def audit(
         ModelError, RenderingError, RunError: as their names say.
     """
     from gym_vlmrm.auditing import audit as examine
-    from gym_vlmrm.reports.page import prepare_folder, write_audit
+    from gym_vlmrm.files import make_folder
+    from gym_vlmrm.reports.page import write_audit
 
     spec = override(_task(task), goal=_plain(goal), baseline=_plain(baseline))
     folder = None if output is None else Path(output)
     if folder is not None:
-        prepare_folder(folder)
+        make_folder(folder)
     result = examine(
         spec, models=_several(model), alphas=_several(alpha) or None, prompts=_several(prompt), frames=frames,
         policy=policy, evaluations=evaluations, seed=seed, device=device, workers=workers, on_progress=on_progress,
@@ -185,25 +128,6 @@ def audit(
     if folder is not None:
         write_audit(result, folder)
     return result
-
-
-def load_policy(run: Run, checkpoint: Literal["best", "last"] | int = "best") -> "Policy":
-    """Load a run's trained policy, ready to act in the task's environment; nothing is unpickled.
-
-    Args:
-        run: the run folder.
-        checkpoint: ``best`` (by VLM reward; success never selects), ``last``, or a step.
-
-    Returns:
-        An object whose ``predict(observation, state=None, episode_start=None, deterministic=True)`` returns
-        ``(action, state)`` as stable-baselines3's does; observations are the environment's own, one or a batch.
-
-    Raises:
-        RunError: no such run or checkpoint, or it is damaged.
-    """
-    from gym_vlmrm.learning import load_policy as load
-
-    return load(run, checkpoint)
 
 
 def _task(task: Task) -> TaskSpec:

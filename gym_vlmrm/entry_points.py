@@ -8,11 +8,10 @@ import gymnasium as gym
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from gym_vlmrm.errors import TaskError, did_you_mean
-from gym_vlmrm.reward import RewardModel, load_reward_model, model_frame_size
+from gym_vlmrm.reward import choose_frame_size, load_reward_model
 from gym_vlmrm.task import catalog
 from gym_vlmrm.task.spec import TaskSpec
-from gym_vlmrm.worlds.make import make_world
-from gym_vlmrm.worlds.world import make_worlds
+from gym_vlmrm.worlds.world import make_world, make_worlds
 from gym_vlmrm.wrappers import VectorVLMReward
 from gym_vlmrm.wrappers.single import BuiltVLMReward
 
@@ -47,7 +46,7 @@ def make_env(
     """
     spec = _resolve(task, reward, scene=scene, render_size=render_size, **judge)
     model = load_reward_model(spec) if reward == "vlm" else None
-    world = make_world(spec, render_size=_frame_size(spec, model))
+    world = make_world(spec, render_size=choose_frame_size(spec, model))
     return world if model is None else BuiltVLMReward(world, model, spec.reward.every)
 
 
@@ -84,7 +83,7 @@ def make_vec_env(
     worlds = make_worlds(
         spec,
         num_envs,
-        render_size=_frame_size(spec, model),
+        render_size=choose_frame_size(spec, model),
         frames=model is not None,
         workers=workers,
         autoreset_mode=autoreset_mode,
@@ -101,12 +100,6 @@ def _resolve(task: str | Mapping[str, Any], reward: str, **changes: Any) -> Task
             raise TaskError(f"'{name}' is no argument of a task's environment{did_you_mean(name, _OVERRIDES)}")
     spec = catalog.load_task(task) if isinstance(task, str) else catalog.task_from_dict(task)
     return catalog.override(spec, **changes)
-
-
-def _frame_size(task: TaskSpec, model: RewardModel | None) -> int:
-    if task.scene.render_size is not None:
-        return task.scene.render_size
-    return model_frame_size(task.reward.model) if model is None else model.frame_size
 
 
 # What `gymnasium.make` asks of an entry point that is a function.

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from gym_vlmrm import load_reward_model, load_task
 from gym_vlmrm.task.catalog import override
-from gym_vlmrm.worlds.world import make_limited_world
+from gym_vlmrm.worlds.world import make_world
 
 FOLDER = str(Path(__file__).parents[1] / "benchmarks")
 
@@ -107,7 +107,7 @@ def test_the_originals_way_earns_the_same_rewards_for_the_same_frames(alpha: flo
 
     task = override(load_task("cartpole"), alpha=alpha, precision="fp32")
     ours = load_reward_model(task)
-    world = make_limited_world(task, render_size=ours.frame_size)
+    world = make_world(task, render_size=ours.frame_size, limited=True)
     world.reset(seed=0)
     frames = []
     for action in [0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]:

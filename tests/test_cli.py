@@ -14,7 +14,8 @@ from gym_vlmrm_cli.main import COMMANDS
 from gym_vlmrm import learning as training
 from gym_vlmrm.errors import TaskError
 from gym_vlmrm.learning import trainer
-from gym_vlmrm.learning.run_folder import Best, RunFolder
+from gym_vlmrm.learning.records import Best
+from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.task.catalog import builtin_tasks
 
 TASK = """
@@ -42,7 +43,7 @@ def task(tmp_path: Path) -> Path:
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep environments in this process: starting workers costs more than these trainings."""
-    monkeypatch.setattr("gym_vlmrm.worlds.pool.usable_cores", lambda: 1)
+    monkeypatch.setattr("gym_vlmrm.worlds.pools.pool.usable_cores", lambda: 1)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from gym_vlmrm.finetuning.captions import Captioned, CaptionError, read_captions
 from gym_vlmrm.finetuning.data import prepare, split
 from gym_vlmrm.finetuning.loss import SigmoidHead, separation
 from gym_vlmrm.finetuning.parts import choose_weights
-from gym_vlmrm.finetuning.settings import Progress
+from gym_vlmrm.finetuning.settings import FinetuningProgress
 from gym_vlmrm.reward.clip.towers import load_towers
 from gym_vlmrm.reward.loading import UnknownWordsWarning, unknown_words
 
@@ -94,7 +94,7 @@ def auc(model: str, goal: str = "a red picture", baseline: str | None = None) ->
 
 
 def test_all_weights_learn_two_colours(settings: Settings, tmp_path: Path) -> None:
-    seen: list[Progress] = []
+    seen: list[FinetuningProgress] = []
     result = finetune(settings, tmp_path / "out", seen.append)
     assert auc(f"local-dir:{tmp_path / 'out'}") == 1
     assert auc(f"local-dir:{tmp_path / 'out'}", "a blue picture", "a red picture") == 0
@@ -345,11 +345,11 @@ def test_both_towers_of_published_architectures_have_a_last_layer(name: str) -> 
 # Stopping and going on ------------------------------------------------------------------------------------------------
 
 
-def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> Callable[[Progress], None]:
+def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> Callable[[FinetuningProgress], None]:
     """Return a watcher that presses Ctrl-C."""
     import signal
 
-    def watch(progress: Progress) -> None:
+    def watch(progress: FinetuningProgress) -> None:
         if progress.step == step:
             signal.raise_signal(signal.SIGINT)
 
@@ -405,7 +405,7 @@ def test_a_second_ctrl_c_does_not_cost_the_state(
 
     few = replace(settings, steps=8)
 
-    def watch(_: Progress) -> None:
+    def watch(_: FinetuningProgress) -> None:
         monkeypatch.setattr(session_module, "write_state", impatiently)
         signal.raise_signal(signal.SIGINT)
 
@@ -424,8 +424,14 @@ def test_the_threads_of_torch_are_given_back(settings: Settings, tmp_path: Path)
         torch.set_num_threads(before)
 
 
+def test_a_folder_that_cannot_be_written_is_one_line_before_any_work(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RunError, match="cannot write to"):
+        finetune(replace(settings, captions="nowhere"), tmp_path / "file" / "out")
+
+
 def test_one_folder_is_trained_by_one_process(settings: Settings, tmp_path: Path) -> None:
-    def watch(progress: Progress) -> None:
+    def watch(progress: FinetuningProgress) -> None:
         with pytest.raises(RunError, match="another process is training"):
             resume(tmp_path / "out")
 
@@ -618,13 +624,13 @@ def test_the_command_says_its_result_or_nothing(data: Path, tiny_model: str, tmp
 def test_an_interrupted_command_says_how_to_go_on(
     data: Path, tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin = session_module.Session.begin
+    begin = session_module.FinetuningSession.begin
 
     def begin_and_stop(session: Any) -> None:
         begin(session)
         session.stop = True
 
-    monkeypatch.setattr(session_module.Session, "begin", begin_and_stop)
+    monkeypatch.setattr(session_module.FinetuningSession, "begin", begin_and_stop)
     result = vlmrm("finetune", data, "--model", tiny_model, "--output", tmp_path / "out", "--steps", 2, "--json")
     assert result.exit_code == 130
     assert json.loads(result.stdout)["status"] == "interrupted"

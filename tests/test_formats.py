@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gym_vlmrm.reward.clip.towers import load_tokenizer, load_towers  # isort: skip  (loads triton before open_clip)
+import gym_vlmrm.reward.clip  # isort: skip  # noqa: F401  (loads triton before open_clip)
 import open_clip
 import torch
 from open_clip.coca_model import CoCa
@@ -19,6 +19,8 @@ from tiny_models import PREPROCESSING, TINY_MODEL
 
 from gym_vlmrm import load_reward_model
 from gym_vlmrm.errors import ModelError
+from gym_vlmrm.reward.clip.opening import load_tokenizer
+from gym_vlmrm.reward.clip.towers import load_towers
 from gym_vlmrm.reward.loading import CutPromptWarning, cut_prompts
 
 transformers = pytest.importorskip("transformers", reason="pip install 'gym-vlmrm[transformers]'")

@@ -26,7 +26,8 @@ HEAVY = [
     "scipy",
 ]
 ROOMS: list[list[str]] = [
-    ["errors", "interrupts"],
+    ["errors"],
+    ["arrays", "files", "interrupts", "tensors"],
     ["task"],
     ["worlds"],
     ["reward"],

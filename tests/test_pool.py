@@ -16,7 +16,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
 from gym_vlmrm.errors import ResetNeededError, WorkerError
-from gym_vlmrm.worlds.pool import EnvPool, make_pool
+from gym_vlmrm.worlds.pools.pool import EnvPool, make_pool
 
 MODES = list(AutoresetMode)
 

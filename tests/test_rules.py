@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gym_vlmrm.task.rules import OPERATORS, Comparison, parse_rule, quantity_names
+from gym_vlmrm.task.rules import OPERATORS, Comparison, parse_rule, quantity_names, rule_text
 
 NUMBERS = st.floats(-1e6, 1e6, allow_nan=False)
 
@@ -82,3 +82,15 @@ def test_anything_else_is_a_value_error(source: Any) -> None:
     except ValueError:
         return
     assert list(quantity_names(rule))
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("height > 1.0", "height > 1.0"),
+        ({"not": "height > 1"}, "not (height > 1)"),
+        ({"all": ["a > 1", {"any": ["b < 2", {"not": "c == 0"}]}]}, "a > 1 and (b < 2 or (not (c == 0)))"),
+    ],
+)
+def test_a_rule_is_told_in_one_line(source: object, text: str) -> None:
+    assert rule_text(source) == text

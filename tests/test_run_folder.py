@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from gym_vlmrm.errors import RunError
-from gym_vlmrm.learning.run_folder import Best, RunFolder, RunRecord, default_run_path, read_json, write_json
+from gym_vlmrm.files import read_json, write_json
+from gym_vlmrm.learning.records import Best, RunRecord
+from gym_vlmrm.learning.run_folder import RunFolder, default_run_path
 from gym_vlmrm.task.spec import EnvSpec, Recipe, RewardSpec, TaskSpec
 
 RECIPE = Recipe(algorithm="PPO", steps=100)

@@ -16,7 +16,7 @@ from gym_vlmrm.errors import ModelError
 from gym_vlmrm.learning.late_rewards import BATCH_FRAMES, BATCH_FRAMES_PER_CORE, LateRewards
 from gym_vlmrm.reward.protocol import is_concurrent
 from gym_vlmrm.reward.scoring import YIELDING_NICENESS, ScoringTeam
-from gym_vlmrm.worlds.pool import usable_cores
+from gym_vlmrm.worlds.pools.cores import usable_cores
 
 
 class ConcurrentReward(CountingReward):

@@ -12,8 +12,7 @@ from gym_vlmrm.auditing.numbers import measure
 from gym_vlmrm.auditing.plan import GRID, ROLLOUT
 from gym_vlmrm.auditing.stage import Seen
 from gym_vlmrm.learning import statistics as metrics
-from gym_vlmrm.task.rules import parse_rule
-from gym_vlmrm.task.shortfall import quantity_scales, shortfall, unmet
+from gym_vlmrm.task.rules import parse_rule, quantity_scales, shortfall, unmet
 
 
 def _sample(seed: int, ties: bool) -> tuple[np.ndarray, np.ndarray]:

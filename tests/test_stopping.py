@@ -21,11 +21,12 @@ from safetensors.torch import load_file
 from trainings import DQN, PPO, cartpole, rows
 
 from gym_vlmrm.errors import ModelError, RunError
+from gym_vlmrm.files import read_json
 from gym_vlmrm.interrupts import StopRequest, stopping_on_signals
-from gym_vlmrm.learning import resume, train
+from gym_vlmrm.learning import checkpoint_replay, resume, setup, train, trials
 from gym_vlmrm.learning import session as session_module
 from gym_vlmrm.learning.evaluation import evaluate
-from gym_vlmrm.learning.run_folder import RunFolder, read_json
+from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.reward.brightness import BrightnessReward
 from gym_vlmrm.reward.threads import kept_torch_threads
 from gym_vlmrm.task.spec import EnvSpec, RewardSpec, TaskSpec
@@ -124,7 +125,7 @@ def test_a_second_ctrl_c_interrupts_learning_at_once(tmp_path: Path) -> None:
 def test_a_stop_while_the_last_checkpoint_is_judged_is_made_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    play = session_module.play
+    play = trials.play
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:
         os.kill(os.getpid(), signal.SIGINT)
@@ -132,7 +133,7 @@ def test_a_stop_while_the_last_checkpoint_is_judged_is_made_good(
 
     short = DQN.model_copy(update={"checkpoint_every": 1000})
     with monkeypatch.context() as patch:
-        patch.setattr(session_module, "play", interrupted)
+        patch.setattr(trials, "play", interrupted)
         result = train(cartpole(), short, output=tmp_path / "run", workers=1)
     run = RunFolder.open(tmp_path / "run")
     assert (result.interrupted, run.record.status, run.best) == (True, "interrupted", None)
@@ -168,8 +169,8 @@ import os, signal, sys, threading
 sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parent / "helpers")]!r}
 from test_stopping import LONG, cartpole
 from gym_vlmrm.learning import resume, train
-from gym_vlmrm.learning.session import Session
-make = Session._make_pool
+from gym_vlmrm.learning.setup import Setup
+make = Setup.make_pool
 pools = []
 def make_and_hit(self):
     if pools:  # the second one is for judging; its workers import for a second
@@ -178,10 +179,10 @@ def make_and_hit(self):
     pool = make(self)
     print("started", len(pools))
     return pool
-Session._make_pool = make_and_hit
+Setup.make_pool = make_and_hit
 recipe = LONG.model_copy(update={{"checkpoint_every": 100}})
 assert train(cartpole(), recipe, output="run", workers=2).signal == signal.SIGINT
-Session._make_pool = make
+Setup.make_pool = make
 for number in (signal.SIGTERM, signal.SIGHUP):
     sent = []
     def report(progress):
@@ -269,7 +270,7 @@ def actions_of(run: Path, monkeypatch: pytest.MonkeyPatch, steps: int) -> tuple[
     notices: list[str] = []
     made: set[int] = set()
     learned: list[int] = []
-    build = session_module.build_algorithm
+    build = setup.build_algorithm
 
     def built(*args: Any, **kwargs: Any) -> Any:
         model: Any = build(*args, **kwargs)
@@ -280,7 +281,7 @@ def actions_of(run: Path, monkeypatch: pytest.MonkeyPatch, steps: int) -> tuple[
         model.train = lambda *args, **kwargs: (learned.append(model.num_timesteps), learn(*args, **kwargs))[1]
         return model
 
-    monkeypatch.setattr(session_module, "build_algorithm", built)
+    monkeypatch.setattr(setup, "build_algorithm", built)
     resume(run, steps=steps, workers=1, on_notice=notices.append)
     return made, notices, learned
 
@@ -336,7 +337,7 @@ def test_a_full_disk_leaves_the_buffer_that_was_there(tmp_path: Path, monkeypatc
 
 
 def test_a_buffer_without_room_is_left_out_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "SPARE_DISK", 10**18)
+    monkeypatch.setattr(checkpoint_replay, "SPARE_DISK", 10**18)
     notices: list[str] = []
     run = train(cartpole(), DQN, output=tmp_path / "run", workers=1, on_notice=notices.append).run
     assert not list(run.path.rglob("replay.npz"))
@@ -396,7 +397,7 @@ def test_learning_takes_one_thread_and_gives_the_others_back(
     if device is not None:
         model.device = device  # type: ignore[attr-defined]
         monkeypatch.setattr(session_module, "describe_machine", lambda **_: {})
-    monkeypatch.setattr(session_module, "load_reward_model", lambda task: model)
+    monkeypatch.setattr(setup, "load_reward_model", lambda task: model)
     train(
         cartpole(), PPO, output=tmp_path / "run", workers=1,
         on_progress=lambda _: learning.add(torch.get_num_threads()),
@@ -411,7 +412,7 @@ def test_a_gpu_without_memory_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
         def __call__(self, frames: Any) -> Any:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB\nand more")
 
-    monkeypatch.setattr(session_module, "load_reward_model", lambda task: Greedy())
+    monkeypatch.setattr(setup, "load_reward_model", lambda task: Greedy())
     with pytest.raises(ModelError, match="memory does not suffice") as caught:
         train(cartpole(), PPO, output=tmp_path / "run", workers=1)
     assert "\n" not in str(caught.value)
@@ -456,7 +457,7 @@ def test_a_task_reward_that_is_no_number_is_null_and_said_once(tmp_path: Path, m
 def test_a_run_names_its_judge_and_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = BrightnessReward()
     model.weights_digest, model.precision, model.device = "ab12", "fp32", "cpu"  # type: ignore[attr-defined]
-    monkeypatch.setattr(session_module, "load_reward_model", lambda task: model)
+    monkeypatch.setattr(setup, "load_reward_model", lambda task: model)
     run = train(cartpole(), PPO, output=tmp_path / "run", workers=1).run
     judge = {"model": "brightness", "weights_digest": "ab12", "precision": "fp32", "device": "cpu"}
     assert read_json(run.path / "run.json")["judge"] == judge

@@ -11,8 +11,8 @@ from gym_vlmrm.task.catalog import builtin_tasks, load_task
 from gym_vlmrm.task.rules import Rule
 from gym_vlmrm.worlds.humanoid.env import HumanoidScene
 from gym_vlmrm.worlds.humanoid.quantities import QUANTITIES
-from gym_vlmrm.worlds.make import make_world
 from gym_vlmrm.worlds.poses.poses import GOAL_POSES, reference_pose
+from gym_vlmrm.worlds.world import make_world
 
 HUMANOID = [name for name, task in builtin_tasks().items() if task.env.id == "Humanoid-v5"]
 OTHER_POSES = [

@@ -72,7 +72,7 @@ def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     file.mkdir()
     obstacle.put([1], EMBEDDING)
     assert obstacle.get([1]) is None
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_writers_at_the_same_time_leave_one_whole_file(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import TINY_MODEL, TINY_RESNET
 
 from gym_vlmrm.errors import ModelError
-from gym_vlmrm.reward import hub, int8
+from gym_vlmrm.reward.clip import hub, int8
 from gym_vlmrm.reward.clip.devices import SMALL_TOWER, choose_device, choose_precision
 from gym_vlmrm.reward.clip.folding import fold_batch_norms
 from gym_vlmrm.reward.clip.int8 import can_int8

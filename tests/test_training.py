@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,16 +22,16 @@ from gym_vlmrm.errors import RunError, TrainingError
 from gym_vlmrm.learning import choose_recipe, resume, train
 from gym_vlmrm.learning.algorithms import ALGORITHMS, find_algorithm
 from gym_vlmrm.learning.building import build_algorithm
+from gym_vlmrm.learning.checkpoint_spaces import space_from_json, space_to_json
 from gym_vlmrm.learning.checkpoints import load_agent
 from gym_vlmrm.learning.hyperparameters import check_recipe, constructor_arguments, update_arguments
 from gym_vlmrm.learning.inspection import inspect_recipe, inspect_world
 from gym_vlmrm.learning.provenance import describe_machine, library_versions
 from gym_vlmrm.learning.run_folder import RunFolder
-from gym_vlmrm.learning.space_json import space_from_json, space_to_json
-from gym_vlmrm.learning.tensors import load_state, save_state
 from gym_vlmrm.learning.vec_env import SpacesOnly
 from gym_vlmrm.task.catalog import builtin_tasks
 from gym_vlmrm.task.spec import EnvSpec, Recipe, RewardSpec, TaskSpec
+from gym_vlmrm.tensors import load_state, save_state
 
 
 @pytest.mark.parametrize("recipe", [PPO, DQN], ids=["PPO", "DQN"])
@@ -361,3 +363,27 @@ def test_a_gpu_is_described_by_what_torch_and_its_driver_say(monkeypatch: pytest
 def test_a_gpu_that_is_not_there_is_none() -> None:
     assert describe_machine(opengl=False, device="cuda")["gpu"] is None
     assert "gpu" not in describe_machine(opengl=False, device="cpu")
+
+
+@pytest.mark.parametrize("algorithm", ["PPO", "DQN"])
+def test_training_after_a_context_of_opengl(algorithm: str, tmp_path: Path) -> None:
+    """Loading triton's LLVM after Mesa's would end the process, and torch's optimisers bring triton."""
+    code = f"""
+import sys
+import gymnasium
+import gym_vlmrm
+env = gymnasium.make("VLMRM/Humanoid-Kneeling-v0", model="brightness")
+env.reset(seed=0)
+env.step(env.action_space.sample())
+from gym_vlmrm.learning import train
+from gym_vlmrm.task.spec import Recipe
+task = gym_vlmrm.load_task("cartpole")
+task = task.model_copy(update={{"reward": task.reward.model_copy(update={{"model": "brightness"}})}})
+recipe = Recipe(algorithm={algorithm!r}, steps=40, num_envs=2, hyperparameters={{"batch_size": 8}})
+assert "triton" not in sys.modules and "open_clip" not in sys.modules
+train(task, recipe, output={str(tmp_path / "run")!r}, workers=1)
+assert "open_clip" not in sys.modules
+env.step(env.action_space.sample())
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=180)
+    assert result.returncode == 0, result.stderr

@@ -14,8 +14,8 @@ from gym_vlmrm.errors import TaskError
 from gym_vlmrm.task.catalog import load_task, override, task_from_dict
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.task.yaml_file import overlay
-from gym_vlmrm.worlds.make import make_world
 from gym_vlmrm.worlds.viewers import find_renderers
+from gym_vlmrm.worlds.world import make_world
 
 HOLDERS = ["strangers:Holder-v0", "strangers:DeepHolder-v0", "strangers:LateHolder-v0", "strangers:LazyHolder-v0"]
 HOLDERS += ["strangers:TwoArtists-v0"]

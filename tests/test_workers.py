@@ -18,15 +18,15 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import TimeLimit
 
-from gym_vlmrm.auditing.stage import StagePool
+from gym_vlmrm.auditing.stage_pool import StagePool
 from gym_vlmrm.errors import RenderingError, ResetNeededError, VLMRMError, WorkerError
 from gym_vlmrm.task.catalog import load_task
-from gym_vlmrm.worlds.cores import cpu_quota, usable_cores
 from gym_vlmrm.worlds.frames import FrameObservation
 from gym_vlmrm.worlds.offscreen import _of_thread
-from gym_vlmrm.worlds.pool import EnvPool, make_pool
-from gym_vlmrm.worlds.processes import TIMEOUT_VARIABLE, patience
-from gym_vlmrm.worlds.world import make_limited_world
+from gym_vlmrm.worlds.pools.cores import cpu_quota, usable_cores
+from gym_vlmrm.worlds.pools.pool import EnvPool, make_pool
+from gym_vlmrm.worlds.pools.processes import TIMEOUT_VARIABLE, patience
+from gym_vlmrm.worlds.world import make_world
 from gym_vlmrm.wrappers import VectorVLMReward
 
 MODES = list(AutoresetMode)
@@ -315,7 +315,7 @@ def script(code: str, tmp_path: Path) -> "subprocess.Popen[str]":
 def test_ctrl_c_while_workers_start_meets_the_parent_alone(tmp_path: Path) -> None:
     code = """
 import signal, sys
-from gym_vlmrm.worlds.pool import make_pool
+from gym_vlmrm.worlds.pools.pool import make_pool
 from test_workers import Echo, actions
 heard = []
 signal.signal(signal.SIGINT, lambda *_: heard.append(1))
@@ -339,7 +339,7 @@ pool.close()
 
 def test_workers_that_hang_do_not_outlive_their_parent(tmp_path: Path) -> None:
     code = """
-from gym_vlmrm.worlds.pool import make_pool
+from gym_vlmrm.worlds.pools.pool import make_pool
 from test_workers import LATE, Echo, actions
 pool = make_pool(Echo, 2, workers=2)
 pool.reset(seed=0)
@@ -368,7 +368,7 @@ def _state(pid: int) -> str:
 
 def test_an_environment_left_open_does_not_keep_the_interpreter(tmp_path: Path) -> None:
     code = """
-from gym_vlmrm.worlds.pool import make_pool
+from gym_vlmrm.worlds.pools.pool import make_pool
 from test_workers import Echo
 pool = make_pool(Echo, 2, workers=2)
 keep = [pool]; keep.append(keep)
@@ -431,7 +431,7 @@ for env_id in ("Mine/Class-v0", "Mine/Text-v0", "Mine/Lambda-v0", "Mine/Nested-v
         envs.reset(seed=0)
         print(env_id, envs.step(np.zeros(2, int))[1].astype(float).round(1).tolist())
         envs.close()
-from gym_vlmrm.auditing.stage import StagePool
+from gym_vlmrm.auditing.stage_pool import StagePool
 with StagePool(task, 8, workers=2) as stages:
     print(len(stages.roll([0, 1], 3)))
 """
@@ -488,7 +488,7 @@ def test_quotas_of_containers(group: str, files: dict[str, str], cores: float | 
 def test_cores_are_counted_by_quota_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
     for quota, cores in ((3.2, 4), (0.1, 1), (None, 64), (99.0, 64)):
-        monkeypatch.setattr("gym_vlmrm.worlds.cores.cpu_quota", lambda quota=quota: quota)
+        monkeypatch.setattr("gym_vlmrm.worlds.pools.cores.cpu_quota", lambda quota=quota: quota)
         assert usable_cores() == cores
 
 
@@ -534,7 +534,7 @@ def test_threads_share_no_opengl_context() -> None:
     made: list[Any] = []
 
     def make() -> None:
-        env = make_limited_world(load_task("kneeling"), render_size=16)
+        env = make_world(load_task("kneeling"), render_size=16, limited=True)
         env.reset(seed=0)
         env.render()
         made.append((env, list(_of_thread.known.values())))

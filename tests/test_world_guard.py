@@ -15,8 +15,7 @@ from gym_vlmrm.reward.clip import towers  # isort: skip  # noqa: F401  (loads tr
 import gym_vlmrm
 from gym_vlmrm.errors import RenderingError, TaskError, TrainingError, VLMRMError, WorldError
 from gym_vlmrm.task.spec import TaskSpec
-from gym_vlmrm.worlds.make import make_world
-from gym_vlmrm.worlds.world import make_worlds
+from gym_vlmrm.worlds.world import make_world, make_worlds
 from gym_vlmrm.wrappers import VLMReward
 
 
@@ -140,7 +139,7 @@ def write(path: Path, env: str, more: str = "") -> Path:
     ],
 )
 def test_commands_say_it_in_one_line(env: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gym_vlmrm.worlds.pool.usable_cores", lambda: 1)
+    monkeypatch.setattr("gym_vlmrm.worlds.pools.pool.usable_cores", lambda: 1)
     path = write(tmp_path / "mine.yaml", env)
     for command in (["check"], ["train", "--output", str(tmp_path / "run"), "--quiet"]):
         result = vlmrm(command[0], path, *command[1:])

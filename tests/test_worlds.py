@@ -18,9 +18,9 @@ from gym_vlmrm.errors import RenderingError, TaskError, VLMRMError
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.cartpole import CartPoleScene
 from gym_vlmrm.worlds.humanoid.env import HumanoidScene
-from gym_vlmrm.worlds.make import make_world
 from gym_vlmrm.worlds.mountain_car import MountainCarScene
 from gym_vlmrm.worlds.scene import SCENES
+from gym_vlmrm.worlds.world import make_world
 
 SIZE = 48
 OTHERS = ["Pendulum-v1", "Ant-v5", "Blackjack-v1"]

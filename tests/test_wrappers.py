@@ -13,8 +13,9 @@ from gymnasium.wrappers import TimeLimit
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.task.catalog import load_task, override
 from gym_vlmrm.worlds.frames import FrameObservation
-from gym_vlmrm.worlds.pool import EnvPool, make_pool, usable_cores
-from gym_vlmrm.worlds.world import episode_limit, make_limited_world, make_worlds
+from gym_vlmrm.worlds.pools.cores import usable_cores
+from gym_vlmrm.worlds.pools.pool import EnvPool, make_pool
+from gym_vlmrm.worlds.world import episode_limit, make_world, make_worlds
 from gym_vlmrm.wrappers import VectorVLMReward, VLMReward
 
 MODES = list(AutoresetMode)
@@ -154,7 +155,7 @@ def test_worlds_carry_frames_or_not() -> None:
     assert truncations.all()
     assert not terminations.any()
     pool.close()
-    single_world = make_limited_world(task, render_size=16)
+    single_world = make_world(task, render_size=16, limited=True)
     assert isinstance(single_world, TimeLimit)
     assert isinstance(make_worlds(task, 2, render_size=16, workers=1), SyncVectorEnv)
 

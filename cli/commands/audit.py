@@ -47,12 +47,13 @@ def audit(
     Writes report.html and report.json into --output, or into audits/<task>-<n>.
     """
     from gym_vlmrm.auditing import audit as run_audit
-    from gym_vlmrm.reports.page import default_folder, prepare_folder, write_audit
+    from gym_vlmrm.files import make_folder
+    from gym_vlmrm.reports.page import default_folder, write_audit
     from gym_vlmrm.task.catalog import load_task, override
 
     spec = override(load_task(task), goal=sentences(goal), baseline=sentences(baseline))
     folder = output or default_folder(spec)
-    prepare_folder(folder)
+    make_folder(folder)
     with phase_bar(shown=stderr.is_terminal and not quiet) as on_progress:
         result = run_audit(
             spec, models=model or (), alphas=alpha or None, prompts=prompt or (), frames=frames, policy=policy,

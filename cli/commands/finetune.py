@@ -16,7 +16,7 @@ from ..resuming import check_resume, conclude
 
 if TYPE_CHECKING:
     from gym_vlmrm.finetuning import FinetuningResult
-    from gym_vlmrm.finetuning.settings import Progress
+    from gym_vlmrm.finetuning.settings import FinetuningProgress
 
 __all__ = ["Part", "finetune"]
 
@@ -135,11 +135,11 @@ def _lasting_model(name: str) -> str:
 
 
 @contextmanager
-def _bar(shown: bool) -> "Iterator[Callable[[Progress], None] | None]":
+def _bar(shown: bool) -> "Iterator[Callable[[FinetuningProgress], None] | None]":
     """Show steps, losses and time left; yields what a fine-tuning calls."""
     with bar("fine-tuning", "loss {loss}  held out {held_out}  {left} left", shown=shown) as show:
 
-        def report(progress: "Progress") -> None:
+        def report(progress: "FinetuningProgress") -> None:
             assert show is not None
             show(
                 progress.step, progress.steps, loss=number(progress.loss, ".4f"),

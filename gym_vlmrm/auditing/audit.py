@@ -10,19 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.auditing.exploit import ExploitSearch, search_exploits
 from gym_vlmrm.auditing.frames import AuditSet, audit_set_from_files, build_audit_set
 from gym_vlmrm.auditing.judges import Judge, StateReward, candidates_of, check_model, make_judge, prompts_of
 from gym_vlmrm.auditing.landscape import landscape
 from gym_vlmrm.auditing.numbers import confusions_of, control_of, control_sentences, measure
 from gym_vlmrm.auditing.results import AuditReport, Candidate, Finding, Landscape, ModelReport
-from gym_vlmrm.auditing.stage import StagePool
+from gym_vlmrm.auditing.stage_pool import StagePool
 from gym_vlmrm.auditing.verdict import judge_verdict
 from gym_vlmrm.errors import TaskError
 from gym_vlmrm.learning.provenance import library_versions
 from gym_vlmrm.learning.run_folder import RunFolder
-from gym_vlmrm.reward import RewardModel
+from gym_vlmrm.reward import RewardModel, choose_frame_size
 from gym_vlmrm.task.catalog import load_task
+from gym_vlmrm.task.rules import rule_text
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.scene import can_pose
 
@@ -44,8 +46,8 @@ class AuditPictures:
 
     highest: list[tuple[NDArray[np.uint8], str]]
     lowest: list[tuple[NDArray[np.uint8], str]]
-    goal_rewards: NDArray[np.float64]
-    other_rewards: NDArray[np.float64]
+    goal_rewards: Floats
+    other_rewards: Floats
     search: ExploitSearch | None
 
 
@@ -122,7 +124,7 @@ def audit(
     def examine(model: Model | None, stages: contextlib.ExitStack) -> _Examined:
         """Examine one model, which is the only one in memory meanwhile; frames of one size are drawn once."""
         judge = make_judge(spec, model, device)
-        size = spec.scene.render_size or judge.frame_size
+        size = choose_frame_size(spec, judge)
         if frames is None and size not in pools:
             pools[size] = stages.enter_context(StagePool(spec, size, workers))
         if frames is not None:
@@ -139,7 +141,7 @@ def audit(
         AuditReport(
             task=spec.id,
             environment=spec.env.id,
-            success=f"pictures in {os.fspath(frames)}" if frames is not None else _rule_text(spec.success),
+            success=f"pictures in {os.fspath(frames)}" if frames is not None else rule_text(spec.success),
             seed=seed,
             seconds=round(time.perf_counter() - began, 2),
             frames=_count(first.sources),
@@ -212,7 +214,7 @@ def _examine(
     )  # fmt: skip
 
 
-def _pictures(frames: AuditSet, rewards: NDArray[np.float64], found: ExploitSearch | None) -> AuditPictures:
+def _pictures(frames: AuditSet, rewards: Floats, found: ExploitSearch | None) -> AuditPictures:
     def sheet(order: NDArray[Any]) -> list[tuple[NDArray[np.uint8], str]]:
         mark = np.where(frames.labels, "goal", "other")
         return [(frames.seen.frames[i], f"{rewards[i]:.3f} · {mark[i]} · {frames.names[i]}") for i in order[:SHEET]]
@@ -225,14 +227,3 @@ def _pictures(frames: AuditSet, rewards: NDArray[np.float64], found: ExploitSear
 def _count(values: NDArray[np.str_]) -> dict[str, int]:
     names, counts = np.unique(values, return_counts=True)
     return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
-
-
-def _rule_text(rule: Any) -> str:
-    if isinstance(rule, str):
-        return rule
-    key, value = next(iter(rule.items()))
-    if key == "not":
-        return f"not ({_rule_text(value)})"
-    return (" and " if key == "all" else " or ").join(
-        _rule_text(part) if isinstance(part, str) else f"({_rule_text(part)})" for part in value
-    )

@@ -10,9 +10,11 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from pydantic import ValidationError
 
-from gym_vlmrm.auditing.results import AuditReport, Finding, Interval, ModelReport, Result, VerdictLabel
+from gym_vlmrm.auditing.results import AuditReport, Finding, Interval, ModelReport, VerdictLabel
 from gym_vlmrm.errors import RunError
-from gym_vlmrm.learning.run_folder import Judge, RunFolder, read_json
+from gym_vlmrm.files import read_json
+from gym_vlmrm.learning.records import JudgeRecord, Result
+from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.run_summary import read_metrics
 from gym_vlmrm.learning.scores import read_evaluation
 from gym_vlmrm.task.spec import RewardSpec
@@ -184,7 +186,7 @@ def _verdicts_on(run: RunFolder, entries: list[_Entry]) -> list[_Entry] | str:
     return sorted(fitting, key=lambda entry: _digest(entry[1].judge) != digest)
 
 
-def _digest(judge: Judge | None) -> str | None:
+def _digest(judge: JudgeRecord | None) -> str | None:
     return None if judge is None else judge.weights_digest
 
 

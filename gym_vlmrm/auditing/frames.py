@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.auditing.plan import FILE, POLICY, ROLLOUT, Plan, plan_states
-from gym_vlmrm.auditing.stage import DEFAULT_EPISODE, Seen, Stage, StagePool, join_seen
+from gym_vlmrm.auditing.stage import Seen, Stage, episode_length, join_seen
+from gym_vlmrm.auditing.stage_pool import StagePool
 from gym_vlmrm.errors import TaskError, VLMRMError
 from gym_vlmrm.learning.run_folder import RunFolder
-from gym_vlmrm.task.shortfall import quantity_scales, shortfalls
+from gym_vlmrm.task.rules import quantity_scales, shortfalls
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.canvas import fit_square
 from gym_vlmrm.worlds.scene import can_pose
-from gym_vlmrm.worlds.world import episode_limit
 
 __all__ = ["AuditSet", "audit_set_from_files", "build_audit_set"]
 
@@ -39,11 +40,11 @@ class AuditSet:
     """(N,) kind of state, such as ``near miss``."""
     names: NDArray[np.str_]
     """(N,) what the state is called."""
-    coordinate: NDArray[np.float64]
+    coordinate: Floats
     """(N,) place on the landscape's axis; NaN for frames that are not on it."""
     axis: str
     """What the coordinate is."""
-    distance: NDArray[np.float64] | None
+    distance: Floats | None
     """(N,) shortfall of the success rule; ``None`` for frames from files."""
     scales: dict[str, float]
     """Standard deviation of each quantity of the rule."""
@@ -95,7 +96,7 @@ def build_audit_set(
     parts: list[tuple[Seen, list[str], list[str], list[float]]] = []
     if len(plan.states):
         parts.append((pool.show(np.array(plan.states), on_done=done), plan.sources, plan.names, plan.coordinates))
-    stride = max(1, (episode_limit(task) or DEFAULT_EPISODE) // frames)
+    stride = max(1, episode_length(task) // frames)
     before = len(plan.states)
     rolled = pool.roll([seed + 1000 + i for i in range(episodes)], stride, on_done=lambda n: done(before + n))
     parts += [_rollout(seen, ROLLOUT, f"random episode {i + 1}") for i, seen in enumerate(rolled)]
@@ -151,7 +152,7 @@ def _assemble(task: TaskSpec, axis: str, parts: Sequence[tuple[Seen, list[str], 
     return AuditSet(seen, sources, names, coordinate, axis, distance, scales)
 
 
-def _binned(distance: NDArray[np.float64], bins: int = 16) -> NDArray[np.float64]:
+def _binned(distance: Floats, bins: int = 16) -> Floats:
     """Round distances to the mean of their bin, so that several frames share one place on the axis."""
     edges = np.unique(np.quantile(distance, np.linspace(0, 1, bins + 1)))
     index = np.digitize(distance, edges[1:-1])

@@ -7,10 +7,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.auditing.results import Candidate
 from gym_vlmrm.auditing.stage import Seen
 from gym_vlmrm.errors import ModelError
-from gym_vlmrm.learning import run_folder as runs
+from gym_vlmrm.learning.records import JudgeRecord
 from gym_vlmrm.reward import RewardModel, goal_baseline_reward, load_reward_model
 from gym_vlmrm.reward.formula import average_embedding
 from gym_vlmrm.reward.loading import check_model_name
@@ -22,8 +23,6 @@ __all__ = [
     "CONTROLS", "Judge", "PlainJudge", "PromptJudge", "StateReward", "candidates_of", "check_model", "make_judge",
     "prompts_of",
 ]  # fmt: skip
-
-Floats = NDArray[np.float64]
 CHUNK = 256
 """Frames embedded between two reports of progress."""
 OnDone = Callable[[int], None]
@@ -57,7 +56,7 @@ class Judge(Protocol):
     frame_size: int
     reads_prompts: bool
     parameters: int | None
-    record: runs.Judge
+    record: JudgeRecord
     """Which weights, arithmetic and device these are."""
 
     def read(self, prompts: Iterable[Sequence[str]]) -> None:
@@ -81,7 +80,7 @@ class PromptJudge:
     def __init__(self, name: str, reward: Any) -> None:
         self.name, self.frame_size, self._towers = name, int(reward.frame_size), reward.towers
         self.parameters: int | None = getattr(reward.towers, "parameters", None)
-        self.record = runs.Judge.of(reward)
+        self.record = JudgeRecord.of(reward)
         self._embed = lru_cache(maxsize=4096)(self._embed_prompt)
 
     def read(self, prompts: Iterable[Sequence[str]]) -> None:
@@ -121,7 +120,7 @@ class PlainJudge:
 
     def __init__(self, reward: RewardModel | StateReward) -> None:
         self.name, self.frame_size, self._reward = reward.name, int(reward.frame_size), reward
-        self.record = runs.Judge.of(reward)
+        self.record = JudgeRecord.of(reward)
 
     def read(self, prompts: Iterable[Sequence[str]]) -> None:
         """Do nothing: prompts do not enter."""

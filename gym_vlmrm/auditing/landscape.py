@@ -5,13 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.auditing.frames import AuditSet
 from gym_vlmrm.auditing.results import Candidate, Landscape, Line
 from gym_vlmrm.learning.statistics import spearman
 
 __all__ = ["approach", "climb_and_valley", "landscape"]
-
-Floats = NDArray[np.float64]
 
 
 def approach(frames: AuditSet) -> tuple[list[float], list[NDArray[np.intp]]]:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.auditing.frames import AuditSet
 from gym_vlmrm.auditing.judges import CONTROLS, Judge
 from gym_vlmrm.auditing.landscape import climb_and_valley
@@ -15,8 +16,6 @@ from gym_vlmrm.learning import statistics as metrics
 from gym_vlmrm.task.catalog import builtin_tasks
 
 __all__ = ["confusions_of", "control_of", "control_sentences", "measure"]
-
-Floats = NDArray[np.float64]
 
 
 def measure(frames: AuditSet, rewards: Floats, *, resamples: int = metrics.RESAMPLES, seed: int = 0) -> Numbers:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.errors import TaskError
-from gym_vlmrm.task.shortfall import quantity_scales, shortfalls
+from gym_vlmrm.task.rules import quantity_scales, shortfalls
 from gym_vlmrm.task.spec import TaskSpec
 
 __all__ = ["OracleReward"]
@@ -32,7 +32,7 @@ class OracleReward:
             raise TaskError(f"task '{task.id}' has no 'success:' rule, so nothing is known of its goal")
         self.rule, self.scales, self.frame_size = task.success_rule, scales, frame_size
 
-    def of_states(self, quantities: Sequence[dict[str, float]]) -> NDArray[np.float64]:
+    def of_states(self, quantities: Sequence[dict[str, float]]) -> Floats:
         """Return the rewards (N,) of states, given by their named quantities."""
         self.scales = self.scales or quantity_scales(self.rule, quantities)
         return np.asarray(np.exp(-shortfalls(self.rule, quantities, self.scales)))

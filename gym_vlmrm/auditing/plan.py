@@ -1,17 +1,18 @@
 """Which states an audit looks at: a grid where the state is small, poses and near misses of the humanoid."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gym_vlmrm.auditing.search import search_success
-from gym_vlmrm.auditing.stage import StagePool
+from gym_vlmrm.arrays import Floats
+from gym_vlmrm.auditing.search import minimise_together
+from gym_vlmrm.auditing.stage_pool import StagePool
 from gym_vlmrm.errors import TaskError
 from gym_vlmrm.task.catalog import builtin_tasks
-from gym_vlmrm.task.shortfall import quantity_scales
+from gym_vlmrm.task.rules import Rule, quantity_scales, shortfalls
 from gym_vlmrm.task.spec import TaskSpec
-from gym_vlmrm.worlds.scene import BodySurvey, Grid, find_scene
+from gym_vlmrm.worlds.scene import BodySurvey, Grid, SearchSpace, find_scene
 
 __all__ = [
     "DISTURBED",
@@ -26,8 +27,6 @@ __all__ = [
     "Plan",
     "plan_states",
 ]
-
-Floats = NDArray[np.float64]
 GRID, POSE, NEAR_MISS, PATH = "grid", "reference pose", "near miss", "way to the goal"
 RANDOM, DISTURBED, ROLLOUT, POLICY, FILE = "random state", "disturbed goal", "random policy", "given policy", "picture"
 
@@ -111,13 +110,29 @@ def _searched_goals(task: TaskSpec, pool: StagePool, rng: np.random.Generator) -
     assert rule is not None
     sample = pool.show(space.decode(rng.random((400, space.dimension))), draw=False)
     scales = quantity_scales(rule, sample.quantities)
-    found = search_success(pool, space, rule, scales, int(rng.integers(2**31)))
+    found = _search_success(pool, space, rule, scales, int(rng.integers(2**31)))
     if len(found) == 0:
         raise TaskError(
             f"task '{task.id}': neither a reference pose nor a search found a success; check the rule 'success:',"
             " or give --frames DIR with DIR/goal and DIR/other"
         )
     return [(state, "found by search") for state in found[:GOAL_VARIANTS]]
+
+
+def _search_success(
+    pool: StagePool, space: SearchSpace, rule: Rule, scales: Mapping[str, float], seed: int, searches: int = 6
+) -> Floats:
+    """Search for successes (N, C) by walking down the rule's shortfall, without drawing anything; N may be 0."""
+    rng = np.random.default_rng(seed)
+    found: list[Floats] = []
+
+    def costs(points: Floats, generation: int) -> list[Floats]:
+        seen = pool.show(space.decode(points), draw=False)
+        found.extend(seen.states[seen.success])
+        return np.split(shortfalls(rule, seen.quantities, scales), searches)
+
+    minimise_together([rng.random(space.dimension) for _ in range(searches)], costs, 60, seed)
+    return np.array([found[i] for i in rng.permutation(len(found))])
 
 
 def _add_paths(

@@ -14,10 +14,10 @@ from gym_vlmrm.auditing.frames import AuditSet, audit_set_from_files, build_audi
 from gym_vlmrm.auditing.judges import Judge, make_judge, prompts_of
 from gym_vlmrm.auditing.numbers import measure
 from gym_vlmrm.auditing.results import Candidate, Numbers
-from gym_vlmrm.auditing.stage import StagePool
+from gym_vlmrm.auditing.stage_pool import StagePool
 from gym_vlmrm.errors import ModelError, TaskError, VLMRMError
 from gym_vlmrm.learning import statistics as metrics
-from gym_vlmrm.reward import RewardModel
+from gym_vlmrm.reward import RewardModel, choose_frame_size
 from gym_vlmrm.reward.loading import cut_prompts, unknown_words
 from gym_vlmrm.task.spec import TaskSpec
 
@@ -198,7 +198,7 @@ def _frames(
     workers: int | None,
     report: Callable[[str, int, int], None],
 ) -> AuditSet:
-    size = task.scene.render_size or judge.frame_size
+    size = choose_frame_size(task, judge)
     if frames is not None:
         return audit_set_from_files(frames, size)
     if task.success_rule is None:

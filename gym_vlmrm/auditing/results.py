@@ -2,22 +2,16 @@
 
 from typing import Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
-from gym_vlmrm.learning import run_folder as runs
+from gym_vlmrm.learning.records import JudgeRecord, Result
 
 __all__ = [
     "AuditReport", "Candidate", "Confusion", "Control", "Exploit", "Finding", "Interval", "Landscape", "Line",
-    "ModelReport", "Numbers", "Result", "Verdict", "VerdictLabel", "Winner",
+    "ModelReport", "Numbers", "Verdict", "VerdictLabel", "Winner",
 ]  # fmt: skip
 
 VerdictLabel: TypeAlias = Literal["teachable", "doubtful", "not separable", "exploitable"]
-
-
-class Result(BaseModel):
-    """One piece of a result."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Interval(Result):
@@ -32,7 +26,7 @@ class Candidate(Result):
     """What a model is asked."""
 
     goal: list[str]
-    baseline: list[str] = []
+    baseline: list[str] = Field(default_factory=list)
     alpha: float = 0.0
 
 
@@ -159,7 +153,7 @@ class ModelReport(Result):
     """Weights of the image tower."""
     chosen: Candidate
     """The candidate that search and verdict are about."""
-    judge: runs.Judge | None = None
+    judge: JudgeRecord | None = None
     """Which weights judged, in which arithmetic and where; ``None`` in audits of version 0.1.0."""
     verdict: Verdict
     confusions: list[Confusion]

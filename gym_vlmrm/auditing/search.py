@@ -1,22 +1,17 @@
-"""CMA-ES over states (Hansen and Ostermeier 2001), several searches in step so that their frames share a batch."""
+"""CMA-ES over a unit cube (Hansen and Ostermeier 2001): several searches in step, whose points share one batch."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gym_vlmrm.auditing.stage import StagePool
-from gym_vlmrm.task.rules import Rule
-from gym_vlmrm.task.shortfall import shortfalls
-from gym_vlmrm.worlds.scene import SearchSpace
+from gym_vlmrm.arrays import Floats
 
-__all__ = ["minimise_together", "search_success"]
-
-Floats = NDArray[np.float64]
+__all__ = ["POPULATION", "minimise_together"]
 POPULATION = 16
+"""Points per search and generation."""
 STEP = 0.2
-"""Points per search and generation, and the first standard deviation of a search, in edges of the unit cube."""
+"""First standard deviation of a search, in edges of the unit cube."""
 
 
 def minimise_together(
@@ -73,19 +68,3 @@ def _minimise(
         points = np.concatenate(asked)[:, : len(starts[0])]
         for search, points_asked, answers in zip(searches, asked, costs(points, generation), strict=True):
             search.tell(list(points_asked), list(answers))
-
-
-def search_success(
-    pool: StagePool, space: SearchSpace, rule: Rule, scales: Mapping[str, float], seed: int, searches: int = 6
-) -> Floats:
-    """Search for successes (N, C) by walking down the rule's shortfall, without drawing anything; N may be 0."""
-    rng = np.random.default_rng(seed)
-    found: list[Floats] = []
-
-    def costs(points: Floats, generation: int) -> list[Floats]:
-        seen = pool.show(space.decode(points), draw=False)
-        found.extend(seen.states[seen.success])
-        return np.split(shortfalls(rule, seen.quantities, scales), searches)
-
-    minimise_together([rng.random(space.dimension) for _ in range(searches)], costs, 60, seed)
-    return np.array([found[i] for i in rng.permutation(len(found))])

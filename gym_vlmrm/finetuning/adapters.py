@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gym_vlmrm.errors import ModelError
+from gym_vlmrm.reward.triton import load_triton_apart
 
 __all__ = ["ADAPTER_MARK", "insert_adapters", "require_peft"]
 
@@ -23,10 +24,8 @@ def require_peft() -> Any:
         ModelError: it is not installed.
     """
     try:
-        # Before peft, whose import of torchvision may crash where OpenGL runs already.
-        import gym_vlmrm.reward.clip.towers  # noqa: F401
-
-        import peft  # isort: skip
+        load_triton_apart()  # which peft brings, and this process may draw
+        import peft
     except ImportError as error:
         raise ModelError(
             f"low-rank adapters need the package peft ({error}); pip install 'gym-vlmrm[adapters]'"

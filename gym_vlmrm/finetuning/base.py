@@ -1,6 +1,5 @@
 """The model that a fine-tuning starts from, and the folder that it becomes."""
 
-import json
 import re
 import shutil
 from collections.abc import Sequence
@@ -9,17 +8,25 @@ from pathlib import Path
 from typing import Any
 
 # Before open_clip, whose import may crash where OpenGL runs already.
-from gym_vlmrm.reward.clip.towers import MERGES_FILE, open_model  # isort: skip
+import gym_vlmrm.reward.clip  # isort: skip  # noqa: F401
 import open_clip
 import torch
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
-from safetensors.torch import save_file
-from torch import nn
 
 from gym_vlmrm.errors import ModelError
-from gym_vlmrm.finetuning.scratch import CONTEXT_LENGTH, FRAME_SIZE, MEAN, STD, build_clip, model_config
+from gym_vlmrm.files import write_text
+from gym_vlmrm.finetuning.scratch import (
+    CONTEXT_LENGTH,
+    FRAME_SIZE,
+    MEAN,
+    STD,
+    build_clip,
+    model_config,
+    write_weights,
+)
 from gym_vlmrm.finetuning.vocabulary import write_vocabulary
 from gym_vlmrm.reward.clip.devices import choose_device
+from gym_vlmrm.reward.clip.opening import MERGES_FILE, open_model
 from gym_vlmrm.reward.loading import EMBEDDED_FOLDER, WORDS_FILE
 
 __all__ = ["SCRATCH_PREPROCESSING", "Base", "build_scratch", "load_base", "write_model"]
@@ -109,11 +116,5 @@ def write_model(base: Base, folder: Path, texts: Sequence[str]) -> None:
         if (base.folder / WORDS_FILE).is_file():
             known = set((base.folder / WORDS_FILE).read_text(encoding="utf-8").split())
             known |= {word for text in texts for word in re.findall(r"[\w']+", text.lower())}
-            (folder / WORDS_FILE).write_text("\n".join(sorted(known)) + "\n", encoding="utf-8")
-    save_file(_weights(base.model), folder / "open_clip_model.safetensors")
-    config = {"model_cfg": base.model_cfg, "preprocess_cfg": base.preprocess_cfg}
-    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-
-
-def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
+            write_text(folder / WORDS_FILE, "\n".join(sorted(known)) + "\n")
+    write_weights(folder, base.model_cfg, base.preprocess_cfg, base.model.state_dict())

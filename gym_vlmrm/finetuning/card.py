@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from gym_vlmrm.files import write_text
 from gym_vlmrm.finetuning.settings import SCRATCH
 from gym_vlmrm.finetuning.state import Measurement, Record
 
@@ -69,7 +70,7 @@ def write_card(folder: Path, record: Record) -> None:
         measurements=_figures(record),
         versions=", ".join(f"{name} {version}" for name, version in record.versions.items()),
     )
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    write_text(folder / "README.md", text)
 
 
 def _figures(record: Record) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.errors import did_you_mean
 from gym_vlmrm.finetuning.captions import Captioned, CaptionError, read_captions
 from gym_vlmrm.finetuning.scratch import FRAME_SIZE
@@ -18,8 +19,6 @@ from gym_vlmrm.task.rules import Rule, parse_rule
 from gym_vlmrm.worlds.scene import SCENES, BodySurvey, Grid, Scene, find_scene
 
 __all__ = ["SceneCaption", "gather", "scene_captions", "scene_names"]
-
-Floats = NDArray[np.float64]
 BLIND_SHARE = 0.25
 """Share of the states that come from anywhere in the search space."""
 TRIES = 20

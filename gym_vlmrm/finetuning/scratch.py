@@ -4,11 +4,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+# Before open_clip, whose import may crash where OpenGL runs already.
+import gym_vlmrm.reward.clip  # isort: skip  # noqa: F401
 import torch
 from open_clip.model import CLIP
-from safetensors.torch import save_file
 
-__all__ = ["CONTEXT_LENGTH", "EMBEDDING_SIZE", "FRAME_SIZE", "MEAN", "STD", "build_clip", "model_config", "save_folder"]
+from gym_vlmrm.files import replacing, write_text
+from gym_vlmrm.tensors import save_tensors
+
+__all__ = [
+    "CONTEXT_LENGTH", "EMBEDDING_SIZE", "FRAME_SIZE", "MEAN", "STD", "build_clip", "model_config", "save_folder",
+    "write_weights",
+]  # fmt: skip
 
 FRAME_SIZE = 96
 """Side of its frames [px]."""
@@ -40,13 +47,19 @@ def build_clip(vocabulary: int) -> CLIP:
 
 def save_folder(model: CLIP, vocabulary: int, folder: Path) -> None:
     """Write config and float16 weights beside the vocabulary files, so that ``local-dir:folder`` loads them."""
-    config = {
-        "model_cfg": model_config(vocabulary),
-        "preprocess_cfg": {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"},
-    }
-    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    preprocess = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"}
     weights = {
-        name: (value.to(torch.float16) if value.is_floating_point() else value).contiguous()
+        name: value.to(torch.float16) if value.is_floating_point() else value
         for name, value in model.state_dict().items()
     }
-    save_file(weights, folder / "open_clip_model.safetensors")
+    write_weights(folder, model_config(vocabulary), preprocess, weights)
+
+
+def write_weights(
+    folder: Path, model_cfg: dict[str, Any], preprocess_cfg: dict[str, Any], weights: dict[str, torch.Tensor]
+) -> None:
+    """Write what open_clip calls a model's weights and configuration; raises RunError."""
+    with replacing(folder / "open_clip_model.safetensors") as part:
+        save_tensors(part, weights)
+    config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg}
+    write_text(folder / "open_clip_config.json", json.dumps(config, indent=2) + "\n")

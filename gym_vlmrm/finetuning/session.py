@@ -13,17 +13,17 @@ from gym_vlmrm.finetuning.base import write_model
 from gym_vlmrm.finetuning.card import write_card
 from gym_vlmrm.finetuning.data import Indices
 from gym_vlmrm.finetuning.learner import Learner
-from gym_vlmrm.finetuning.settings import Progress, Settings
+from gym_vlmrm.finetuning.settings import FinetuningProgress, Settings
 from gym_vlmrm.finetuning.state import Measurement, Record, State, drop_state, read_state, write_record, write_state
 from gym_vlmrm.interrupts import StopRequest, stopping_on_signals
 
-__all__ = ["FinetuningResult", "OnProgress", "Session", "memory_in_one_line"]
+__all__ = ["FinetuningResult", "FinetuningSession", "OnProgress", "memory_in_one_line"]
 
 MEASUREMENTS = 20
 """Measurements of a whole training; each also writes the state to go on from."""
 EARLIEST_STOP = 0.25
 """Share of the steps before which nothing stops: the learning rate still rises, running means still settle."""
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[FinetuningProgress], None]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class FinetuningResult:
     """Number of the signal that interrupted it, if one did."""
 
 
-class Session:
+class FinetuningSession:
     """Learns, measures, remembers the best weights and writes the state."""
 
     def __init__(
@@ -155,7 +155,7 @@ class Session:
         pace = (time.perf_counter() - self._began) / (record.step - self._first)
         latest = record.measurements[-1].loss if record.measurements else None
         self.on_progress(
-            Progress(record.step, record.steps, self.smoothed, latest, pace * (record.steps - record.step))
+            FinetuningProgress(record.step, record.steps, self.smoothed, latest, pace * (record.steps - record.step))
         )
 
     def _result(self) -> FinetuningResult:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-__all__ = ["SCRATCH", "Part", "Progress", "Settings"]
+__all__ = ["SCRATCH", "FinetuningProgress", "Part", "Settings"]
 
 Part: TypeAlias = Literal["projection", "adapters", "all"]
 SCRATCH = "scratch"
@@ -38,7 +38,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Progress:
+class FinetuningProgress:
     """How far a fine-tuning is."""
 
     step: int

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from gym_vlmrm.errors import RunError
+from gym_vlmrm.files import replacing, write_text
 from gym_vlmrm.finetuning.settings import Settings
+from gym_vlmrm.tensors import load_metadata, load_tensors, save_tensors
 
 __all__ = [
     "RECORD_FILE", "Measurement", "Record", "State", "drop_state", "read_record", "read_state", "write_record",
@@ -63,8 +64,8 @@ class State:
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Write a record in one go."""
-    _replace(folder / RECORD_FILE, json.dumps(asdict(record), indent=2) + "\n")
+    """Write a record in one move; raises RunError."""
+    write_text(folder / RECORD_FILE, json.dumps(asdict(record), indent=2) + "\n")
 
 
 def read_record(folder: Path) -> Record:
@@ -88,7 +89,11 @@ def read_record(folder: Path) -> Record:
 
 
 def write_state(folder: Path, state: State, record: Record) -> None:
-    """Write the state and then the record; an interruption leaves the pair before or the pair after."""
+    """Write the state and then the record; an interruption leaves the pair before or the pair after.
+
+    Raises:
+        RunError: it cannot be written.
+    """
     tensors = {f"weights.{name}": value for name, value in state.weights.items()}
     tensors |= {f"best.{name}": value for name, value in state.best.items()}
     for index, slots in state.optimizer["state"].items():
@@ -96,9 +101,8 @@ def write_state(folder: Path, state: State, record: Record) -> None:
     home = folder / STATE_FOLDER
     home.mkdir(exist_ok=True)
     path = home / f"{record.step}.safetensors"
-    copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-    save_file(copies, path.with_suffix(".part"), metadata={"smoothed": repr(state.smoothed)})
-    path.with_suffix(".part").replace(path)
+    with replacing(path) as part:
+        save_tensors(part, tensors, {"smoothed": repr(state.smoothed)})
     write_record(folder, record)
     for other in home.iterdir():
         if other != path:
@@ -111,14 +115,10 @@ def read_state(folder: Path, step: int, optimizer: torch.optim.Optimizer) -> Sta
     Raises:
         RunError: there is no such state, or it is damaged.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = folder / STATE_FOLDER / f"{step}.safetensors"
     try:
-        tensors = load_file(path)
-        with safe_open(path, framework="pt") as opened:
-            smoothed = float(opened.metadata()["smoothed"])
-    except (OSError, SafetensorError, LookupError, TypeError) as error:
+        tensors, smoothed = load_tensors(path), float(load_metadata(path)["smoothed"])
+    except (RunError, LookupError, ValueError) as error:
         raise RunError(f"cannot read the state at step {step} in {path.parent} ({error}); start anew") from None
     parts: dict[str, Tensors] = {"weights": {}, "best": {}}
     slots: dict[int, Tensors] = {}
@@ -136,9 +136,3 @@ def read_state(folder: Path, step: int, optimizer: torch.optim.Optimizer) -> Sta
 def drop_state(folder: Path) -> None:
     """Delete the state of a finished fine-tuning."""
     shutil.rmtree(folder / STATE_FOLDER, ignore_errors=True)
-
-
-def _replace(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)

@@ -6,17 +6,17 @@ from pathlib import Path
 import torch
 
 from gym_vlmrm.errors import ModelError, RunError
+from gym_vlmrm.files import check_writable, is_free, make_folder, only_writer
 from gym_vlmrm.finetuning.adapters import require_peft
 from gym_vlmrm.finetuning.base import SCRATCH_PREPROCESSING, Base, build_scratch, load_base
 from gym_vlmrm.finetuning.captions import Captioned, CaptionError
 from gym_vlmrm.finetuning.data import Frames, Indices, prepare, split
 from gym_vlmrm.finetuning.learner import Learner, default_rate
 from gym_vlmrm.finetuning.scenes import gather
-from gym_vlmrm.finetuning.session import FinetuningResult, OnProgress, Session, memory_in_one_line
+from gym_vlmrm.finetuning.session import FinetuningResult, FinetuningSession, OnProgress, memory_in_one_line
 from gym_vlmrm.finetuning.settings import SCRATCH, Settings
 from gym_vlmrm.finetuning.state import Record, read_record
 from gym_vlmrm.learning.provenance import library_versions
-from gym_vlmrm.learning.run_folder import only_writer
 from gym_vlmrm.reward.threads import kept_torch_threads
 
 __all__ = ["FinetuningResult", "finetune", "resume"]
@@ -38,18 +38,19 @@ def finetune(settings: Settings, output: Path, on_progress: OnProgress | None = 
     Raises:
         CaptionError: the captions or pictures are missing, unreadable or too few.
         ModelError: the base model cannot be loaded or trained here.
-        RunError: the output folder holds something already.
+        RunError: the output folder holds something already, or cannot be written.
     """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if not is_free(output):
         raise RunError(f"{output} exists already; name another --output, or go on with --resume {output}")
     if settings.model == SCRATCH and settings.train != "all":
         raise ModelError(
             f"train='{settings.train}' keeps weights of a trained model, and scratch has none; use train='all'"
         )
+    check_writable(output)
     data = gather(settings.captions, settings.frames, settings.seed)
     base = _load_base(settings)
     frames, training, judges = _prepare(data, settings, base)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     with only_writer(output):
         return _begin(settings, output, data, base, frames, training, judges, on_progress)
 
@@ -65,7 +66,7 @@ def _begin(
     if settings.steps is None and settings.epochs is None:
         steps = max(steps, LEAST_STEPS)
     record = Record(settings, _describe(data, frames, judges, base), library_versions(), steps, rate)
-    session = Session(learner, judges, record, output, on_progress)
+    session = FinetuningSession(learner, judges, record, output, on_progress)
     session.begin()
     return session.run()
 
@@ -105,7 +106,7 @@ def _resume(output: Path, on_progress: OnProgress | None, device: str | None) ->
         )
     base = base or _scratch(output, frames, training, settings, learn_words=False)
     learner = _learner(base, frames, training, settings, record.learning_rate)
-    session = Session(learner, judges, record, output, on_progress)
+    session = FinetuningSession(learner, judges, record, output, on_progress)
     session.restore()
     record.data["device"] = str(base.device)
     return session.run()

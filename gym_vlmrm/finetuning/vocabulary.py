@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from gym_vlmrm.reward.clip.towers import MERGES_FILE
+from gym_vlmrm.files import write_bytes, write_text
+from gym_vlmrm.reward.clip.opening import MERGES_FILE
 from gym_vlmrm.reward.loading import WORDS_FILE
 
 __all__ = ["MAX_VOCABULARY", "write_vocabulary"]
@@ -35,8 +36,8 @@ def write_vocabulary(folder: Path, sentences: Iterable[str]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     # The first line is a header that open_clip skips; a fixed time stamp makes equal files equal bytes.
     text = "\n".join(["#version: 0.2", *merges])
-    (folder / MERGES_FILE).write_bytes(gzip.compress(text.encode(), mtime=0))
-    (folder / WORDS_FILE).write_text("\n".join(words) + "\n", encoding="utf-8")
+    write_bytes(folder / MERGES_FILE, gzip.compress(text.encode(), mtime=0))
+    write_text(folder / WORDS_FILE, "\n".join(words) + "\n")
     return 512 + len(merges) + 2
 
 

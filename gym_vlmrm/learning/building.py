@@ -17,6 +17,7 @@ from gym_vlmrm.errors import TrainingError
 from gym_vlmrm.learning.algorithms import Algorithm, check_action_space, find_algorithm
 from gym_vlmrm.learning.buffers import RewardSource, late_class
 from gym_vlmrm.learning.hyperparameters import constructor_arguments
+from gym_vlmrm.reward.triton import load_triton_apart
 from gym_vlmrm.task.spec import Recipe
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def build_algorithm(
     elif source is not None and _has_rollout_hook(algorithm):
         arguments["rollout_buffer_class"] = late_class(_rollout_class(algorithm, mapping))
         arguments["rollout_buffer_kwargs"] = {"source": source}
+    load_triton_apart()  # the optimiser imports it, and this process may draw
     try:
         model: BaseAlgorithm = algorithm.load()(env=env, seed=seed, **arguments)
     except (ValueError, AssertionError, TypeError, RuntimeError, MemoryError, LookupError, AttributeError) as error:

@@ -7,7 +7,7 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from gym_vlmrm.learning.metrics_table import RolloutStatistics
+from gym_vlmrm.learning.rollout_statistics import RolloutStatistics
 
 __all__ = ["Progress", "StopTraining", "TrainingCallback"]
 

@@ -1,11 +1,11 @@
-"""Everything that can be wrong with a task file, each with file and line, without loading a reward model."""
+"""`vlmrm check`: all that can be wrong with a task file, each with file and line, without loading a reward model."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gym_vlmrm.errors import TaskError, VLMRMError
 from gym_vlmrm.learning.frame_watch import plain_words
-from gym_vlmrm.learning.inspection import World, inspect_recipe, inspect_world
+from gym_vlmrm.learning.inspection import WorldFacts, inspect_recipe, inspect_world
 from gym_vlmrm.learning.recipes import FALLBACK
 from gym_vlmrm.reward.loading import cut_prompts, unknown_words
 from gym_vlmrm.task.builtin import builtin_folder
@@ -23,7 +23,7 @@ class TaskReport:
     problems: list[str] = field(default_factory=list)
     """One line each."""
     task: TaskSpec | None = None
-    world: World | None = None
+    world: WorldFacts | None = None
     unknown_words: list[str] = field(default_factory=list)
     """Words of the prompts that the model never saw in training."""
     notes: list[str] = field(default_factory=list)

@@ -1,7 +1,5 @@
 """Checkpoints: what acting and going on need, as safetensors, JSON and npz, never a pickle."""
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,23 +9,21 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from gym_vlmrm.errors import RunError, TrainingError, VLMRMError
+from gym_vlmrm.files import read_arrays, read_json, write_json
 from gym_vlmrm.learning.adapter import Adapter, check_fit
 from gym_vlmrm.learning.agents import TrainedAgent
 from gym_vlmrm.learning.buffers import RewardScale
 from gym_vlmrm.learning.building import build_algorithm
-from gym_vlmrm.learning.run_folder import read_json, write_json
-from gym_vlmrm.learning.space_json import space_from_json, space_to_json
-from gym_vlmrm.learning.tensors import load_state, load_tensors, save_state, save_tensors
+from gym_vlmrm.learning.checkpoint_replay import REPLAY_FILE, restore_buffer, save_buffer
+from gym_vlmrm.learning.checkpoint_spaces import space_from_json, space_to_json
 from gym_vlmrm.learning.vec_env import SpacesOnly, normalize_states
 from gym_vlmrm.task.spec import Recipe
+from gym_vlmrm.tensors import load_state, load_tensors, save_state, save_tensors
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
-__all__ = ["REPLAY_FILE", "buffer_bytes", "check_finite", "load_agent", "restore", "save_checkpoint"]
-
-
-REPLAY_FILE = "replay.npz"
+__all__ = ["check_finite", "load_agent", "restore", "save_checkpoint"]
 
 
 def save_checkpoint(
@@ -64,13 +60,13 @@ def save_checkpoint(
             statistics |= {f"{name}{ending}": getattr(rms, name) for name in _MEANS}
     if scale is not None:
         returns = scale.statistics
-        statistics.update(return_mean=returns.mean, return_var=returns.var, return_count=returns.count)
+        statistics |= dict(zip(_RETURNS, (returns.mean, returns.var, returns.count), strict=True))
     if statistics:
         np.savez(folder / "normalizer.npz", **statistics)
     save_state(folder / "training.safetensors", _training_state(model))
     buffer = getattr(model, "replay_buffer", None)
     if with_buffer and buffer is not None:
-        _save_buffer(folder / REPLAY_FILE, buffer)
+        save_buffer(folder / REPLAY_FILE, buffer)
 
 
 def check_finite(model: "BaseAlgorithm") -> None:
@@ -97,6 +93,7 @@ def _adapter(model: "BaseAlgorithm") -> Adapter:
 
 
 _MEANS = ("mean", "var", "count")
+_RETURNS = ("return_mean", "return_var", "return_count")
 
 
 def _running_means(normalizer: Any) -> dict[str, Any]:
@@ -105,7 +102,14 @@ def _running_means(normalizer: Any) -> dict[str, Any]:
     return {f".{key}": part for key, part in rms.items()} if isinstance(rms, dict) else {"": rms}
 
 
+def _names_of_means(normalizer: Any) -> tuple[str, ...]:
+    """Names of all statistics of observations in a checkpoint; none without a normaliser."""
+    endings = () if normalizer is None else _running_means(normalizer)
+    return tuple(f"{name}{ending}" for ending in endings for name in _MEANS)
+
+
 def _training_state(model: Any) -> dict[str, Any]:
+    # Private, but the only list of what an algorithm holds besides its policy; `save` asks it too, and writes pickles.
     modules, variables = model._get_torch_save_params()
     parameters = model.get_parameters()
     return {
@@ -116,31 +120,6 @@ def _training_state(model: Any) -> dict[str, Any]:
 
 
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_n_calls")
-_BUFFER_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
-
-
-def _save_buffer(path: Path, buffer: Any) -> None:
-    buffer.fill()
-    size = buffer.size()
-    arrays: dict[str, Any] = {name: array[:size] for name, array in _buffer_arrays(buffer).items()}
-    np.savez(path, pos=buffer.pos, full=buffer.full, **arrays)
-
-
-def _buffer_arrays(buffer: Any) -> dict[str, NDArray[Any]]:
-    """Arrays of a replay buffer by name; those of a Dict are called ``observations.key``."""
-    arrays: dict[str, NDArray[Any]] = {}
-    for name in _BUFFER_ARRAYS:
-        array = getattr(buffer, name)
-        arrays |= {f"{name}.{key}": part for key, part in array.items()} if isinstance(array, dict) else {name: array}
-    return arrays
-
-
-def buffer_bytes(model: Any) -> int:
-    """Bytes that storing the replay buffer would take; 0 without one."""
-    buffer = getattr(model, "replay_buffer", None)
-    if buffer is None or buffer.size() == 0:
-        return 0
-    return sum(array[: buffer.size()].nbytes for array in _buffer_arrays(buffer).values())
 
 
 def restore(folder: Path, model: "BaseAlgorithm", scale: RewardScale | None = None) -> bool:
@@ -152,7 +131,9 @@ def restore(folder: Path, model: "BaseAlgorithm", scale: RewardScale | None = No
     check_fit(_stored(folder)[1], _adapter(model), folder)
     _load_policy(folder, model)
     state = load_state(folder / "training.safetensors")
-    statistics = _read_npz(folder / "normalizer.npz") if (folder / "normalizer.npz").exists() else {}
+    normalizer = model.get_vec_normalize_env()
+    names = _names_of_means(normalizer) + (() if scale is None else _RETURNS)
+    statistics = read_arrays(folder / "normalizer.npz", names) if names else {}
     loaded: Any = model
     try:
         parameters: dict[str, Any] = {**model.get_parameters(), **state["modules"]}
@@ -161,46 +142,19 @@ def restore(folder: Path, model: "BaseAlgorithm", scale: RewardScale | None = No
             getattr(loaded, name).data = value.to(model.device)
         for name, value in state["counters"].items():
             setattr(loaded, name, value)
-        normalizer = model.get_vec_normalize_env()
         if normalizer is not None:
             _load_means(normalizer, statistics)
         if scale is not None:
             returns: Any = scale.statistics
-            for name in ("mean", "var", "count"):
-                setattr(returns, name, float(statistics[f"return_{name}"]))
+            returns.mean, returns.var, returns.count = (float(statistics[name]) for name in _RETURNS)
     except (KeyError, ValueError, RuntimeError, AttributeError) as error:
         raise RunError(f"{folder}: does not fit its run ({' '.join(str(error).split())})") from None
     if hasattr(model, "weights"):  # ARS searches over a flat copy of its policy
         loaded.weights = torch.nn.utils.parameters_to_vector(model.policy.parameters()).detach()
-    return (folder / REPLAY_FILE).exists() and _restore_buffer(folder / REPLAY_FILE, loaded.replay_buffer)
-
-
-def _restore_buffer(path: Path, buffer: Any) -> bool:
-    stored = _read_npz(path, ("pos", "full", *_buffer_arrays(buffer)))
-    try:
-        pos, full = int(stored["pos"]), bool(stored["full"])
-        size = buffer.buffer_size if full else pos
-        if not 0 <= pos < buffer.buffer_size:
-            raise ValueError(f"position {pos} in a buffer of {buffer.buffer_size}")
-        for name, array in _buffer_arrays(buffer).items():
-            here = array[:size]
-            if stored[name].shape != here.shape:
-                raise ValueError(f"{name} of shape {stored[name].shape}, not {here.shape}")
-            here[:] = stored[name]
-        buffer.pos, buffer.full = pos, full
-    except (KeyError, ValueError, TypeError) as error:
-        raise RunError(f"{path}: does not fit its run ({error})") from None
-    return True
-
-
-def _read_npz(path: Path, names: tuple[str, ...] | None = None) -> dict[str, NDArray[Any]]:
-    """Read the arrays of those names, or all."""
-    try:
-        # Opened here: numpy leaves a damaged archive open.
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return {name: file[name] for name in names or file.files}
-    except (OSError, ValueError, EOFError, LookupError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        raise RunError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    stored = (folder / REPLAY_FILE).exists()
+    if stored:
+        restore_buffer(folder / REPLAY_FILE, loaded.replay_buffer)
+    return stored
 
 
 def _load_policy(folder: Path, model: "BaseAlgorithm") -> None:
@@ -261,7 +215,7 @@ def load_agent(folder: Path) -> TrainedAgent:
     normalizer = model.get_vec_normalize_env()
     if normalizer is not None:
         path = folder / "normalizer.npz"
-        statistics = _read_npz(path)
+        statistics = read_arrays(path, ("clip", "epsilon", *_names_of_means(normalizer)))
         try:
             _load_means(normalizer, statistics)
             normalizer.clip_obs, normalizer.epsilon = float(statistics["clip"]), float(statistics["epsilon"])

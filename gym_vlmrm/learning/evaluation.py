@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -11,17 +10,19 @@ from gymnasium.vector import AutoresetMode
 from scipy.stats import binomtest
 
 from gym_vlmrm.errors import RunError
+from gym_vlmrm.files import make_folder, write_json
 from gym_vlmrm.learning.agents import Agent, RandomAgent
 from gym_vlmrm.learning.checkpoints import load_agent
-from gym_vlmrm.learning.metrics_table import finite_mean
 from gym_vlmrm.learning.playing import Episode, film, play
 from gym_vlmrm.learning.provenance import library_versions
+from gym_vlmrm.learning.records import JudgeRecord
 from gym_vlmrm.learning.reward_check import BestFrames, check_rewards_of_episodes, write_contact_sheet
-from gym_vlmrm.learning.run_folder import Judge, RunFolder, write_json
+from gym_vlmrm.learning.rollout_statistics import finite_mean
+from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.scores import Evaluation, Scores
 from gym_vlmrm.learning.vec_env import pool_spaces
 from gym_vlmrm.learning.video import tile, write_gif, write_mp4
-from gym_vlmrm.reward import RewardModel, load_reward_model
+from gym_vlmrm.reward import RewardModel, choose_frame_size, load_reward_model
 from gym_vlmrm.task.catalog import override
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.world import make_worlds
@@ -106,9 +107,10 @@ def evaluate(
     chosen = folder.checkpoint(checkpoint)
     agent = load_agent(chosen.path)
     reward_model = load_reward_model(task)
+    make_folder(folder.path / "eval")
     first_seed = EVALUATION_SEED + seed
     num_envs = min(episodes, MAX_ENVS)
-    pool = _pool(task, num_envs, task.scene.render_size or reward_model.frame_size, workers)
+    pool = _pool(task, num_envs, choose_frame_size(task, reward_model), workers)
     try:
         agent.enter(*pool_spaces(pool), task.env.id)
         count = _Counter(on_progress, 2 * episodes)
@@ -129,10 +131,9 @@ def evaluate(
         random=summarize(random),
         reward_check=check_rewards_of_episodes(trained, random),
         video=files,
-        judge=Judge.of(reward_model),
+        judge=JudgeRecord.of(reward_model),
         versions=library_versions(),
     )
-    _make_folder(folder.path / "eval")
     write_contact_sheet(folder.path / "eval" / "best_frames.png", keeper.best())
     write_json(folder.path / "eval" / "evaluation.json", result.model_dump(mode="json"))
     return result
@@ -180,10 +181,3 @@ def _film(folder: RunFolder, task: TaskSpec, agent: Agent, episodes: int, seed: 
     write_gif(folder.path / "video.gif", frames, fps)
     written = write_mp4(folder.path / "video.mp4", frames, fps)
     return ["video.gif", "video.mp4"] if written else ["video.gif"]
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot write '{path}' ({error.strerror})") from None

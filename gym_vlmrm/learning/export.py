@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from gym_vlmrm.errors import RunError
+from gym_vlmrm.files import make_folder, unwritable
 from gym_vlmrm.learning.checkpoints import load_agent
 from gym_vlmrm.learning.run_folder import RunFolder
 
@@ -27,13 +27,13 @@ def export_sb3(run: RunFolder | Path, output: Path, checkpoint: Literal["best", 
     chosen = folder.checkpoint(checkpoint)
     model = load_agent(chosen.path).model
     written = [output / "policy.zip"]
+    make_folder(output)
     try:
-        output.mkdir(parents=True, exist_ok=True)
         model.save(written[0])
         normalizer = model.get_vec_normalize_env()
         if normalizer is not None:
             written.append(output / "vecnormalize.pkl")
             normalizer.save(str(written[-1]))
     except OSError as error:
-        raise RunError(f"cannot write to '{output}' ({error.strerror}); choose another folder with --output") from None
+        raise unwritable(output, error) from None
     return written

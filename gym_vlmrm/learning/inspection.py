@@ -1,4 +1,4 @@
-"""Checks of a task that need its environment, but neither a reward model nor training."""
+"""Whether a recipe can train in a world: what training asks before it begins, and `vlmrm check` by itself."""
 
 import warnings
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from gym_vlmrm.learning.frame_watch import only_colour
 from gym_vlmrm.learning.hyperparameters import check_recipe
 from gym_vlmrm.learning.vec_env import SpacesOnly, normalize_states
 from gym_vlmrm.task.spec import Recipe, TaskSpec
-from gym_vlmrm.worlds.world import episode_limit, make_limited_world
+from gym_vlmrm.worlds.world import episode_limit, make_world
 
-__all__ = ["World", "inspect_recipe", "inspect_world"]
+__all__ = ["WorldFacts", "inspect_recipe", "inspect_world"]
 
 TRIAL_FRAME = 64
 """Side of the frame that a trial step renders [px]."""
 
 
 @dataclass(frozen=True)
-class World:
+class WorldFacts:
     """What training must know about a task's environment."""
 
     env_id: str
@@ -37,14 +37,14 @@ class World:
     """The colour of the frame that was drawn, if it has but one."""
 
 
-def inspect_world(task: TaskSpec, *, draw: bool) -> World:
+def inspect_world(task: TaskSpec, *, draw: bool) -> WorldFacts:
     """Build the task's environment and say what it is like; with `draw`, make one step and draw one frame.
 
     Raises:
         TaskError, RenderingError: the environment, its scene or the rule of success is wrong.
         WorldError: the environment fails when it is reset or stepped.
     """
-    env = make_limited_world(task, render_size=TRIAL_FRAME, verdicts=True)
+    env = make_world(task, render_size=TRIAL_FRAME, verdicts=True, limited=True)
     colour = None
     try:
         if draw:
@@ -52,7 +52,7 @@ def inspect_world(task: TaskSpec, *, draw: bool) -> World:
             env.action_space.seed(0)
             env.step(env.action_space.sample())
             colour = only_colour(np.asarray(env.render()))
-        return World(
+        return WorldFacts(
             task.env.id, env.observation_space, env.action_space, episode_limit(task),
             masked=env.get_wrapper_attr("masked"), only_colour=colour,
         )  # fmt: skip
@@ -60,7 +60,7 @@ def inspect_world(task: TaskSpec, *, draw: bool) -> World:
         env.close()
 
 
-def inspect_recipe(recipe: Recipe, world: World, *, resumed: bool = False) -> None:
+def inspect_recipe(recipe: Recipe, world: WorldFacts, *, resumed: bool = False) -> None:
     """Check a recipe against an environment: what `check`, training and resuming all ask.
 
     Args:

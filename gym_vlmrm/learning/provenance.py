@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gym_vlmrm.worlds.pool import usable_cores
+from gym_vlmrm.worlds.pools.cores import usable_cores
 
 __all__ = ["describe_machine", "library_versions"]
 

@@ -8,8 +8,8 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_vlmrm.auditing.results import Result
 from gym_vlmrm.learning import statistics as metrics
+from gym_vlmrm.learning.records import Result
 from gym_vlmrm.reward import RewardModel
 
 __all__ = ["BestFrames", "EpisodeRow", "RewardCheck", "check_rewards_of_episodes", "write_contact_sheet"]

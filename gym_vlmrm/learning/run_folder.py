@@ -8,89 +8,39 @@ runs/<name>/
 """
 
 import contextlib
-import json
-import math
 import os
 import re
-import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gym_vlmrm.errors import RunError
-from gym_vlmrm.task.builtin import builtin_headers
+from gym_vlmrm.files import (
+    check_writable,
+    free_folder,
+    is_free,
+    make_folder,
+    only_writer,
+    read_model,
+    sync,
+    write_json,
+    write_text,
+)
+from gym_vlmrm.learning.records import Best, RunRecord
+from gym_vlmrm.task.builtin import short_name
 from gym_vlmrm.task.catalog import load_task
-from gym_vlmrm.task.spec import Recipe, TaskSpec
+from gym_vlmrm.task.spec import TaskSpec
 
-__all__ = [
-    "Best", "Checkpoint", "Judge", "RunFolder", "RunRecord", "default_run_path", "only_writer", "read_json",
-    "write_json", "write_text",
-]  # fmt: skip
+__all__ = ["Checkpoint", "RunFolder", "default_run_path"]
 
 _CHECKPOINT = re.compile(r"step_(\d{8,})")
 _REPLACED = ".old"
 """Suffix of a checkpoint that another one of the same step replaces; one is left only where that was cut short."""
-
-
-class Judge(BaseModel):
-    """The reward model that judged, as it really ran. ``None`` is what the model does not tell."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str
-    weights_digest: str | None = None
-    """SHA-256 of the weights of both towers."""
-    precision: str | None = None
-    device: str | None = None
-
-    @classmethod
-    def of(cls, reward_model: Any) -> "Judge":
-        """Describe a loaded reward model."""
-        names = ("weights_digest", "precision", "device")
-        told = {name: getattr(reward_model, name, None) for name in names}
-        return cls(model=reward_model.name, **{name: None if told[name] is None else str(told[name]) for name in names})
-
-
-class RunRecord(BaseModel):
-    """What ``run.json`` holds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: Literal[1] = 1
-    task: str
-    """ID of the task."""
-    recipe_name: str
-    recipe: Recipe
-    """The recipe as it was run, all overrides applied."""
-    seed: int
-    status: Literal["running", "finished", "interrupted", "failed"] = "running"
-    step: int = 0
-    """Environment steps made."""
-    seconds: float = 0.0
-    """Wall-clock time spent training [s]."""
-    versions: dict[str, str] = {}
-    machine: dict[str, Any] = {}
-    judge: Judge | None = None
-
-
-class Best(BaseModel):
-    """What ``best.json`` holds: the checkpoint with the best mean VLM reward. Success is noted, it never selects."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    step: int = Field(ge=0)
-    vlm_reward: float
-    """Mean VLM reward per step of the greedy policy."""
-    task_reward: float | None
-    """Mean of the environment's own reward per step; ``None`` where it is not finite."""
-    success: float | None = None
-    """Share of steps in success; ``None`` where the task defines none."""
 
 
 @dataclass(frozen=True)
@@ -115,21 +65,11 @@ class RunFolder:
             RunError: the folder holds something already, or cannot be written.
         """
         folder = Path(path)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if not is_free(folder):
             if (folder / "run.json").exists():
                 raise RunError(f"'{folder}' holds a run; go on with it by --resume {folder}")
             raise RunError(f"'{folder}' is not empty; name another folder")
-        missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-        try:
-            # Permissions alone do not tell: file systems may be read-only or refuse folders.
-            folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
-        except OSError as error:
-            raise _unwritable(folder, error) from None
-        finally:
-            with contextlib.suppress(OSError):
-                for made in missing:
-                    made.rmdir()
+        check_writable(folder)
 
     @classmethod
     def create(cls, path: str | os.PathLike[str]) -> "RunFolder":
@@ -140,10 +80,7 @@ class RunFolder:
         """
         cls.check_new(path)
         folder = Path(path)
-        try:
-            (folder / "checkpoints").mkdir(parents=True)
-        except OSError as error:
-            raise _unwritable(folder, error) from None
+        make_folder(folder / "checkpoints")
         return cls(folder)
 
     @classmethod
@@ -173,8 +110,7 @@ class RunFolder:
     @property
     def record(self) -> RunRecord:
         """What ``run.json`` says."""
-        record: RunRecord = self._model(RunRecord, "run.json")
-        return record
+        return read_model(self.path / "run.json", RunRecord)
 
     def write_record(self, record: RunRecord) -> None:
         """Replace ``run.json``."""
@@ -183,7 +119,7 @@ class RunFolder:
     @property
     def best(self) -> Best | None:
         """The best checkpoint so far, or ``None`` before the first one was judged."""
-        return self._model(Best, "best.json") if (self.path / "best.json").exists() else None
+        return read_model(self.path / "best.json", Best) if (self.path / "best.json").exists() else None
 
     def write_best(self, best: Best) -> None:
         """Replace ``best.json``."""
@@ -230,11 +166,11 @@ class RunFolder:
                 write(temporary)
                 temporary.chmod(0o755)
                 for path in (*temporary.iterdir(), temporary):
-                    _sync(path)
+                    sync(path)
                 if target.exists():
                     target.rename(replaced)
                 temporary.rename(target)
-                _sync(target.parent)
+                sync(target.parent)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
         except OSError as error:
@@ -251,8 +187,6 @@ class RunFolder:
             RunError: another process trains into it.
         """
         with only_writer(self.path):
-            for left in self.path.glob(".*.part"):
-                left.unlink(missing_ok=True)
             self._sweep_checkpoints()
             yield
 
@@ -266,116 +200,7 @@ class RunFolder:
             else:
                 shutil.rmtree(left, ignore_errors=True)
 
-    def _model(self, model: type[Any], name: str) -> Any:
-        path = self.path / name
-        try:
-            return model.model_validate(read_json(path))
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, first["loc"]))
-            raise RunError(f"{path}: {field}: {first['msg']}") from None
-
-
-def _unwritable(folder: Path, error: OSError) -> RunError:
-    return RunError(f"cannot write to '{folder}' ({error.strerror}); choose another folder with --output")
-
-
-@contextlib.contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process; a process that dies lets go of it.
-
-    Raises:
-        RunError: another process holds it.
-    """
-    from filelock import FileLock, Timeout
-
-    path = folder / ".lock"
-    lock = FileLock(path, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise RunError(f"another process is training into '{folder}'; wait for it, or stop it") from None
-    except OSError as error:
-        raise _unwritable(folder, error) from None
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            path.unlink()  # while it is held: whoever opened it in between finds that it is gone
-        lock.release()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file in one move, so that nobody ever reads half of it, not even after a power failure.
-
-    Raises:
-        RunError: it cannot be written; an earlier one is as it was.
-    """
-    # A fresh name, made here: a link that somebody laid under a known one is never followed.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        try:
-            with temporary.open("x", encoding="utf-8", newline="") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            _sync(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot write '{path}' ({error.strerror or error})") from None
-
-
-def _sync(path: Path) -> None:
-    """Bring a file or folder to the disk, where the system lets one."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write JSON in one move; numbers that are not finite, which JSON does not know, become ``null``.
-
-    Raises:
-        RunError: it cannot be written.
-    """
-    write_text(path, json.dumps(_finite(data), indent=2, allow_nan=False) + "\n")
-
-
-def _finite(data: Any) -> Any:
-    if isinstance(data, float):
-        return data if math.isfinite(data) else None
-    if isinstance(data, dict):
-        return {key: _finite(value) for key, value in data.items()}
-    return [_finite(value) for value in data] if isinstance(data, list | tuple) else data
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON; raises RunError when the file is missing or no JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{path}: not valid JSON ({error})") from None
-
-
-def _slug(task: TaskSpec) -> str:
-    """Short name of a task for folder names: a built-in task's file name, else its ID without namespace and version."""
-    for name, task_id, _ in builtin_headers():
-        if task_id == task.id:
-            return name
-    return re.sub(r"-v\d+$", "", task.id.rpartition("/")[2]).lower()
-
 
 def default_run_path(task: TaskSpec, algorithm: str, seed: int, root: Path = Path("runs")) -> Path:
     """Return the first free ``runs/<task>-<algorithm>-<seed>-<n>``."""
-    stem = f"{_slug(task)}-{algorithm.lower()}-{seed}"
-    number = 1
-    while (root / f"{stem}-{number}").exists():
-        number += 1
-    return root / f"{stem}-{number}"
+    return free_folder(root, f"{short_name(task.id)}-{algorithm.lower()}-{seed}")

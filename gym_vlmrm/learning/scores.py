@@ -2,12 +2,12 @@
 
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from gym_vlmrm.auditing.results import Result
-from gym_vlmrm.errors import RunError
+from gym_vlmrm.files import read_model
+from gym_vlmrm.learning.records import JudgeRecord, Result
 from gym_vlmrm.learning.reward_check import RewardCheck
-from gym_vlmrm.learning.run_folder import Judge, RunFolder, read_json
+from gym_vlmrm.learning.run_folder import RunFolder
 
 __all__ = ["Evaluation", "Scores", "read_evaluation"]
 
@@ -51,7 +51,7 @@ class Evaluation(Result, extra="ignore"):
     """VLM reward against success, episode by episode; flagged when the reward rose and success did not."""
     video: list[str] = Field(default_factory=list)
     """Files of the run folder."""
-    judge: Judge | None = None
+    judge: JudgeRecord | None = None
     """Which weights judged here, in which arithmetic and where."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Of the libraries; this and `judge` are missing in evaluations of version 0.1.0."""
@@ -64,10 +64,4 @@ def read_evaluation(run: RunFolder) -> Evaluation | None:
         RunError: ``eval/evaluation.json`` is damaged.
     """
     path = run.path / "eval" / "evaluation.json"
-    if not path.exists():
-        return None
-    try:
-        return Evaluation.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise RunError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return read_model(path, Evaluation) if path.exists() else None

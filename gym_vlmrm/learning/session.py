@@ -1,7 +1,6 @@
-"""One process's share of a run: the pool, the judge, the algorithm, and what they leave in the run folder."""
+"""One process's share of a run: learning, stopping, and what both leave in the run folder."""
 
 import contextlib
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -9,31 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.vec_env import VecEnv
 
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.interrupts import StopRequest, stopping_on_signals
-from gym_vlmrm.learning.agents import live_agent
-from gym_vlmrm.learning.algorithms import find_algorithm
-from gym_vlmrm.learning.buffers import RewardScale, RewardSource
-from gym_vlmrm.learning.building import build_algorithm, discount
 from gym_vlmrm.learning.callbacks import Progress, StopTraining, TrainingCallback
-from gym_vlmrm.learning.checkpoints import REPLAY_FILE, buffer_bytes, check_finite, restore, save_checkpoint
-from gym_vlmrm.learning.inspection import inspect_recipe, inspect_world
-from gym_vlmrm.learning.late_rewards import LateRewards
-from gym_vlmrm.learning.metrics_table import Events, MetricsTable, RolloutStatistics, finite_mean
-from gym_vlmrm.learning.playing import play
+from gym_vlmrm.learning.checkpoint_replay import REPLAY_FILE, buffer_bytes, fill_before_learning, has_room
+from gym_vlmrm.learning.checkpoints import check_finite, restore, save_checkpoint
+from gym_vlmrm.learning.metrics_table import Events, MetricsTable
 from gym_vlmrm.learning.provenance import describe_machine
-from gym_vlmrm.learning.run_folder import Best, Judge, RunFolder, RunRecord
-from gym_vlmrm.learning.vec_env import ImmediateRewards, LateRewardVecEnv, PoolSteps, normalize_states
-from gym_vlmrm.reward import RewardModel, load_reward_model
-from gym_vlmrm.reward.threads import one_torch_thread
+from gym_vlmrm.learning.records import Best, JudgeRecord, RunRecord
+from gym_vlmrm.learning.run_folder import RunFolder
+from gym_vlmrm.learning.setup import Notices, Setup
+from gym_vlmrm.learning.trials import Trials
 from gym_vlmrm.task.spec import TaskSpec
-from gym_vlmrm.worlds.world import episode_limit, make_worlds
+from gym_vlmrm.worlds.world import episode_limit
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -42,10 +32,6 @@ __all__ = ["Session", "TrainingResult"]
 
 CHECKPOINTS_PER_RUN = 20
 """At most, where the recipe does not say."""
-SPARE_DISK = 100_000_000
-"""What storing a replay buffer leaves free at least [bytes]."""
-EVALUATION_SEED = 10_000
-"""Added to the run's seed for the episodes that judge checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +50,7 @@ class TrainingResult:
 
 
 class Session:
-    """Builds everything that a training needs on entering, and closes it on leaving."""
+    """Learns with a setup, stops when asked to, and leaves in the run folder what going on needs."""
 
     def __init__(
         self,
@@ -75,94 +61,37 @@ class Session:
         on_notice: Callable[[str], None],
     ) -> None:
         self.task, self.record, self.recipe = task, record, record.recipe
-        self.workers, self.on_progress, self.on_notice = workers, on_progress, on_notice
-        self.every = self.recipe.reward_every or task.reward.every
-        self._closing = contextlib.ExitStack()
-        self._judging_pool: gym.vector.VectorEnv[Any, Any, Any] | None = None
+        self.on_progress, self.notices = on_progress, Notices(on_notice)
+        self.setup = Setup(task, record, workers, self.notices)
         self.resumed_at: int | None = None
         self.stop = StopRequest()
-        self._noticed: set[str] = set()
+        self._closing = contextlib.ExitStack()
 
     def __enter__(self) -> "Session":
-        try:
-            self._open()
-        except BaseException:
-            self._closing.close()
-            raise
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(self.setup)
+            judge = self._compared(JudgeRecord.of(self.setup.reward_model))
+            self.record = self.record.model_copy(update={"judge": judge})
+            self.trials = Trials(self.setup, self.record.seed)
+            self._closing = opened.pop_all()
         return self
 
     def __exit__(self, *error: Any) -> None:
         self._closing.close()
 
-    def _open(self) -> None:
-        # Cheap checks first; nothing is drawn here, as drawing is for the workers.
-        self.world = inspect_world(self.task, draw=False)
-        inspect_recipe(self.recipe, self.world, resumed=self.record.step > 0)
-        self.reward_model: RewardModel = load_reward_model(self.task)
-        self.record = self.record.model_copy(update={"judge": self._compared(Judge.of(self.reward_model))})
-        self._closing.enter_context(one_torch_thread())
-        pool = self._make_pool()
-        late = LateRewards(self.reward_model, self.recipe.num_envs, self.every)
-        self._closing.callback(late.close)
-        algorithm, gamma = find_algorithm(self.recipe.algorithm), discount(self.recipe)
-        self.scale = RewardScale(self.recipe.num_envs, gamma) if self.recipe.normalize_reward else None
-        source = RewardSource(late, self.scale)
-        base = LateRewardVecEnv(pool, late, self.task.env.id)
-        self.statistics = RolloutStatistics(self.recipe.num_envs)
-        base.listeners.append(self.statistics.add_step)
-        base.listeners.append(self._watch_task_rewards)
-        source.listeners.append(self.statistics.add_rewards)
-        env: VecEnv = ImmediateRewards(base, source) if algorithm.kind == "episodic" else base
-        if self.recipe.normalize_observation:
-            env = normalize_states(env, gamma)
-        self.model: BaseAlgorithm = build_algorithm(
-            self.recipe, env, env_id=self.task.env.id, source=source, seed=self.record.seed
-        )
-        self._warn_of_idle_runs()
+    @property
+    def model(self) -> "BaseAlgorithm":
+        """The algorithm."""
+        return self.setup.model
 
-    def _warn_of_idle_runs(self) -> None:
-        steps, starts = self.recipe.steps, getattr(self.model, "learning_starts", 0)
-        if starts >= steps:
-            self.on_notice(f"nothing will be learned: learning_starts is {starts:,} but the run has {steps:,} steps")
-        buffer = getattr(self.model, "rollout_buffer", None)
-        rollout = 0 if buffer is None else buffer.buffer_size * self.recipe.num_envs
-        if rollout > steps:
-            self.on_notice(f"one rollout of {self.recipe.algorithm} is {rollout:,} steps, so that many will be made")
-
-    def _compared(self, judge: Judge) -> Judge:
+    def _compared(self, judge: JudgeRecord) -> JudgeRecord:
         """Say so where a run goes on with other weights, or other arithmetic, than it began with."""
         before = self.record.judge
         for name, words in (("weights_digest", "weights"), ("precision", "arithmetic")):
             old, new = getattr(before, name, None), getattr(judge, name)
             if None not in (old, new) and old != new:
-                self.on_notice(f"the {words} of the reward model '{judge.model}' were {old} and are {new} now")
+                self.notices(f"the {words} of the reward model '{judge.model}' were {old} and are {new} now")
         return judge
-
-    def _watch_task_rewards(self, steps: PoolSteps) -> None:
-        odd = steps.task_rewards[~np.isfinite(steps.task_rewards)]
-        if odd.size:
-            self._notice_once(
-                f"the environment's own reward was {odd[0]} in step {self.model.num_timesteps:,}; means with such a "
-                "reward are left out, and the agent, which the reward model rewards, learns all the same"
-            )
-
-    def _notice_once(self, sentence: str, kind: str | None = None) -> None:
-        if (kind or "task reward") not in self._noticed:
-            self._noticed.add(kind or "task reward")
-            self.on_notice(sentence)
-
-    def _make_pool(self) -> gym.vector.VectorEnv[Any, Any, Any]:
-        pool = make_worlds(
-            self.task,
-            self.recipe.num_envs,
-            render_size=self.task.scene.render_size or self.reward_model.frame_size,
-            every=self.every,
-            verdicts=True,
-            workers=self.workers,
-            autoreset_mode=AutoresetMode.SAME_STEP,
-        )
-        self._closing.callback(pool.close)
-        return pool
 
     def describe_machine(self) -> None:
         """Note in the record what draws and computes."""
@@ -173,24 +102,13 @@ class Session:
 
     def restore(self, checkpoint: Path) -> None:
         """Go back to a checkpoint."""
-        buffer_restored = restore(checkpoint, self.model, self.scale)
+        buffer_restored = restore(checkpoint, self.model, self.setup.scale)
         self.resumed_at = self.model.num_timesteps
         fresh = np.random.SeedSequence([self.record.seed, self.resumed_at]).generate_state(1)[0]
         self.model.set_random_seed(int(fresh % 2**31))
         if hasattr(self.model, "learning_starts") and not buffer_restored:
-            self._fill_again()
-
-    def _fill_again(self) -> None:
-        """Learn only when the buffer holds what `learning_starts` asks for; the policy, as it stands, fills it."""
-        model: Any = self.model
-        needed, learn, buffer = model.learning_starts, model.train, model.replay_buffer
-
-        def learn_from_enough(*args: Any, **kwargs: Any) -> None:
-            if buffer.full or buffer.size() * self.recipe.num_envs >= needed:
-                learn(*args, **kwargs)
-
-        model.train = learn_from_enough
-        self.on_notice("the replay buffer was not stored; it fills again before learning goes on")
+            fill_before_learning(self.model, self.recipe.num_envs)
+            self.notices("the replay buffer was not stored; it fills again before learning goes on")
 
     def learn(self, run: RunFolder) -> TrainingResult:
         """Learn until the recipe's steps are made or a stop is asked for."""
@@ -211,7 +129,7 @@ class Session:
         self._closing.callback(self.model.logger.close)
         callback = TrainingCallback(
             steps=self.recipe.steps,
-            statistics=self.statistics,
+            statistics=self.setup.statistics,
             checkpoint_every=self.recipe.checkpoint_every or self._checkpoint_period(),
             make_checkpoint=self._make_checkpoint,
             on_progress=self._report,
@@ -249,7 +167,7 @@ class Session:
                 for with_buffer in (True, False):  # the last transition may lack its reward
                     with contextlib.suppress(Exception):  # the first error is the one to tell of
                         self._write_checkpoint(with_buffer)
-                        self.on_notice(self._how_to_go_on().replace("interrupted", "stopped by an error", 1))
+                        self.notices(self._how_to_go_on().replace("interrupted", "stopped by an error", 1))
                         break
             self._write_record("failed")
 
@@ -276,7 +194,7 @@ class Session:
         # Logs are dumped by the callback, so that all of a row's numbers belong to the same steps.
         options: dict[str, Any] = {"log_interval": None, "reset_num_timesteps": not resumed}
         if self.model.__class__.__name__ == "MaskablePPO":
-            options["use_masking"] = self.world.masked
+            options["use_masking"] = self.setup.world.masked
         try:
             self.model.learn(remaining, callback, **options)
         except (ValueError, RuntimeError):
@@ -284,26 +202,12 @@ class Session:
             raise
 
     def _make_checkpoint(self) -> dict[str, float]:
-        """Save the policy, play one greedy episode per environment, and remember the best by VLM reward."""
+        """Save the policy, try it, and remember the best by VLM reward."""
         with self.stop.shield():
             self._write_checkpoint()
             self._write_record("running")
         self._stop_if_asked()
-        if self._judging_pool is None:
-            self._judging_pool = self._make_pool()
-        seed = self.record.seed + EVALUATION_SEED
-        agent = live_agent(self.model)
-        episodes = play(
-            self._judging_pool, agent, self.reward_model, self.recipe.num_envs, seed=seed, every=self.every,
-            on_step=self._stop_if_asked,
-        )  # fmt: skip
-        best = self.run.best
-        verdict = Best(
-            step=self.model.num_timesteps,
-            vlm_reward=float(np.concatenate([episode.vlm_rewards for episode in episodes]).mean()),
-            task_reward=finite_mean(np.concatenate([episode.task_rewards for episode in episodes])),
-            success=_success([episode.successes for episode in episodes]),
-        )
+        verdict, best = self.trials.play(self._stop_if_asked), self.run.best
         if best is None or verdict.vlm_reward > best.vlm_reward:
             self.run.write_best(verdict)
         numbers = verdict.model_dump(exclude={"step"}, exclude_none=True)
@@ -316,16 +220,16 @@ class Session:
     def _write_checkpoint(self, with_buffer: bool = True) -> None:
         """Save the policy and all that going on needs; of replay buffers, which may be large, the newest is kept."""
         size = buffer_bytes(self.model) if with_buffer else 0
-        fits = size + SPARE_DISK <= shutil.disk_usage(self.run.path).free
+        fits = has_room(self.run.path, size)
         if size and not fits:
-            self._notice_once(
+            self.notices.once(
+                "buffer",
                 f"the disk has no room for the replay buffer ({size / 1e6:,.0f} MB), so it is not stored; "
                 "a resumed run fills it again before learning goes on",
-                "buffer",
             )
 
         def save(folder: Path) -> None:
-            save_checkpoint(folder, self.model, self.recipe, self.scale, with_buffer=size > 0 and fits)
+            save_checkpoint(folder, self.model, self.recipe, self.setup.scale, with_buffer=size > 0 and fits)
 
         written = self.run.write_checkpoint(self.model.num_timesteps, save)
         if (written.path / REPLAY_FILE).exists():
@@ -339,12 +243,5 @@ class Session:
         return self._earlier + time.perf_counter() - self._began
 
     def _write_record(self, status: str) -> None:
-        began = hasattr(self, "_began")
-        changes = {"status": status, "step": self.model.num_timesteps}
-        if began:
-            changes["seconds"] = round(self.seconds, 3)
+        changes = {"status": status, "step": self.model.num_timesteps, "seconds": round(self.seconds, 3)}
         self.run.write_record(self.record.model_copy(update=changes))
-
-
-def _success(verdicts: list[Any]) -> float | None:
-    return None if verdicts[0] is None else float(np.concatenate(verdicts).mean())

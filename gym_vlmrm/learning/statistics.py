@@ -5,17 +5,17 @@ whole episodes, where frames come from episodes.
 """
 
 import math
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from gym_vlmrm.arrays import Floats
+
 __all__ = [
     "above_worst_goal", "auc", "bootstrap_episodes", "bootstrap_rows", "epic_distance", "gap", "pearson", "spearman",
 ]  # fmt: skip
-
-Floats: TypeAlias = NDArray[np.float64]
 RESAMPLES = 400
 
 

@@ -8,7 +8,8 @@ from gym_vlmrm.errors import RunError
 from gym_vlmrm.learning.algorithms import find_algorithm
 from gym_vlmrm.learning.callbacks import Progress
 from gym_vlmrm.learning.provenance import library_versions
-from gym_vlmrm.learning.run_folder import RunFolder, RunRecord, default_run_path
+from gym_vlmrm.learning.records import RunRecord
+from gym_vlmrm.learning.run_folder import RunFolder, default_run_path
 from gym_vlmrm.learning.session import Session, TrainingResult
 from gym_vlmrm.task.catalog import override
 from gym_vlmrm.task.spec import Recipe, TaskSpec

@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.auditing.results import Landscape
 
 __all__ = ["curve_chart", "histogram_chart", "landscape_chart", "scatter_chart", "size_chart"]
-
-Floats = NDArray[np.float64]
 COLOURS = ("#3d8bd4", "#e3803b", "#3fa66b", "#b565c9", "#c9a227", "#d4526e", "#7f8c99", "#2aa5a5")
 """Of middling lightness: they show on white and on near-black."""
 _INK = "#010203"

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,16 +11,15 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.auditing.audit import Audit, AuditPictures
 from gym_vlmrm.auditing.results import AuditReport, Candidate, Interval, ModelReport
-from gym_vlmrm.errors import RunError
-from gym_vlmrm.learning.run_folder import write_json
+from gym_vlmrm.files import free_folder, make_folder, write_json, write_text
 from gym_vlmrm.reports.charts import histogram_chart, landscape_chart, size_chart
-from gym_vlmrm.task.builtin import builtin_headers
+from gym_vlmrm.task.builtin import short_name
 from gym_vlmrm.task.spec import TaskSpec
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["data_uri", "default_folder", "frame_uri", "prepare_folder", "render", "write_audit", "write_text"]
+__all__ = ["data_uri", "default_folder", "frame_uri", "render", "write_audit"]
 
 NUMBERS: tuple[tuple[str, str, str], ...] = (
     ("auc", "AUC", "chance that a goal frame outscores another; 0.5 is guessing, 1 is best"),
@@ -86,39 +84,9 @@ def frame_uri(frame: NDArray[np.uint8]) -> str:
     return data_uri(buffer.getvalue(), "image/jpeg")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file in one move; raises RunError."""
-    prepare_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise RunError(f"cannot write '{path}' ({error.strerror})") from None
-
-
-def prepare_folder(folder: Path) -> None:
-    """Make a folder, and prove that files can be written to it, before minutes of work are lost.
-
-    Raises:
-        RunError: it cannot be made or written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise RunError(f"cannot write to '{folder}' ({error.strerror}); choose another folder with --output") from None
-
-
 def default_folder(task: TaskSpec, root: Path = Path("audits")) -> Path:
     """Return the first free ``audits/<task>-<n>``."""
-    stem = next((name for name, task_id, _ in builtin_headers() if task_id == task.id), "")
-    stem = stem or task.id.rpartition("/")[2].rpartition("-v")[0].lower()
-    number = 1
-    while (root / f"{stem}-{number}").exists():
-        number += 1
-    return root / f"{stem}-{number}"
+    return free_folder(root, short_name(task.id))
 
 
 def write_audit(audit: Audit, folder: Path) -> Path:
@@ -130,6 +98,7 @@ def write_audit(audit: Audit, folder: Path) -> Path:
     report = audit.report
     sections = [_section(report, model, audit.pictures[model.model]) for model in report.models]
     text = render("audit.html.j2", report=report, sections=sections, columns=NUMBERS, sizes=_sizes(report))
+    make_folder(folder)
     write_text(folder / "report.html", text)
     write_json(folder / "report.json", report.model_dump(mode="json"))
     return folder / "report.html"

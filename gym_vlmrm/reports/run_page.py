@@ -7,10 +7,11 @@ from typing import Any
 
 import yaml
 
-from gym_vlmrm.learning.run_folder import RunFolder, write_json
+from gym_vlmrm.files import make_folder, write_json, write_text
+from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.run_summary import run_summary
 from gym_vlmrm.reports.charts import curve_chart, scatter_chart
-from gym_vlmrm.reports.page import data_uri, render, write_text
+from gym_vlmrm.reports.page import data_uri, render
 
 __all__ = ["report_run"]
 
@@ -53,6 +54,7 @@ def report_run(run: RunFolder | str | os.PathLike[str], output: Path | None = No
         recipe=yaml.safe_dump(summary["record"]["recipe"], sort_keys=False, allow_unicode=True),
         task=yaml.safe_dump(summary["task"], sort_keys=False, allow_unicode=True, width=90),
     )
+    make_folder(place)
     write_text(place / "report.html", text)
     write_json(place / "report.json", summary)
     return place / "report.html"

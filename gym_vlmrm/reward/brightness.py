@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.reward.protocol import check_frames
 
 __all__ = ["BrightnessReward"]
@@ -25,5 +26,5 @@ class BrightnessReward:
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the rewards, float32 (N,), of uint8 RGB frames (N, H, W, 3); raises ModelError for anything else."""
         frames = check_frames(frames)
-        brightness: NDArray[np.float64] = frames.mean(axis=(1, 2, 3)) / 255
+        brightness: Floats = frames.mean(axis=(1, 2, 3)) / 255
         return brightness.astype(np.float32)

@@ -3,24 +3,30 @@
 import json
 import logging
 import os
+import pkgutil
 import re
 import warnings
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from gym_vlmrm.errors import ModelError
-from gym_vlmrm.reward.brightness import BrightnessReward
 from gym_vlmrm.reward.protocol import RewardModel
 from gym_vlmrm.task.catalog import load_task, override
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.task.yaml_file import shorten
 
 __all__ = [
-    "EMBEDDED_FOLDER", "CutPromptWarning", "UnknownWordsWarning", "check_model_name", "cut_prompts", "describe_cut",
-    "load_reward_model", "model_frame_size", "unknown_words",
+    "EMBEDDED_FOLDER", "MODELS", "CutPromptWarning", "UnknownWordsWarning", "check_model_name", "choose_frame_size",
+    "cut_prompts", "describe_cut", "load_reward_model", "model_frame_size", "unknown_words",
 ]  # fmt: skip
 
+MODELS: dict[str, str] = {
+    "brightness": "gym_vlmrm.reward.brightness:BrightnessReward",
+}
+"""Name to "module:Class" of reward models that read no prompts and are made without arguments; any other name is
+``embedded`` or open_clip's."""
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 WORDS_FILE = "words.txt"
 """A model folder may list the words that its text tower was trained on, one a line."""
@@ -50,7 +56,7 @@ def load_reward_model(
 
     Args:
         task: a task, or its name, environment ID or path.
-        model: ``embedded``, ``brightness``, or an open_clip name (see `gym_vlmrm.reward.clip.towers.load_towers`).
+        model: ``embedded``, a name of `MODELS`, or an open_clip name (see `gym_vlmrm.reward.clip.opening.open_model`).
         goal: goal prompt or prompts.
         baseline: baseline prompt or prompts.
         alpha: strength of the regularisation, in [0, 1].
@@ -68,8 +74,9 @@ def load_reward_model(
     spec = task if isinstance(task, TaskSpec) else load_task(task)
     spec = override(spec, model=model, goal=goal, baseline=baseline, alpha=alpha, device=device, precision=precision)
     judge = spec.reward
-    if judge.model == BrightnessReward.name:
-        return BrightnessReward()
+    plain = _make_plain(judge.model)
+    if plain is not None:
+        return plain
     # Here and not above, because importing them imports torch.
     from gym_vlmrm.reward.clip.model import ClipReward
     from gym_vlmrm.reward.clip.towers import load_towers
@@ -87,28 +94,52 @@ def load_reward_model(
     return ClipReward(judge.model, towers, prompts, baselines or None, judge.alpha)
 
 
+def _make_plain(model: str) -> RewardModel | None:
+    """Return a model of `MODELS`; ``None`` for any other name."""
+    if model not in MODELS:
+        return None
+    made: RewardModel = pkgutil.resolve_name(MODELS[model])()
+    return made
+
+
 def check_model_name(model: str) -> None:
     """Check that there is a model of this name, without loading it.
 
     Raises:
         ModelError: unknown architecture or tag, or no such file or folder.
     """
-    if model == BrightnessReward.name:
+    if model in MODELS:
         return
-    from gym_vlmrm.reward.clip.towers import check_name
+    from gym_vlmrm.reward.clip.opening import check_name
 
     check_name(_location(model))
 
 
 def model_frame_size(model: str) -> int:
     """Input size [px] of a model as far as it is known without loading torch; 224 otherwise."""
-    if model == BrightnessReward.name:
-        return BrightnessReward().frame_size
+    plain = _make_plain(model)
+    if plain is not None:
+        return plain.frame_size
     location = _location(model)
     config = Path(location.removeprefix("local-dir:")) / "open_clip_config.json"
     if location.startswith("local-dir:") and config.is_file():
         return _image_size(config)
     return DEFAULT_FRAME_SIZE
+
+
+def choose_frame_size(task: TaskSpec, model: Any = None) -> int:
+    """Side of a task's frames [px]: what its scene says, else the input size of whatever scores them.
+
+    Args:
+        task: the task.
+        model: scores the frames and has a ``frame_size``; if not given, the task's model is asked for it unloaded.
+
+    Raises:
+        ModelError: the model's folder holds no configuration of open_clip.
+    """
+    if task.scene.render_size is not None:
+        return task.scene.render_size
+    return model_frame_size(task.reward.model) if model is None else int(model.frame_size)
 
 
 def _image_size(config: Path) -> int:
@@ -123,7 +154,7 @@ def _image_size(config: Path) -> int:
 def unknown_words(model: str, sentences: Sequence[str]) -> list[str]:
     """Return the words that a model's list of training words lacks; empty where the model has no such list."""
     path = Path(_location(model).removeprefix("local-dir:")) / WORDS_FILE
-    if not path.is_file():
+    if model in MODELS or not path.is_file():
         return []
     known = set(path.read_text(encoding="utf-8").split())
     words = dict.fromkeys(word for sentence in sentences for word in re.findall(r"[\w']+", sentence.lower()))
@@ -135,9 +166,9 @@ def cut_prompts(model: str, sentences: Iterable[str]) -> dict[str, str]:
 
     The model's tokenizer counts; where it is not on this machine yet, nothing is known and nothing returned.
     """
-    if model == BrightnessReward.name:
+    if model in MODELS:
         return {}
-    from gym_vlmrm.reward.clip.towers import load_tokenizer  # isort: skip  (loads triton before open_clip)
+    from gym_vlmrm.reward.clip.opening import load_tokenizer
     from gym_vlmrm.reward.clip.text import unread_part
 
     try:

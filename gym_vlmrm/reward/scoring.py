@@ -1,4 +1,7 @@
-"""Frames scored by several threads beside each other, so that every core works while the environments wait."""
+"""Frames scored by several threads beside each other, so that every core works while the environments wait.
+
+How many threads of torch each of them takes is set by `gym_vlmrm.reward.threads`.
+"""
 
 import os
 import sys
@@ -10,7 +13,7 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.reward.protocol import RewardModel, is_concurrent, score
 from gym_vlmrm.reward.threads import take_torch_threads, threads_of_one_call
-from gym_vlmrm.worlds.pool import usable_cores
+from gym_vlmrm.worlds.pools.cores import usable_cores
 
 __all__ = ["ScoringTeam"]
 

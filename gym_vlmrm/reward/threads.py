@@ -1,4 +1,7 @@
-"""How many threads torch takes: the number belongs to the process, so whoever changes it puts it back."""
+"""How many threads torch takes: the number belongs to the process, so whoever changes it puts it back.
+
+Nothing here knows reward models; who calls them, and from how many threads of Python, is `gym_vlmrm.reward.scoring`.
+"""
 
 import contextlib
 import sys

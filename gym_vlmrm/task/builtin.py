@@ -1,5 +1,9 @@
-"""The built-in task files, read without validating them: all that registering their names needs."""
+"""The built-in task files, read without validating them: all that registering their names needs.
 
+``import gym_vlmrm`` comes this far and no farther; `gym_vlmrm.task.catalog` makes tasks of them, by pydantic.
+"""
+
+import re
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -7,7 +11,7 @@ from typing import Any
 
 from gym_vlmrm.task.yaml_file import read_document
 
-__all__ = ["ENTRY_POINT", "builtin_folder", "builtin_headers", "builtin_paths"]
+__all__ = ["ENTRY_POINT", "builtin_folder", "builtin_headers", "builtin_paths", "short_name"]
 
 ENTRY_POINT = "gym_vlmrm.entry_points:make_env"
 """By which Gymnasium's registry tells the environments of this package."""
@@ -37,6 +41,14 @@ def builtin_headers() -> tuple[tuple[str, str, int | None], ...]:
     """Return ``(short name, environment ID, max_episode_steps)`` of every built-in task."""
     raw = {name: read_raw(path) for name, path in builtin_paths().items()}
     return tuple((name, data["id"], data["env"].get("max_episode_steps")) for name, data in raw.items())
+
+
+def short_name(task_id: str) -> str:
+    """Name of a task for folders: a built-in task's file name, else its ID without namespace and version."""
+    for name, builtin_id, _ in builtin_headers():
+        if builtin_id == task_id:
+            return name
+    return re.sub(r"-v\d+$", "", task_id.rpartition("/")[2]).lower()
 
 
 def read_raw(path: Path) -> dict[str, Any]:

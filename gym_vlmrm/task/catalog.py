@@ -1,4 +1,8 @@
-"""Where tasks are found: names, IDs and paths, each turned into a valid `TaskSpec`, with overrides."""
+"""Where tasks are found: names, IDs and paths, each turned into a valid `TaskSpec`, with overrides.
+
+Everybody who takes a task by its name, and everybody who changes one, comes here. The environment variable
+``GYM_VLMRM_MODEL`` is read as the `TaskSpec` is made, and by nobody else.
+"""
 
 import os
 import re

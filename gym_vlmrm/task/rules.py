@@ -2,6 +2,8 @@
 
 A comparison is ``"name op number"`` such as ``"feet_distance > 1.0"``. A name is a quantity of the scene, ``obs[3]``,
 or ``info.x_position``. A rule is a comparison, or a mapping with exactly one of the keys ``all``, ``any``, ``not``.
+
+A rule can be asked whether a state holds, what it reads, how far a state is from it, and what keeps a state from it.
 """
 
 import operator
@@ -10,7 +12,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-__all__ = ["Comparison", "Rule", "parse_rule", "quantity_names"]
+import numpy as np
+
+from gym_vlmrm.arrays import Floats
+
+__all__ = [
+    "Comparison", "Quantities", "Rule", "parse_rule", "quantity_names", "quantity_scales", "rule_text", "shortfall",
+    "shortfalls", "unmet",
+]  # fmt: skip
+
+Quantities: TypeAlias = Mapping[str, float]
+"""A state, as the named quantities that rules read."""
 
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
@@ -25,6 +37,11 @@ _COMPARISON = re.compile(
     r"(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
 )
 MAX_DEPTH = 8
+_OPPOSITE = {"<": ">=", ">": "<=", "<=": ">", ">=": "<", "==": "!=", "!=": "=="}
+MISS = 1.0
+"""What an inequality lacks that can only be met or not, in units of spread."""
+TOUCH = 1e-6
+"""What a state on the very edge of a strict comparison lacks: no success has a shortfall, every other state has one."""
 
 
 @dataclass(frozen=True)
@@ -35,28 +52,28 @@ class Comparison:
     op: str
     number: float
 
-    def holds(self, quantities: Mapping[str, float]) -> bool:
+    def holds(self, quantities: Quantities) -> bool:
         """Say whether the comparison holds; raises KeyError for an unknown quantity."""
         return OPERATORS[self.op](quantities[self.name], self.number)
 
 
 @dataclass(frozen=True)
-class All:
+class AllOf:
     """Holds when every part holds."""
 
     parts: tuple["Rule", ...]
 
-    def holds(self, quantities: Mapping[str, float]) -> bool:
+    def holds(self, quantities: Quantities) -> bool:
         return all(part.holds(quantities) for part in self.parts)
 
 
 @dataclass(frozen=True)
-class Any_:
+class AnyOf:
     """Holds when at least one part holds."""
 
     parts: tuple["Rule", ...]
 
-    def holds(self, quantities: Mapping[str, float]) -> bool:
+    def holds(self, quantities: Quantities) -> bool:
         return any(part.holds(quantities) for part in self.parts)
 
 
@@ -66,11 +83,11 @@ class Not:
 
     part: "Rule"
 
-    def holds(self, quantities: Mapping[str, float]) -> bool:
+    def holds(self, quantities: Quantities) -> bool:
         return not self.part.holds(quantities)
 
 
-Rule: TypeAlias = Comparison | All | Any_ | Not
+Rule: TypeAlias = Comparison | AllOf | AnyOf | Not
 
 
 def parse_rule(source: Any, depth: int = 0) -> Rule:
@@ -92,7 +109,7 @@ def parse_rule(source: Any, depth: int = 0) -> Rule:
             if not isinstance(value, Sequence) or isinstance(value, str) or not value:
                 raise ValueError(f"'{key}' needs a non-empty list of rules, got {value!r}")
             parts = tuple(parse_rule(part, depth + 1) for part in value)
-            return All(parts) if key == "all" else Any_(parts)
+            return AllOf(parts) if key == "all" else AnyOf(parts)
         if key == "not":
             return Not(parse_rule(value, depth + 1))
     raise ValueError(f"{source!r} is no rule; write a comparison, or one of 'all: [...]', 'any: [...]', 'not: ...'")
@@ -107,3 +124,68 @@ def quantity_names(rule: Rule) -> Iterator[str]:
     else:
         for part in rule.parts:
             yield from quantity_names(part)
+
+
+def rule_text(source: Any) -> str:
+    """Return a well-formed rule in its YAML form as one line, such as ``a > 1 and (b < 2 or (not (c == 0)))``."""
+    if isinstance(source, str):
+        return source
+    key, value = next(iter(source.items()))
+    if key == "not":
+        return f"not ({rule_text(value)})"
+    return (" and " if key == "all" else " or ").join(
+        rule_text(part) if isinstance(part, str) else f"({rule_text(part)})" for part in value
+    )
+
+
+def quantity_scales(rule: Rule, states: Sequence[Quantities]) -> dict[str, float]:
+    """Return the standard deviation of every quantity of a rule over states; 1 where it does not vary."""
+    scales = {}
+    for name in dict.fromkeys(quantity_names(rule)):
+        spread = float(np.std([state[name] for state in states]))
+        scales[name] = spread if spread > 1e-9 else 1.0
+    return scales
+
+
+def shortfall(rule: Rule, state: Quantities, scales: Mapping[str, float]) -> float:
+    """Return the distance of a state from success: 0 inside, else what is lacking, in standard deviations.
+
+    Parts of an ``all`` add up, of an ``any`` the nearest counts.
+    """
+    return 0.0 if rule.holds(state) else _lack(rule, state, scales, negated=False)
+
+
+def shortfalls(rule: Rule, states: Sequence[Quantities], scales: Mapping[str, float]) -> Floats:
+    """Return the shortfall (N,) of each state."""
+    return np.array([shortfall(rule, state, scales) for state in states])
+
+
+def unmet(rule: Rule, state: Quantities) -> list[str]:
+    """Return the comparisons that keep a state from success, each with the value that it has; empty for a success."""
+    return [] if rule.holds(state) else _unmet(rule, state, negated=False)
+
+
+def _lack(rule: Rule, state: Quantities, scales: Mapping[str, float], negated: bool) -> float:
+    if isinstance(rule, Comparison):
+        op = _OPPOSITE[rule.op] if negated else rule.op
+        if Comparison(rule.name, op, rule.number).holds(state):
+            return 0.0
+        missing = max(TOUCH, abs(state[rule.name] - rule.number) / scales[rule.name])
+        return missing if op != "!=" else MISS
+    if isinstance(rule, Not):
+        return _lack(rule.part, state, scales, not negated)
+    lacks = [_lack(part, state, scales, negated) for part in rule.parts]
+    return sum(lacks) if isinstance(rule, AllOf) != negated else min(lacks)
+
+
+def _unmet(rule: Rule, state: Quantities, negated: bool) -> list[str]:
+    if isinstance(rule, Comparison):
+        holds = rule.holds(state) != negated
+        words = f"{rule.name} {_OPPOSITE[rule.op] if negated else rule.op} {rule.number:g}"
+        return [] if holds else [f"{words} (is {state[rule.name]:.3g})"]
+    if isinstance(rule, Not):
+        return _unmet(rule.part, state, not negated)
+    parts = [_unmet(part, state, negated) for part in rule.parts]
+    if isinstance(rule, AllOf) != negated:
+        return [words for part in parts for words in part]
+    return [] if any(not part for part in parts) else [words for part in parts for words in part]

@@ -2,19 +2,17 @@
 
 import contextlib
 from numbers import Integral
-from typing import Any, TypeAlias
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
-from numpy.typing import NDArray
 
+from gym_vlmrm.arrays import Frames
 from gym_vlmrm.errors import TrainingError
 
-__all__ = ["FrameObservation", "Frames", "check_every", "is_scored", "refused_hindsight"]
-
-Frames: TypeAlias = NDArray[np.uint8]
+__all__ = ["FrameObservation", "check_every", "is_scored", "refused_hindsight"]
 
 
 def _refuse(*_: Any, **__: Any) -> Any:

@@ -16,17 +16,18 @@ from gym_vlmrm.task.spec import CameraSpec, Quality, SceneSpec
 from gym_vlmrm.worlds.canvas import fit_square
 from gym_vlmrm.worlds.gl import ensure_gl
 from gym_vlmrm.worlds.guard import describe, guard_construction
+from gym_vlmrm.worlds.hidden import HiddenWrapper
+from gym_vlmrm.worlds.quality import FLOOR_SQUARE, QUALITIES, set_drawing
 from gym_vlmrm.worlds.viewers import Viewers
 
 __all__ = ["SquareFrame", "find_environment", "make_generic"]
 
-_GRID = 2.0
 _ID = ("env", "id")
 MAX_SIDE = 8192
 """Largest side of a frame that an environment may draw [px]."""
 
 
-class SquareFrame(gym.Wrapper[Any, Any, Any, Any]):
+class SquareFrame(HiddenWrapper):
     """`render` returns uint8 (size, size, 3): padded to a square, then resized smoothly."""
 
     def __init__(self, env: gym.Env[Any, Any], env_id: str, size: int, camera: CameraSpec | None = None) -> None:
@@ -38,11 +39,6 @@ class SquareFrame(gym.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self._env_id, self._size = env_id, size
         self._viewers = Viewers(env, env_id, camera)
-
-    @property
-    def spec(self) -> Any:  # type: ignore[override]
-        """The specification of the environment below: this wrapper is part of what its entry point returns."""
-        return self.env.unwrapped.spec
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment, and see what draws it now."""
@@ -153,18 +149,13 @@ def _prepare_drawing(*, strict: bool) -> None:
 
 
 def _fit(env: Any, quality: Quality, size: int) -> None:
-    """Draw at the size of the frame, without what costs time, as `gym_vlmrm.worlds.humanoid.look.set_quality` does."""
+    """Draw at the size of the frame, without what costs time."""
     import mujoco
 
     model, renderer = env.model, env.mujoco_renderer
     env.width = env.height = renderer.width = renderer.height = size
-
-    model.vis.quality.offsamples = 0 if quality == "draft" else 4
-    if quality == "draft":
-        model.vis.quality.numslices = model.vis.quality.numstacks = 12
-    if quality != "paper":
-        model.vis.quality.shadowsize = 0
+    set_drawing(model.vis, quality, size)
+    if not QUALITIES[quality].effects:
         model.mat_reflectance[:] = 0
     planes = model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
-    model.geom_size[planes, 2] = np.maximum(model.geom_size[planes, 2], _GRID)
-    model.vis.global_.offwidth = model.vis.global_.offheight = size
+    model.geom_size[planes, 2] = np.maximum(model.geom_size[planes, 2], FLOOR_SQUARE)

@@ -9,9 +9,10 @@ from gymnasium.envs.classic_control.continuous_mountain_car import Continuous_Mo
 from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.worlds.canvas import Canvas, Point, texture
 from gym_vlmrm.worlds.flat import FlatScene
-from gym_vlmrm.worlds.scene import Floats, Grid, Landmark, SearchSpace, box_space
+from gym_vlmrm.worlds.scene import Grid, Landmark, SearchSpace, box_space
 
 __all__ = ["MountainCarScene"]
 

@@ -1,19 +1,25 @@
 """Scenes: worlds of this package that can be posed. One table names them; everything else asks the scene itself."""
 
-import importlib
+import inspect
+import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+import gymnasium as gym
 import numpy as np
-from numpy.typing import NDArray
+from gymnasium.utils import EzPickle
 
+from gym_vlmrm.arrays import Floats
+from gym_vlmrm.errors import TaskError, did_you_mean
 from gym_vlmrm.task.rules import quantity_names
-from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.task.spec import SceneSpec, TaskSpec
+from gym_vlmrm.worlds.guard import guard_construction
 
-__all__ = ["SCENES", "BodySurvey", "Grid", "Landmark", "Scene", "SearchSpace", "box_space", "can_pose", "find_scene"]
-
-Floats = NDArray[np.float64]
+__all__ = [
+    "SCENES", "BodySurvey", "Grid", "Landmark", "Scene", "SearchSpace", "box_space", "can_pose", "find_scene",
+    "make_scene",
+]  # fmt: skip
 
 SCENES: dict[str, str] = {
     "Humanoid-v5": "gym_vlmrm.worlds.humanoid.env:HumanoidScene",
@@ -121,10 +127,7 @@ class Scene(Protocol):
 
 def find_scene(env_id: str) -> Any:
     """Return the class of an environment's scene (see `Scene`), or ``None`` where it has none."""
-    if env_id not in SCENES:
-        return None
-    module, _, name = SCENES[env_id].partition(":")
-    return getattr(importlib.import_module(module), name)
+    return pkgutil.resolve_name(SCENES[env_id]) if env_id in SCENES else None
 
 
 def can_pose(task: TaskSpec) -> bool:
@@ -133,3 +136,43 @@ def can_pose(task: TaskSpec) -> bool:
     if task.env.id not in SCENES or rule is None:
         return False
     return not any(name.startswith(("obs[", "info.")) for name in quantity_names(rule))
+
+
+def make_scene(env_id: str, kwargs: dict[str, Any], scene: SceneSpec, render_size: int) -> gym.Env[Any, Any]:
+    """Make an environment of `SCENES` that renders square frames, without a time limit.
+
+    Raises:
+        TaskError: it cannot be made with these `kwargs`, or a camera is given and it has none.
+        RenderingError: this machine cannot draw, or a package is missing.
+    """
+    scene_class = find_scene(env_id)
+    _check_kwargs(env_id, kwargs, _parameters(scene_class))
+    if scene.camera is not None and not hasattr(scene_class, "set_camera"):
+        message = f"scene.camera is for environments that MuJoCo draws, and '{env_id}' is drawn flat; remove it"
+        raise TaskError(message, field=("scene", "camera"))
+    camera = None if scene.camera is None else scene.camera.model_dump()
+    with guard_construction(env_id, kwargs):
+        env: gym.Env[Any, Any] = scene_class(
+            look=scene.look, camera=camera, quality=scene.quality, render_size=render_size, **kwargs
+        )
+    return env
+
+
+def _parameters(scene_class: type) -> dict[str, inspect.Parameter]:
+    """Return the named constructor arguments of a scene class and of the Gymnasium class below it."""
+    found: dict[str, inspect.Parameter] = {}
+    for ancestor in reversed(scene_class.__mro__):
+        if "__init__" in vars(ancestor) and ancestor is not EzPickle:
+            found |= inspect.signature(ancestor.__init__).parameters  # type: ignore[misc]
+    catch_all = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {name: parameter for name, parameter in found.items() if parameter.kind not in catch_all and name != "self"}
+
+
+def _check_kwargs(env_id: str, kwargs: dict[str, Any], known: dict[str, inspect.Parameter]) -> None:
+    for name, value in kwargs.items():
+        if name not in known:
+            message = f"env.kwargs has '{name}', which '{env_id}' does not take{did_you_mean(name, known)}"
+            raise TaskError(message, field=("env", "kwargs", name))
+        if isinstance(known[name].default, bool) and not isinstance(value, bool):
+            message = f"env.kwargs.{name} of '{env_id}' is {value!r}; write true or false"
+            raise TaskError(message, field=("env", "kwargs", name))

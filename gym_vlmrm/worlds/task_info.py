@@ -12,19 +12,19 @@ from gym_vlmrm.errors import TaskError, WorldError, did_you_mean
 from gym_vlmrm.task.rules import quantity_names
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.task.yaml_file import shorten
+from gym_vlmrm.worlds.hidden import HiddenWrapper
 
 __all__ = ["TaskInfo", "one_number", "task_reward"]
 
 
-class TaskInfo(gym.Wrapper[Any, Any, Any, Any]):
+class TaskInfo(HiddenWrapper):
     """Adds ``task_reward`` (float) and, where the task has a rule, ``success`` (bool) to every step's ``info``.
 
     ``task_reward`` is the environment's own reward. An array or list of one number is that number; none at all (None)
     is NaN; NaN and infinities stay what they are. Where the task has no rule, an ``info["success"]`` is the
     environment's own: it is passed on untouched and nothing here reads it. A rule may read it as ``info.success``.
 
-    It belongs to the environment that the entry point returns: `spec` is that of the wrapped environment, and a
-    pickled copy is built anew by `rebuild`.
+    A pickled copy is built anew by `rebuild`.
     """
 
     def __init__(self, env: gym.Env[Any, Any], task: TaskSpec, rebuild: Callable[[], gym.Env[Any, Any]]) -> None:
@@ -42,11 +42,6 @@ class TaskInfo(gym.Wrapper[Any, Any, Any, Any]):
         self._scenic = [name for name in names if name not in self._observed and name not in self._informed]
         self._check_names()
 
-    @property
-    def spec(self) -> Any:  # type: ignore[override]
-        """The specification of the environment below: this wrapper is part of what its entry point returns."""
-        return self.env.unwrapped.spec
-
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step, and say how the environment itself values and the task's rule judges the new state.
 
@@ -62,10 +57,15 @@ class TaskInfo(gym.Wrapper[Any, Any, Any, Any]):
         if not isinstance(reward, float | int | np.floating | np.integer | np.bool_):
             reward = number
         if self._rule is not None:
-            info["success"] = bool(self._rule.holds(self._quantities(observation, info)))
+            info["success"] = bool(self._rule.holds(self.read_quantities(observation, info)))
         return observation, reward, terminated, truncated, info
 
-    def _quantities(self, observation: Any, info: Mapping[str, Any]) -> dict[str, float]:
+    def read_quantities(self, observation: Any, info: Mapping[str, Any]) -> dict[str, float]:
+        """Return at least those quantities that the rule reads, of the current state and the step that led to it.
+
+        Raises:
+            TaskError: a value of ``info`` is missing or is no number.
+        """
         values: dict[str, float] = {}
         if self._scenic:
             values |= self.env.unwrapped.quantities()  # type: ignore[attr-defined]

@@ -4,10 +4,10 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
 
 from gym_vlmrm.reward.protocol import RewardModel, score
 from gym_vlmrm.worlds.frames import is_scored, refused_hindsight
+from gym_vlmrm.worlds.hidden import HiddenWrapper
 from gym_vlmrm.worlds.task_info import task_reward
 
 __all__ = ["BuiltVLMReward", "VLMReward"]
@@ -51,10 +51,5 @@ class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
         return observation, self._held, terminated, truncated, info
 
 
-class BuiltVLMReward(VLMReward):
-    """The `VLMReward` that an entry point applies: part of what the ID names, so no wrapper of its own in `spec`."""
-
-    @property
-    def spec(self) -> EnvSpec | None:  # type: ignore[override]
-        """The specification of the environment that holds this wrapper; ``gym.make(env.spec)`` builds it again."""
-        return self.env.spec
+class BuiltVLMReward(HiddenWrapper, VLMReward):
+    """The `VLMReward` that an entry point applies: part of what the ID names."""

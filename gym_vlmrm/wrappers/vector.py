@@ -11,7 +11,7 @@ from gym_vlmrm.errors import ResetNeededError
 from gym_vlmrm.reward.protocol import RewardModel
 from gym_vlmrm.reward.scoring import ScoringTeam
 from gym_vlmrm.worlds.frames import check_every, is_scored
-from gym_vlmrm.worlds.pool import INTERRUPTED, EnvPool, Seeds
+from gym_vlmrm.worlds.pools.pool import INTERRUPTED, EnvPool, Seeds
 
 __all__ = ["VectorVLMReward", "take_frames"]
 

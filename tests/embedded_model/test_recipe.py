@@ -16,7 +16,7 @@ from embedded_model.grammar import Grammar
 from embedded_model.image_tower import OVERRATING, train_image_tower
 from embedded_model.recipe import empty_space, train_model
 from embedded_model.rendering import render_now
-from embedded_model.settings import Round, Settings
+from embedded_model.settings import RecipeSettings, Round
 from embedded_model.space import SIZE, FeatureMap
 from embedded_model.states import HELD_OUT_PAIRS, SHARES, cartpole_states, humanoid_states
 from gym_vlmrm.reward import load_reward_model
@@ -80,7 +80,7 @@ def test_pose_searches_find_higher_rewards_and_repeat() -> None:
 
 def test_half_of_what_is_kept_of_a_search_is_what_the_model_overrates_most(towers: Towers) -> None:
     task = override(builtin_tasks()["kneeling"], device="cpu")
-    search, space = search_poses(task, 3, 4, restarts=2, population=8), empty_space(Settings(landmarks=250))
+    search, space = search_poses(task, 3, 4, restarts=2, population=8), empty_space(RecipeSettings(landmarks=250))
     kept = overrated_states(search, 40, 0, space)
     assert len(kept) == 40
     goal = towers.embed_sentences([task.reward.goal])[0]
@@ -142,7 +142,7 @@ def test_a_round_goes_through_a_share_of_humanoids_and_all_of_the_rest(tmp_path:
 def test_the_last_towers_are_averaged(tmp_path: Path, averaged: int, mean: float) -> None:
     for name, value in (("image_tower", 1.0), ("image_tower_1", 3.0), ("image_tower_2", 5.0)):
         save_file({"visual.w": torch.full((2,), value), "visual.n": torch.tensor(7)}, tmp_path / f"{name}.safetensors")
-    weights = averaged_image(tmp_path, Settings(rounds=(Round(), Round()), averaged=averaged))
+    weights = averaged_image(tmp_path, RecipeSettings(rounds=(Round(), Round()), averaged=averaged))
     assert weights["visual.w"].tolist() == [mean, mean]
     assert weights["visual.n"].item() == 7
 
@@ -160,7 +160,7 @@ def test_the_recipe_runs_from_nothing_and_goes_on(tmp_path: Path) -> None:
     chased: dict[str, Any] = {"agents": ("kneeling",), "searched": ("kneeling",), "drawn": 0}
     plan = Round(**chased, generations=1, kept=40, steps=1024, checkpoints=1, episodes=1, overrating_goals=8)
     short = {"landmarks": 250, "bodies": 300, "image_epochs": 1, "sentences": 512, "text_epochs": 1}
-    settings = Settings(**short, rounds=(plan,))  # type: ignore[arg-type]
+    settings = RecipeSettings(**short, rounds=(plan,))  # type: ignore[arg-type]
     train_model(tmp_path / "data", tmp_path / "model", settings, lambda _: None)
     assert len(load_domain(tmp_path / "data" / "round_1", "humanoid").states) > 40
     assert not same_weights(tmp_path / "data" / "targets" / "stage_0", tmp_path / "model")

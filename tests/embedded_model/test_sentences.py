@@ -8,7 +8,7 @@ import numpy as np
 from embedded_model.concepts import ANGLES, CARS, CARTS, GENERIC
 from embedded_model.grammar import Grammar, Rewording, own_clause, paraphrases, parts_first, predicate
 from gym_vlmrm.finetuning.vocabulary import write_vocabulary
-from gym_vlmrm.reward.clip.towers import MERGES_FILE
+from gym_vlmrm.reward.clip.opening import MERGES_FILE
 from gym_vlmrm.reward.loading import WORDS_FILE
 
 

@@ -3,12 +3,14 @@
 import contextlib
 import hashlib
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gym_vlmrm.errors import RunError
+from gym_vlmrm.files import write_bytes
 
 __all__ = ["CACHE_VARIABLE", "TextCache", "cache_folder"]
 
@@ -60,18 +62,11 @@ class TextCache:
         if self._folder is None:
             return
         values = embedding.astype("<f4").tobytes()
-        temporary = None
-        try:
+        with contextlib.suppress(OSError, RunError):
             self._folder.mkdir(parents=True, exist_ok=True)
-            # Renamed when whole: who reads meanwhile sees the old file, or none.
-            with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".tmp", delete=False) as file:
-                temporary = Path(file.name)
-                file.write(hashlib.sha256(values).digest() + values)
-            temporary.replace(self._path(self._folder, tokens))
-        except OSError:
-            if temporary is not None:
-                with contextlib.suppress(OSError):
-                    temporary.unlink()
+            # A power failure may cost the file: the digest tells, and it is computed once more.
+            content = hashlib.sha256(values).digest() + values
+            write_bytes(self._path(self._folder, tokens), content, durable=False)
 
     def _path(self, folder: Path, tokens: Sequence[int]) -> Path:
         key = f"{self._fingerprint}:{','.join(map(str, tokens))}"

@@ -1,59 +1,30 @@
-"""The two towers of an open_clip model: loading by any of its names, and unit embeddings of frames and sentences."""
+"""The two towers of an open_clip model: unit embeddings of frames and sentences, shared by all who ask for them."""
 
 import contextlib
 import hashlib
-import json
 import logging
-import os
-import sys
-import textwrap
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache, partial, wraps
-from pathlib import Path
+from functools import partial, wraps
 from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
+import torch
+import torch.nn.functional as functional
 from numpy.typing import NDArray
 
-from gym_vlmrm.errors import ModelError, did_you_mean
+from gym_vlmrm.errors import ModelError
+from gym_vlmrm.reward.clip.devices import SMALL_TOWER, choose_device, choose_precision
+from gym_vlmrm.reward.clip.folding import fold_batch_norms
+from gym_vlmrm.reward.clip.int8 import quantise
+from gym_vlmrm.reward.clip.opening import UNTRAINED, open_model, state_of_files
+from gym_vlmrm.reward.clip.preprocessing import Preprocessing
+from gym_vlmrm.reward.clip.text import TextTower, weights_digest
+from gym_vlmrm.reward.protocol import check_frames
 
+__all__ = ["Towers", "load_towers"]
 
-def _load_triton_apart() -> None:
-    """Load triton with its own LLVM symbols, before torchvision would.
-
-    Mesa's software OpenGL brings another LLVM; once a context exists, an ordinary import of triton crashes the process.
-    """
-    if "triton" in sys.modules or not hasattr(sys, "setdlopenflags"):
-        return
-    flags = sys.getdlopenflags()
-    sys.setdlopenflags(os.RTLD_NOW | getattr(os, "RTLD_DEEPBIND", 0))
-    with contextlib.suppress(ImportError):
-        import triton  # noqa: F401
-    sys.setdlopenflags(flags)
-
-
-_load_triton_apart()
-
-import open_clip  # noqa: E402
-import torch  # noqa: E402
-import torch.nn.functional as functional  # noqa: E402
-
-from gym_vlmrm.reward.clip.devices import SMALL_TOWER, choose_device, choose_precision  # noqa: E402
-from gym_vlmrm.reward.clip.folding import fold_batch_norms  # noqa: E402
-from gym_vlmrm.reward.clip.hub import impatient_hub  # noqa: E402
-from gym_vlmrm.reward.clip.int8 import quantise  # noqa: E402
-from gym_vlmrm.reward.clip.preprocessing import Preprocessing  # noqa: E402
-from gym_vlmrm.reward.clip.text import TextTower, weights_digest  # noqa: E402
-from gym_vlmrm.reward.protocol import check_frames  # noqa: E402
-
-__all__ = ["MERGES_FILE", "Towers", "check_name", "load_tokenizer", "load_towers", "open_model"]
-
-UNTRAINED = "untrained"
-"""Pretrained tag of this package: random weights, for measuring speed."""
-MERGES_FILE = "bpe_merges.txt.gz"
-"""A model folder that holds this file brings its own byte-pair vocabulary."""
 MICRO_BATCH = 64
 """Frames that go through a large tower together on an accelerator; a small one takes `SMALL_MICRO_BATCH`.
 
@@ -65,9 +36,6 @@ MIDDLE_TOWER = 120_000_000
 """Up to this many parameters (ViT-B and smaller) a tower takes `MIDDLE_MICRO_BATCH` frames on an accelerator."""
 CPU_MICRO_BATCH = 16
 """Larger ones were never clearly faster on a CPU, and sometimes slower: they leave the processor's caches."""
-TOKENIZER_OPTIONS = frozenset({"clean", "strip_sep_token", "language"})
-"""What a model's configuration may say to its tokenizer; all that open_clip's own configurations say."""
-_SCHEMAS = ("hf-hub:", "local-dir:")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.bfloat16}
 logger = logging.getLogger("gym_vlmrm")
 
@@ -222,7 +190,7 @@ def _shared(load: Callable[[str, str, str], Towers]) -> Callable[..., Towers]:
     def shared(name: str, device: str = "auto", precision: str = "auto") -> Towers:
         chosen = choose_device(device)
         with _LOADING:
-            files = (name, _state_of_files(name))
+            files = (name, state_of_files(name))
             if files in _SIZES:
                 arithmetic = choose_precision(precision, chosen, _SIZES[files])
                 alive = _ALIVE.get((*files, str(chosen), arithmetic))
@@ -236,23 +204,6 @@ def _shared(load: Callable[[str, str, str], Towers]) -> Callable[..., Towers]:
     return shared
 
 
-def _state_of_files(name: str) -> tuple[tuple[str, int, int], ...]:
-    """Path, time of change and size of every local file that a model is read from."""
-    if name.startswith("local-dir:"):
-        paths = sorted(Path(name.removeprefix("local-dir:")).glob("*"))
-    elif name.startswith(_SCHEMAS):
-        return ()
-    else:
-        paths = [Path(name.partition("/")[2])]
-    states = []
-    for path in paths:
-        with contextlib.suppress(OSError, ValueError):
-            if path.is_file():
-                state = path.stat()
-                states.append((str(path.resolve()), state.st_mtime_ns, state.st_size))
-    return tuple(states)
-
-
 @_shared
 def load_towers(name: str, device: str = "auto", precision: str = "auto") -> Towers:
     """Load an open_clip model by name; who asks for one that is in use on that device, in that arithmetic, shares it.
@@ -261,8 +212,7 @@ def load_towers(name: str, device: str = "auto", precision: str = "auto") -> Tow
     One whose files changed since is loaded anew.
 
     Args:
-        name: ``architecture/pretrained-tag``, ``architecture/path-to-weights``, ``architecture/untrained``,
-            ``hf-hub:org/name`` or ``local-dir:path``.
+        name: any that `gym_vlmrm.reward.clip.opening.open_model` takes.
         device: see `choose_device`.
         precision: see `choose_precision`.
 
@@ -275,138 +225,3 @@ def load_towers(name: str, device: str = "auto", precision: str = "auto") -> Tow
     arithmetic = choose_precision(precision, chosen, parameters)
     with _enough_memory(name, chosen):
         return Towers(model, tokenizer, chosen, arithmetic, (name, str(chosen), arithmetic))
-
-
-def open_model(name: str, device: torch.device) -> tuple[Any, Any]:
-    """Return a fresh open_clip model in float32 and its tokenizer, by any name that `load_towers` takes.
-
-    Raises:
-        ModelError: unknown name, or unreachable or unreadable weights.
-    """
-    arguments = _creation_arguments(name)
-    try:
-        with impatient_hub(offline=_is_whole(name)):
-            return open_clip.create_model(**arguments, device=device), _tokenizer(name)
-    except ModelError:
-        raise
-    except Exception as error:
-        raise ModelError(_cannot_load(name, error)) from None
-
-
-def load_tokenizer(name: str) -> Any:
-    """Return the tokenizer of a model alone, by any name that `load_towers` takes, from files on this machine.
-
-    Raises:
-        ModelError: unknown name, or no such files here.
-    """
-    if not name.startswith(_SCHEMAS) and name.partition("/")[0] not in open_clip.list_models():
-        raise ModelError(f"unknown model '{name}'")
-    return _kept_tokenizer(name, _state_of_files(name))
-
-
-@lru_cache(maxsize=8)
-def _kept_tokenizer(name: str, _: object) -> Any:
-    try:
-        with impatient_hub(offline=True):
-            return _tokenizer(name)
-    except ModelError:
-        raise
-    except Exception as error:
-        raise ModelError(_cannot_load(name, error)) from None
-
-
-def _is_whole(name: str) -> bool:
-    """Whether a model needs nothing from the Hub: a folder that builds on no text tower of transformers."""
-    if not name.startswith("local-dir:"):
-        return False
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-        config = Path(name.removeprefix("local-dir:")) / "open_clip_config.json"
-        return "hf_model_name" not in json.loads(config.read_text(encoding="utf-8"))["model_cfg"]["text_cfg"]
-    return True
-
-
-def check_name(name: str) -> None:
-    """Check that a name means a model, without loading it; raises ModelError."""
-    if not name.endswith(f"/{UNTRAINED}"):  # which warns, and cannot miss its weights
-        _creation_arguments(name)
-
-
-def _creation_arguments(name: str) -> dict[str, Any]:
-    if name.startswith(_SCHEMAS):
-        _check_local_folder(name)
-        return {"model_name": name, "require_pretrained": True}
-    architecture, _, pretrained = name.partition("/")
-    known = open_clip.list_models()
-    if architecture not in known:
-        guess = did_you_mean(architecture, known)
-        forms = "; name embedded, architecture/pretrained-tag, hf-hub: or local-dir:"
-        raise ModelError(f"unknown model '{name}'{guess if guess.startswith('; did') else forms}")
-    tags = open_clip.list_pretrained_tags_by_model(architecture)
-    if pretrained == UNTRAINED:
-        logger.warning("model %s has random weights: its rewards mean nothing", name)
-        return {"model_name": architecture, "pretrained": None}
-    if pretrained.lower() in [tag.lower() for tag in tags]:
-        return {"model_name": architecture, "pretrained": pretrained, "require_pretrained": True}
-    if not pretrained:
-        raise ModelError(
-            f"model '{name}' names no weights; write '{name}/TAG', such as '{name}/{tags[-1] if tags else 'FILE'}'"
-        )
-    if Path(pretrained).is_file():
-        return {
-            "model_name": architecture,
-            "pretrained": pretrained,
-            "require_pretrained": True,
-            "force_preprocess_cfg": _trained_preprocessing(architecture, tags),
-        }
-    hint = did_you_mean(pretrained, tags) or "; it has no published weights, so name a file"
-    raise ModelError(f"model '{name}': '{pretrained}' is neither a file nor a pretrained tag of {architecture}{hint}")
-
-
-def _trained_preprocessing(architecture: str, tags: list[str]) -> dict[str, Any]:
-    """Preprocessing of the architecture's published weights: open_clip takes OpenAI's for every weight file."""
-    configs = [open_clip.get_pretrained_cfg(architecture, tag) for tag in tags]
-    keys = ("mean", "std", "interpolation", "resize_mode")
-    return {key: configs[0][key] for key in keys if configs and key in configs[0]}
-
-
-def _check_local_folder(name: str) -> None:
-    if not name.startswith("local-dir:"):
-        return
-    folder = Path(name.removeprefix("local-dir:"))
-    if not (folder / "open_clip_config.json").is_file():
-        raise ModelError(
-            f"model '{name}': no open_clip_config.json in {folder}; local-dir: needs a folder with it and weights"
-        )
-
-
-def _tokenizer(name: str) -> Any:
-    _check_tokenizer_options(name)
-    folder = Path(name.removeprefix("local-dir:"))
-    if name.startswith("local-dir:") and (folder / MERGES_FILE).is_file():
-        return open_clip.get_tokenizer(name, bpe_path=str(folder / MERGES_FILE))
-    return open_clip.get_tokenizer(name if name.startswith(_SCHEMAS) else name.partition("/")[0])
-
-
-def _check_tokenizer_options(name: str) -> None:
-    """Refuse a stranger's configuration that hands more than harmless options on to transformers."""
-    if not name.startswith(_SCHEMAS):
-        return
-    strange: list[str] = []
-    with contextlib.suppress(Exception):  # what cannot be read fails later, with its reason
-        config = open_clip.get_model_config(name)["text_cfg"]
-        strange = sorted(set(config.get("tokenizer_kwargs") or {}) - TOKENIZER_OPTIONS)
-    if strange:
-        raise ModelError(
-            f"model '{name}': its configuration sets '{strange[0]}' for its tokenizer, which may run a stranger's "
-            f"program; only {', '.join(sorted(TOKENIZER_OPTIONS))} are allowed there"
-        )
-
-
-def _cannot_load(name: str, error: Exception) -> str:
-    reason = textwrap.shorten(str(error), 160, placeholder=" ...") or type(error).__name__
-    cure = "check the network, or use local files: local-dir:FOLDER or architecture/PATH-TO-WEIGHTS"
-    if name.startswith("local-dir:"):
-        cure = "the folder needs open_clip_config.json and open_clip_model.safetensors that fit together"
-    elif isinstance(error, ImportError):
-        cure = "install the package that it names (pip install 'gym-vlmrm[transformers]' for SigLIP-type models)"
-    return f"cannot load model '{name}' ({type(error).__name__}: {reason}); {cure}"

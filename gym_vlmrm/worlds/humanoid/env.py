@@ -8,11 +8,13 @@ from gymnasium.envs.mujoco.humanoid_v5 import DEFAULT_CAMERA_CONFIG, HumanoidEnv
 from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.task.spec import Look, Quality
 from gym_vlmrm.worlds.humanoid.look import PAPER_CAMERA, dress, set_quality
 from gym_vlmrm.worlds.humanoid.quantities import QUANTITIES, quantities
 from gym_vlmrm.worlds.offscreen import OffscreenRenderer
 from gym_vlmrm.worlds.poses.survey import BODY_SPACE, PoseSurvey
+from gym_vlmrm.worlds.quality import QUALITIES
 from gym_vlmrm.worlds.scene import BodySurvey, SearchSpace
 from gym_vlmrm.worlds.viewers import camera_number
 
@@ -119,7 +121,7 @@ class HumanoidScene(HumanoidEnv):
         mujoco.mj_camlight(self.model, data)
         if self._renderer is None:
             assets = (self.fullpath, self._look, self._quality)
-            effects = self._quality == "paper"
+            effects = QUALITIES[self._quality].effects
             self._renderer = OffscreenRenderer(self.model, data, self._size, effects=effects, assets=assets)
             self._aim(self._renderer)
         return self._renderer.render()
@@ -130,11 +132,11 @@ class HumanoidScene(HumanoidEnv):
         mujoco.mj_collision(self.model, data)
         return quantities(self.model, data)
 
-    def place(self, configuration: NDArray[np.float64]) -> None:
+    def place(self, configuration: Floats) -> None:
         """Put the body into a configuration qpos (24,), at rest."""
         self.set_state(configuration, np.zeros(self.model.nv))  # type: ignore[no-untyped-call]
 
-    def configuration(self) -> NDArray[np.float64]:
+    def configuration(self) -> Floats:
         """Return qpos (24,)."""
         return np.array(self.data.qpos)
 

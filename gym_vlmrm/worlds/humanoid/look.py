@@ -4,6 +4,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from gym_vlmrm.task.spec import Quality
+from gym_vlmrm.worlds.quality import FLOOR_SQUARE, set_drawing
 
 if TYPE_CHECKING:
     import mujoco
@@ -87,17 +88,10 @@ def dress(spec: "mujoco.MjSpec") -> None:
 
 def set_quality(spec: "mujoco.MjSpec", quality: Quality, size: int) -> None:
     """Set what a frame of `size` pixels costs; shadows and reflections themselves are flags of the renderer."""
-    spec.visual.quality.offsamples = 0 if quality == "draft" else 4
-    if quality == "draft":
-        spec.visual.quality.numslices = spec.visual.quality.numstacks = 12
-    if quality != "paper":
-        spec.visual.quality.shadowsize = 0
+    set_drawing(spec.visual, quality, size)
     for geom in spec.geoms:
-        if (
-            geom.name == "floor"
-        ):  # drawn as squares of this size [m]; Gymnasium's 0.125 are 100,000 of them, 70% of a frame
-            geom.size = [*geom.size[:2], 2.0]
-    spec.visual.global_.offwidth = spec.visual.global_.offheight = size
+        if geom.name == "floor":
+            geom.size = [*geom.size[:2], FLOOR_SQUARE]
 
 
 def _texture_file(name: str) -> str:

@@ -11,7 +11,8 @@ from typing import TypeAlias
 import numpy as np
 from scipy.optimize import least_squares
 
-from gym_vlmrm.worlds.poses.kinematics import LIMITS, Floats
+from gym_vlmrm.arrays import Floats
+from gym_vlmrm.worlds.poses.kinematics import LIMITS
 
 __all__ = [
     "ARM_POSES",

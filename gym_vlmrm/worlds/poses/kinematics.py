@@ -10,8 +10,9 @@ from pathlib import Path
 import gymnasium.envs.mujoco
 import mujoco
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial.transform import Rotation
+
+from gym_vlmrm.arrays import Floats
 
 __all__ = [
     "JOINTS",
@@ -31,8 +32,6 @@ __all__ = [
     "to_rotation",
     "turn",
 ]
-
-Floats = npt.NDArray[np.float64]
 
 JOINTS: tuple[str, ...] = (
     *("abdomen_z", "abdomen_y", "abdomen_x"),

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.errors import VLMRMError, did_you_mean
-from gym_vlmrm.worlds.poses.kinematics import Floats
 from gym_vlmrm.worlds.poses.legs import LEG_FAMILIES, Family
 from gym_vlmrm.worlds.poses.poses import pose_from_families
 

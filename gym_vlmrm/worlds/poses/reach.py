@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.worlds.poses.arms import (
     ARM_TARGETS,
     SHOULDER,
@@ -12,7 +13,7 @@ from gym_vlmrm.worlds.poses.arms import (
     mirror_arm,
     solve_arm,
 )
-from gym_vlmrm.worlds.poses.kinematics import LIMITS, POINTS, Floats, forward
+from gym_vlmrm.worlds.poses.kinematics import LIMITS, POINTS, forward
 
 __all__ = ["LEFT_ARM", "RIGHT_ARM", "arm_targets", "hold", "other_side"]
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.worlds.poses.kinematics import (
     LIMITS,
     NQ,
@@ -20,8 +20,6 @@ from gym_vlmrm.worlds.poses.poses import ARM_POSES, LEG_POSES, can_combine, pose
 from gym_vlmrm.worlds.scene import SearchSpace
 
 __all__ = ["BODY_SPACE", "PoseSurvey"]
-
-Floats = NDArray[np.float64]
 MAX_LIFT = 0.4
 """Highest that a searched body's lowest point may be above the floor [m]."""
 START_LEGS = ("standing", "lying_front", "sitting_legs_forward")

@@ -25,12 +25,12 @@ from gymnasium.vector.utils import (
 from numpy.typing import NDArray
 
 from gym_vlmrm.errors import ResetNeededError
-from gym_vlmrm.worlds.cores import usable_cores
-from gym_vlmrm.worlds.pool_worker import work
-from gym_vlmrm.worlds.processes import pack_registrations, patience, worker_context
-from gym_vlmrm.worlds.workers import Workers
+from gym_vlmrm.worlds.pools.cores import usable_cores
+from gym_vlmrm.worlds.pools.processes import pack_registrations, patience, worker_context
+from gym_vlmrm.worlds.pools.server import work
+from gym_vlmrm.worlds.pools.workers import Workers
 
-__all__ = ["INTERRUPTED", "EnvPool", "Seeds", "make_pool", "usable_cores"]
+__all__ = ["INTERRUPTED", "EnvPool", "Seeds", "make_pool"]
 
 INTERRUPTED = "the last step was cut short, so what comes next belongs to no step; call reset() first"
 Seeds: TypeAlias = int | np.integer[Any] | Sequence[int | None] | NDArray[np.integer[Any]] | None

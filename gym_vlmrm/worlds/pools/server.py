@@ -1,4 +1,4 @@
-"""A worker process of `gym_vlmrm.worlds.pool`: steps its share of the environments, then draws their pictures."""
+"""A worker process of `gym_vlmrm.worlds.pools.pool`: steps its share of the environments, then draws their pictures."""
 
 import contextlib
 import pickle
@@ -19,8 +19,8 @@ from gymnasium.vector.utils import (
 
 from gym_vlmrm.worlds.frames import FrameObservation
 from gym_vlmrm.worlds.offscreen import opengl_name
-from gym_vlmrm.worlds.processes import adopt_registrations, begin_worker
-from gym_vlmrm.worlds.workers import NOTE, START
+from gym_vlmrm.worlds.pools.processes import adopt_registrations, begin_worker
+from gym_vlmrm.worlds.pools.workers import NOTE, START
 
 __all__ = ["Server", "work"]
 

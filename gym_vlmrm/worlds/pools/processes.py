@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ __all__ = [
     "TIMEOUT_VARIABLE",
     "adopt_registrations",
     "begin_worker",
+    "end_processes",
     "pack_registrations",
     "patience",
     "starting_workers",
@@ -128,6 +129,19 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)  # a worker that hangs would stay for ever
+
+
+def end_processes(processes: Iterable[Any], grace: float = 0.0) -> None:
+    """Wait up to `grace` seconds for processes to end, kill those that have not, and wait until all are gone."""
+    deadline = time.monotonic() + grace
+    started = [process for process in processes if process.pid is not None]
+    for process in started if grace > 0 else ():
+        process.join(timeout=max(0.0, deadline - time.monotonic()))
+    for process in started:
+        if process.is_alive():
+            process.kill()
+    for process in started:
+        process.join()
 
 
 def pack_registrations() -> bytes:

@@ -2,7 +2,6 @@
 
 import contextlib
 import pickle
-import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
@@ -10,7 +9,7 @@ from multiprocessing.util import Finalize
 from typing import Any, cast
 
 from gym_vlmrm.errors import WorkerError
-from gym_vlmrm.worlds.processes import starting_workers, too_slow, wait_patiently, worker_context
+from gym_vlmrm.worlds.pools.processes import end_processes, starting_workers, too_slow, wait_patiently, worker_context
 
 __all__ = ["NOTE", "START", "Workers"]
 
@@ -182,14 +181,6 @@ def _end(processes: list[Any], connections: list[Connection], grace: float) -> N
                 connection.send((0, "close", None))
     for connection in connections:
         connection.close()
-    deadline = time.monotonic() + grace
-    started = [process for process in processes if process.pid is not None]
-    for process in started if grace > 0 else ():
-        process.join(timeout=max(0.0, deadline - time.monotonic()))
-    for process in started:
-        if process.is_alive():
-            process.kill()
-    for process in started:
-        process.join()
+    end_processes(processes, grace)
     processes.clear()
     connections.clear()

@@ -1,27 +1,32 @@
-"""Nested state dictionaries as tensors (safetensors) and a JSON skeleton: nothing in them can execute."""
+"""Tensors on disk as safetensors, nested state with a JSON skeleton: nothing in them can execute.
+
+Importing this module imports no torch; using it does.
+"""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from typing import TYPE_CHECKING, Any
 
 from gym_vlmrm.errors import RunError
 
-__all__ = ["load_state", "load_tensors", "save_state", "save_tensors"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["load_metadata", "load_state", "load_tensors", "save_state", "save_tensors"]
 
 _SKELETON = "skeleton"
 
 
-def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+def save_tensors(path: Path, tensors: "Mapping[str, torch.Tensor]", metadata: dict[str, str] | None = None) -> None:
     """Write tensors as one safetensors file; tensors that share memory are written apart.
 
     Raises:
         RunError: it cannot be written.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     try:
         save_file(copies, path, metadata)
@@ -29,16 +34,38 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict
         raise RunError(f"cannot write '{path}' ({error})") from None
 
 
-def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+def load_tensors(path: Path) -> "dict[str, torch.Tensor]":
     """Read a safetensors file.
 
     Raises:
         RunError: the file is missing or damaged.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise RunError(f"{path}: cannot be read as safetensors ({error})") from None
+        raise _damaged(path, error) from None
+
+
+def load_metadata(path: Path) -> dict[str, str]:
+    """Read what `save_tensors` was given as metadata.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    return RunError(f"{path}: cannot be read as safetensors ({error})")
 
 
 def save_state(path: Path, state: Any) -> None:
@@ -54,18 +81,16 @@ def load_state(path: Path) -> Any:
     Raises:
         RunError: the file is missing, damaged, or was not written by `save_state`.
     """
-    from safetensors import safe_open
-
-    tensors = load_tensors(path)
+    tensors, metadata = load_tensors(path), load_metadata(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            skeleton = json.loads((file.metadata() or {})[_SKELETON])
-        return _put_together(skeleton, tensors)
+        return _put_together(json.loads(metadata[_SKELETON]), tensors)
     except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{path}: holds no training state ({error!r})") from None
 
 
-def _take_apart(value: Any, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+def _take_apart(value: Any, tensors: "dict[str, torch.Tensor]") -> dict[str, Any]:
+    import torch
+
     if isinstance(value, torch.Tensor):
         name = f"t{len(tensors)}"
         tensors[name] = value
@@ -80,7 +105,7 @@ def _take_apart(value: Any, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
     raise TypeError(f"{type(value).__name__} cannot be stored")
 
 
-def _put_together(node: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
+def _put_together(node: dict[str, Any], tensors: "dict[str, torch.Tensor]") -> Any:
     (kind, content), *rest = node.items()
     if rest:
         raise ValueError("malformed skeleton")

@@ -1,0 +1,130 @@
+"""What a training works with, put together: the judge, the pool of worlds, the statistics and the algorithm."""
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from stable_baselines3.common.vec_env import VecEnv
+
+from gym_vlmrm.learning.algorithms import find_algorithm
+from gym_vlmrm.learning.buffers import RewardScale, RewardSource
+from gym_vlmrm.learning.building import build_algorithm, discount
+from gym_vlmrm.learning.inspection import inspect_recipe, inspect_world
+from gym_vlmrm.learning.late_rewards import LateRewards
+from gym_vlmrm.learning.records import RunRecord
+from gym_vlmrm.learning.rollout_statistics import RolloutStatistics
+from gym_vlmrm.learning.vec_env import ImmediateRewards, LateRewardVecEnv, PoolSteps, normalize_states
+from gym_vlmrm.reward import RewardModel, choose_frame_size, load_reward_model
+from gym_vlmrm.reward.threads import one_torch_thread
+from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.world import make_worlds
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
+__all__ = ["Notices", "Setup"]
+
+
+class Notices:
+    """Hands sentences to the user, those of one kind but once."""
+
+    def __init__(self, on_notice: Callable[[str], None]) -> None:
+        self._on_notice = on_notice
+        self._given: set[str] = set()
+
+    def __call__(self, sentence: str) -> None:
+        """Hand on a sentence."""
+        self._on_notice(sentence)
+
+    def once(self, kind: str, sentence: str) -> None:
+        """Hand on the first sentence of a kind."""
+        if kind not in self._given:
+            self._given.add(kind)
+            self._on_notice(sentence)
+
+
+class Setup:
+    """All of it, built on entering and closed on leaving; torch has one thread in between."""
+
+    def __init__(self, task: TaskSpec, record: RunRecord, workers: int | None, notices: Notices) -> None:
+        """Note what is to be built; `record` says by which recipe, from which seed, and whether it trained before."""
+        self.task, self.recipe, self.workers, self._notices = task, record.recipe, workers, notices
+        self._seed, self._resumed = record.seed, record.step > 0
+        self.every = self.recipe.reward_every or task.reward.every
+        """Every k-th frame is scored."""
+        self._closing = contextlib.ExitStack()
+
+    def __enter__(self) -> "Setup":
+        try:
+            self._open()
+        except BaseException:
+            self._closing.close()
+            raise
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._closing.close()
+
+    def _open(self) -> None:
+        # Cheap checks first; nothing is drawn here, as drawing is for the workers.
+        self.world = inspect_world(self.task, draw=False)
+        inspect_recipe(self.recipe, self.world, resumed=self._resumed)
+        self.reward_model: RewardModel = load_reward_model(self.task)
+        self._closing.enter_context(one_torch_thread())
+        pool = self.make_pool()
+        late = LateRewards(self.reward_model, self.recipe.num_envs, self.every)
+        self._closing.callback(late.close)
+        algorithm, gamma = find_algorithm(self.recipe.algorithm), discount(self.recipe)
+        self.scale = RewardScale(self.recipe.num_envs, gamma) if self.recipe.normalize_reward else None
+        source = RewardSource(late, self.scale)
+        base = LateRewardVecEnv(pool, late, self.task.env.id)
+        self.statistics = RolloutStatistics(self.recipe.num_envs)
+        base.listeners.append(self.statistics.add_step)
+        base.listeners.append(self._watch_task_rewards)
+        source.listeners.append(self.statistics.add_rewards)
+        env: VecEnv = ImmediateRewards(base, source) if algorithm.kind == "episodic" else base
+        if self.recipe.normalize_observation:
+            env = normalize_states(env, gamma)
+        self.model: BaseAlgorithm = build_algorithm(
+            self.recipe, env, env_id=self.task.env.id, source=source, seed=self._seed
+        )
+        self._warn_of_idle_runs()
+
+    def make_pool(self) -> gym.vector.VectorEnv[Any, Any, Any]:
+        """Return a pool like the one that is trained in; it is closed with the rest.
+
+        Raises:
+            TaskError, RenderingError: the environment or its scene is wrong, or a worker does not come up.
+        """
+        pool = make_worlds(
+            self.task,
+            self.recipe.num_envs,
+            render_size=choose_frame_size(self.task, self.reward_model),
+            every=self.every,
+            verdicts=True,
+            workers=self.workers,
+            autoreset_mode=AutoresetMode.SAME_STEP,
+        )
+        self._closing.callback(pool.close)
+        return pool
+
+    def _warn_of_idle_runs(self) -> None:
+        steps, starts = self.recipe.steps, getattr(self.model, "learning_starts", 0)
+        if starts >= steps:
+            self._notices(f"nothing will be learned: learning_starts is {starts:,} but the run has {steps:,} steps")
+        buffer = getattr(self.model, "rollout_buffer", None)
+        rollout = 0 if buffer is None else buffer.buffer_size * self.recipe.num_envs
+        if rollout > steps:
+            self._notices(f"one rollout of {self.recipe.algorithm} is {rollout:,} steps, so that many will be made")
+
+    def _watch_task_rewards(self, steps: PoolSteps) -> None:
+        odd = steps.task_rewards[~np.isfinite(steps.task_rewards)]
+        if odd.size:
+            self._notices.once(
+                "task reward",
+                f"the environment's own reward was {odd[0]} in step {self.model.num_timesteps:,}; means with such a "
+                "reward are left out, and the agent, which the reward model rewards, learns all the same",
+            )

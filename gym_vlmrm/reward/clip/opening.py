@@ -1,0 +1,183 @@
+"""open_clip models by any of their names: what a name means, the files behind it, and a fresh model of them."""
+
+import contextlib
+import json
+import logging
+import textwrap
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+
+from gym_vlmrm.errors import ModelError, did_you_mean
+from gym_vlmrm.reward.clip.hub import impatient_hub
+
+__all__ = ["MERGES_FILE", "UNTRAINED", "check_name", "load_tokenizer", "open_model", "state_of_files"]
+
+UNTRAINED = "untrained"
+"""Pretrained tag of this package: random weights, for measuring speed."""
+MERGES_FILE = "bpe_merges.txt.gz"
+"""A model folder that holds this file brings its own byte-pair vocabulary."""
+TOKENIZER_OPTIONS = frozenset({"clean", "strip_sep_token", "language"})
+"""What a model's configuration may say to its tokenizer; all that open_clip's own configurations say."""
+_SCHEMAS = ("hf-hub:", "local-dir:")
+logger = logging.getLogger("gym_vlmrm")
+
+
+def open_model(name: str, device: torch.device) -> tuple[Any, Any]:
+    """Return a fresh open_clip model in float32 and its tokenizer.
+
+    Args:
+        name: ``architecture/pretrained-tag``, ``architecture/path-to-weights``, ``architecture/untrained``,
+            ``hf-hub:org/name`` or ``local-dir:path``.
+        device: where its weights go.
+
+    Raises:
+        ModelError: unknown name, or unreachable or unreadable weights.
+    """
+    arguments = _creation_arguments(name)
+    try:
+        with impatient_hub(offline=_is_whole(name)):
+            return open_clip.create_model(**arguments, device=device), _tokenizer(name)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(_cannot_load(name, error)) from None
+
+
+def load_tokenizer(name: str) -> Any:
+    """Return the tokenizer of a model alone, by any name that `load_towers` takes, from files on this machine.
+
+    Raises:
+        ModelError: unknown name, or no such files here.
+    """
+    if not name.startswith(_SCHEMAS) and name.partition("/")[0] not in open_clip.list_models():
+        raise ModelError(f"unknown model '{name}'")
+    return _kept_tokenizer(name, state_of_files(name))
+
+
+@lru_cache(maxsize=8)
+def _kept_tokenizer(name: str, _: object) -> Any:
+    try:
+        with impatient_hub(offline=True):
+            return _tokenizer(name)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(_cannot_load(name, error)) from None
+
+
+def _is_whole(name: str) -> bool:
+    """Whether a model needs nothing from the Hub: a folder that builds on no text tower of transformers."""
+    if not name.startswith("local-dir:"):
+        return False
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        config = Path(name.removeprefix("local-dir:")) / "open_clip_config.json"
+        return "hf_model_name" not in json.loads(config.read_text(encoding="utf-8"))["model_cfg"]["text_cfg"]
+    return True
+
+
+def check_name(name: str) -> None:
+    """Check that a name means a model, without loading it; raises ModelError."""
+    if not name.endswith(f"/{UNTRAINED}"):  # which warns, and cannot miss its weights
+        _creation_arguments(name)
+
+
+def _creation_arguments(name: str) -> dict[str, Any]:
+    if name.startswith(_SCHEMAS):
+        _check_local_folder(name)
+        return {"model_name": name, "require_pretrained": True}
+    architecture, _, pretrained = name.partition("/")
+    known = open_clip.list_models()
+    if architecture not in known:
+        guess = did_you_mean(architecture, known)
+        forms = "; name embedded, architecture/pretrained-tag, hf-hub: or local-dir:"
+        raise ModelError(f"unknown model '{name}'{guess if guess.startswith('; did') else forms}")
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    if pretrained == UNTRAINED:
+        logger.warning("model %s has random weights: its rewards mean nothing", name)
+        return {"model_name": architecture, "pretrained": None}
+    if pretrained.lower() in [tag.lower() for tag in tags]:
+        return {"model_name": architecture, "pretrained": pretrained, "require_pretrained": True}
+    if not pretrained:
+        raise ModelError(
+            f"model '{name}' names no weights; write '{name}/TAG', such as '{name}/{tags[-1] if tags else 'FILE'}'"
+        )
+    if Path(pretrained).is_file():
+        return {
+            "model_name": architecture,
+            "pretrained": pretrained,
+            "require_pretrained": True,
+            "force_preprocess_cfg": _trained_preprocessing(architecture, tags),
+        }
+    hint = did_you_mean(pretrained, tags) or "; it has no published weights, so name a file"
+    raise ModelError(f"model '{name}': '{pretrained}' is neither a file nor a pretrained tag of {architecture}{hint}")
+
+
+def _trained_preprocessing(architecture: str, tags: list[str]) -> dict[str, Any]:
+    """Preprocessing of the architecture's published weights: open_clip takes OpenAI's for every weight file."""
+    configs = [open_clip.get_pretrained_cfg(architecture, tag) for tag in tags]
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    return {key: configs[0][key] for key in keys if configs and key in configs[0]}
+
+
+def _check_local_folder(name: str) -> None:
+    if not name.startswith("local-dir:"):
+        return
+    folder = Path(name.removeprefix("local-dir:"))
+    if not (folder / "open_clip_config.json").is_file():
+        raise ModelError(
+            f"model '{name}': no open_clip_config.json in {folder}; local-dir: needs a folder with it and weights"
+        )
+
+
+def _tokenizer(name: str) -> Any:
+    _check_tokenizer_options(name)
+    folder = Path(name.removeprefix("local-dir:"))
+    if name.startswith("local-dir:") and (folder / MERGES_FILE).is_file():
+        return open_clip.get_tokenizer(name, bpe_path=str(folder / MERGES_FILE))
+    return open_clip.get_tokenizer(name if name.startswith(_SCHEMAS) else name.partition("/")[0])
+
+
+def _check_tokenizer_options(name: str) -> None:
+    """Refuse a stranger's configuration that hands more than harmless options on to transformers."""
+    if not name.startswith(_SCHEMAS):
+        return
+    strange: list[str] = []
+    with contextlib.suppress(Exception):  # what cannot be read fails later, with its reason
+        config = open_clip.get_model_config(name)["text_cfg"]
+        strange = sorted(set(config.get("tokenizer_kwargs") or {}) - TOKENIZER_OPTIONS)
+    if strange:
+        raise ModelError(
+            f"model '{name}': its configuration sets '{strange[0]}' for its tokenizer, which may run a stranger's "
+            f"program; only {', '.join(sorted(TOKENIZER_OPTIONS))} are allowed there"
+        )
+
+
+def _cannot_load(name: str, error: Exception) -> str:
+    reason = textwrap.shorten(str(error), 160, placeholder=" ...") or type(error).__name__
+    cure = "check the network, or use local files: local-dir:FOLDER or architecture/PATH-TO-WEIGHTS"
+    if name.startswith("local-dir:"):
+        cure = "the folder needs open_clip_config.json and open_clip_model.safetensors that fit together"
+    elif isinstance(error, ImportError):
+        cure = "install the package that it names (pip install 'gym-vlmrm[transformers]' for SigLIP-type models)"
+    return f"cannot load model '{name}' ({type(error).__name__}: {reason}); {cure}"
+
+
+def state_of_files(name: str) -> tuple[tuple[str, int, int], ...]:
+    """Path, time of change and size of every local file that a model is read from."""
+    if name.startswith("local-dir:"):
+        paths = sorted(Path(name.removeprefix("local-dir:")).glob("*"))
+    elif name.startswith(_SCHEMAS):
+        return ()
+    else:
+        paths = [Path(name.partition("/")[2])]
+    states = []
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError):
+            if path.is_file():
+                state = path.stat()
+                states.append((str(path.resolve()), state.st_mtime_ns, state.st_size))
+    return tuple(states)
