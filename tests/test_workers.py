@@ -501,6 +501,9 @@ def test_a_stage_that_hangs_or_dies_is_one_line(monkeypatch: pytest.MonkeyPatch)
         processes = list(stages._executor._processes.values())
         for process in processes[: 1 if number == signal.SIGKILL else None]:
             os.kill(process.pid, number)
+        if number == signal.SIGKILL:  # until the executor has noticed, the other process may still answer
+            while not stages._executor._broken:
+                time.sleep(0.01)
         for expected in (words, "closed"):
             with pytest.raises(WorkerError, match=expected):
                 stages.show(np.zeros((2, 2)))
