@@ -21,7 +21,7 @@ hypothesis.settings.load_profile("shared machine")
 
 
 def pytest_configure() -> None:
-    # Whoever runs the tests under nohup or in the background ignores signals that tests send, and children inherit that.
+    # Under nohup or in the background, signals that tests send would be ignored, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
