@@ -1,7 +1,6 @@
 """Verdicts: ideal rewards are teachable, planted holes are found, and random weights separate nothing."""
 
 import gc
-import importlib
 import weakref
 from pathlib import Path
 from typing import Any
@@ -155,8 +154,7 @@ def test_one_model_is_in_memory_at_a_time(tmp_path: Path, monkeypatch: pytest.Mo
         alive.add(judge := make_judge(*arguments))
         return judge
 
-    module = importlib.import_module("gym_vlmrm.auditing.audit")  # by the name alone it is the function
-    monkeypatch.setattr(module, "make_judge", loading)
+    monkeypatch.setattr("gym_vlmrm.auditing.examine.make_judge", loading)
     models = [save_untrained_model(tmp_path / name, seed) for seed, name in enumerate(("one", "two"))]
     report = audit("mountain-car", models=[*models, "brightness"], alphas=[0], evaluations=0, workers=1).report
     assert [model.model for model in report.models] == [*models, "brightness"]

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 import tomllib
@@ -25,23 +26,18 @@ HEAVY = [
     "tensorboard",
     "scipy",
 ]
-ROOMS: list[list[str]] = [
-    ["errors"],
-    ["arrays", "files", "interrupts", "tensors"],
-    ["task"],
-    ["worlds"],
-    ["reward"],
-    ["wrappers"],
-    ["entry_points", "registry"],
-    [""],  # the package itself
-    ["learning"],
-    ["auditing"],
-    ["reports"],
-    ["finetuning"],
-    ["api"],
-    ["gym_vlmrm_cli"],
-]
-"""In reading order: a module imports from its own entry or from lines above. CONTRIBUTING.md says what each knows."""
+
+
+def rooms() -> list[list[str]]:
+    """Return CONTRIBUTING's table of rooms, row by row: a module imports from its own row or from rows above it."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.partition("| room | what it knows |\n|---|---|\n")[2].partition("\n\n")[0]
+    names = [re.findall(r"`([a-z_]+)/?`", row.split("|")[1]) for row in table.splitlines()]
+    known = {"__init__": "", "cli": "gym_vlmrm_cli", "gym_vlmrm_cli": ""}
+    return [[known.get(name, name) for name in row if name != "gym_vlmrm_cli"] for row in names]
+
+
+ROOMS = rooms()
 
 
 def module_files() -> dict[str, Path]:

@@ -46,20 +46,19 @@ def audit(
 
     Writes report.html and report.json into --output, or into audits/<task>-<n>.
     """
-    from gym_vlmrm.auditing import audit as run_audit
-    from gym_vlmrm.files import make_folder
-    from gym_vlmrm.reports.page import default_folder, write_audit
-    from gym_vlmrm.task.catalog import load_task, override
+    from gym_vlmrm import api
+    from gym_vlmrm.reports.page import default_folder
+    from gym_vlmrm.task.catalog import load_task
 
-    spec = override(load_task(task), goal=sentences(goal), baseline=sentences(baseline))
+    spec = load_task(task)
     folder = output or default_folder(spec)
-    make_folder(folder)
     with phase_bar(shown=stderr.is_terminal and not quiet) as on_progress:
-        result = run_audit(
-            spec, models=model or (), alphas=alpha or None, prompts=prompt or (), frames=frames, policy=policy,
-            evaluations=evaluations, seed=seed, device=device, workers=workers, on_progress=on_progress,
+        result = api.audit(
+            spec, model=model, alpha=alpha, prompt=prompt or (), goal=sentences(goal), baseline=sentences(baseline),
+            frames=frames, policy=policy, evaluations=evaluations, seed=seed, device=device, workers=workers,
+            output=folder, on_progress=on_progress,
         )  # fmt: skip
-    path = write_audit(result, folder)
+    path = folder / "report.html"
     if json:
         print_json({"output": str(path.parent), **result.report.model_dump(mode="json")})
     elif not quiet:

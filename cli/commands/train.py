@@ -1,6 +1,5 @@
 """`vlmrm train`: from a sentence to an agent."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -68,35 +67,17 @@ def train(
     with training_bar(shown=stderr.is_terminal and not quiet) as on_progress:
         settings: dict[str, Any] = {"workers": workers, "on_progress": on_progress, "on_notice": note}
         if resume is not None:
-            from gym_vlmrm import learning as training
+            from gym_vlmrm import learning
 
-            result = training.resume(resume, steps=steps, device=device, **settings)
+            result = learning.resume(resume, steps=steps, device=device, **settings)
         else:
-            result = _train(
-                str(task), recipe, algorithm, steps, num_envs, seed, output, settings,
-                model=model, goal=sentences(goal), baseline=sentences(baseline), alpha=alpha, device=device,
+            from gym_vlmrm import api
+
+            result = api.train(
+                str(task), recipe=recipe, algorithm=algorithm, steps=steps, num_envs=num_envs, seed=seed, output=output,
+                model=model, goal=sentences(goal), baseline=sentences(baseline), alpha=alpha, device=device, **settings,
             )  # fmt: skip
     conclude(result, _summary(result), _print_result, "train", result.run.path, json=json, quiet=quiet)
-
-
-def _train(
-    name: str,
-    recipe_name: str | None,
-    algorithm: str | None,
-    steps: int | None,
-    num_envs: int | None,
-    seed: int,
-    output: Path | None,
-    settings: dict[str, Any],
-    **changes: Any,
-) -> "TrainingResult":
-    from gym_vlmrm.learning import choose_recipe
-    from gym_vlmrm.learning import train as run_training
-    from gym_vlmrm.task.catalog import load_task, override
-
-    task = override(load_task(name), **changes)
-    chosen, recipe = choose_recipe(task, recipe_name, algorithm=algorithm, steps=steps, num_envs=num_envs)
-    return run_training(task, recipe, recipe_name=chosen, seed=seed, output=output, **settings)
 
 
 def _summary(result: "TrainingResult") -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_vlmrm.auditing.audit import Audit, AuditPictures
+from gym_vlmrm.auditing.examine import Audit, AuditPictures
 from gym_vlmrm.auditing.results import AuditReport, Candidate, Interval, ModelReport
 from gym_vlmrm.files import free_folder, make_folder, write_json, write_text
 from gym_vlmrm.reports.charts import histogram_chart, landscape_chart, size_chart
