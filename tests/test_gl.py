@@ -86,3 +86,17 @@ def test_probing_leaves_pyopengl_alone() -> None:
     )
     clean = {name: value for name, value in os.environ.items() if name not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, env=clean, timeout=60)
+
+
+def test_who_drew_here_may_train_here_by_any_library() -> None:
+    """Loading triton's LLVM after Mesa's would end the process, and torch's optimisers bring triton."""
+    code = (
+        "import sys, gymnasium, gym_vlmrm\n"
+        "env = gymnasium.make('VLMRM/Humanoid-Kneeling-v0', reward='task', render_size=32)\n"
+        "env.reset(seed=0); env.render()\n"
+        "assert 'torch' not in sys.modules\n"
+        "from stable_baselines3 import PPO\n"
+        "PPO('MlpPolicy', env, n_steps=16, batch_size=16, n_epochs=1, device='cpu').learn(16)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=180)
+    assert result.returncode == 0, result.stderr

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gym_vlmrm.errors import ModelError
-from gym_vlmrm.reward.triton import load_triton_apart
+from gym_vlmrm.worlds.triton import load_triton_apart
 
 __all__ = ["ADAPTER_MARK", "insert_adapters", "require_peft"]
 

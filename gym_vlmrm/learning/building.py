@@ -17,8 +17,8 @@ from gym_vlmrm.errors import TrainingError
 from gym_vlmrm.learning.algorithms import Algorithm, check_action_space, find_algorithm
 from gym_vlmrm.learning.buffers import RewardSource, late_class
 from gym_vlmrm.learning.hyperparameters import constructor_arguments
-from gym_vlmrm.reward.triton import load_triton_apart
 from gym_vlmrm.task.spec import Recipe
+from gym_vlmrm.worlds.triton import load_triton_apart
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

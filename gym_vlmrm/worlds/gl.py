@@ -6,8 +6,10 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from multiprocessing import parent_process
 
 from gym_vlmrm.errors import RenderingError
+from gym_vlmrm.worlds.triton import load_triton_apart
 
 __all__ = ["BACKENDS", "ensure_gl"]
 
@@ -98,4 +100,6 @@ def ensure_gl() -> str:
     elif chosen not in _proven and not BACKENDS[chosen]():
         raise RenderingError(f"MUJOCO_GL is '{chosen}', which does not work here; {_CURE[chosen]}, or unset MUJOCO_GL")
     _proven.add(chosen)
+    if parent_process() is None:  # whoever draws here may train here later, by any library; workers do not
+        load_triton_apart()
     return chosen

@@ -1,5 +1,5 @@
 """Rewards of CLIP-type models: all that imports torch and open_clip."""
 
-from gym_vlmrm.reward.triton import load_triton_apart
+from gym_vlmrm.worlds.triton import load_triton_apart
 
 load_triton_apart()  # here, so that no module below can be first
