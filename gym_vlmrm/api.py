@@ -3,12 +3,14 @@
 Everything is named as on the command line. Nothing heavy is imported before a function is called.
 """
 
+import inspect
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gym_vlmrm.task.catalog import load_task, override
+from gym_vlmrm.errors import did_you_mean
+from gym_vlmrm.task.catalog import OVERRIDES, load_task, override
 from gym_vlmrm.task.spec import TaskSpec
 
 if TYPE_CHECKING:
@@ -63,6 +65,10 @@ def train(
     from gym_vlmrm.learning import choose_recipe
     from gym_vlmrm.learning import train as run_training
 
+    for name in changes:
+        if name not in OVERRIDES:
+            known = did_you_mean(name, [*OVERRIDES, *inspect.signature(train).parameters])
+            raise TypeError(f"train() got an unexpected keyword argument '{name}'{known}")
     spec = override(_task(task), **changes)
     name, chosen = choose_recipe(spec, recipe, algorithm=algorithm, steps=steps, num_envs=num_envs)
     return run_training(

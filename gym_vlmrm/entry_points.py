@@ -1,6 +1,5 @@
 """Entry points: what `gymnasium.make` and `gymnasium.make_vec` call to build a task."""
 
-import inspect
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -18,7 +17,6 @@ from gym_vlmrm.wrappers.single import BuiltVLMReward
 __all__ = ["make_env", "make_vec_env"]
 
 RewardKind: TypeAlias = Literal["vlm", "task"]
-_OVERRIDES = tuple(inspect.signature(catalog.override).parameters)[1:]
 _METADATA = {"render_modes": ["rgb_array"], "autoreset_mode": AutoresetMode.NEXT_STEP}
 
 
@@ -96,8 +94,8 @@ def _resolve(task: str | Mapping[str, Any], reward: str, **changes: Any) -> Task
     if reward not in get_args(RewardKind):
         raise TaskError(f"reward must be 'vlm' or 'task', got {reward!r}")
     for name in changes:
-        if name not in _OVERRIDES:
-            raise TaskError(f"'{name}' is no argument of a task's environment{did_you_mean(name, _OVERRIDES)}")
+        if name not in catalog.OVERRIDES:
+            raise TaskError(f"'{name}' is no argument of a task's environment{did_you_mean(name, catalog.OVERRIDES)}")
     spec = catalog.load_task(task) if isinstance(task, str) else catalog.task_from_dict(task)
     return catalog.override(spec, **changes)
 

@@ -13,7 +13,9 @@ VLMRMError                 one line: what was wrong, what was given, what would 
 """
 
 import difflib
+import operator
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "ModelError",
@@ -27,6 +29,7 @@ __all__ = [
     "WorkerError",
     "WorldError",
     "did_you_mean",
+    "whole_number",
 ]
 
 
@@ -82,3 +85,18 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean '{close[0]}'?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+def whole_number(
+    name: str, value: Any, least: int, most: int = 2**63 - 1, error: type[VLMRMError] = TrainingError
+) -> int:
+    """Return a whole number, NumPy's too, as Python's own; raises `error` where it is none or lies outside its bounds."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise error(f"{name} must be a whole number, got {value!r}") from None
+    if number < least:
+        raise error(f"{name} must be at least {least}, got {number}")
+    if number > most:
+        raise error(f"{name} must be at most {most}, got {number}")
+    return number

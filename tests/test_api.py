@@ -57,6 +57,33 @@ def test_a_policy_acts_on_observations_as_the_environment_gives_them(result: Any
         policy.predict(np.full(4, np.nan, np.float32))
 
 
+@pytest.mark.parametrize("wrong", [None, "hello", ["a", "b", "c", "d"], [[1], [1, 2]], np.zeros((2, 2, 4))])
+def test_what_is_no_observation_is_one_line(result: Any, wrong: Any) -> None:
+    with pytest.raises(TrainingError, match="is no observation of Box") as raised:
+        gym_vlmrm.load_policy(result.run.path).predict(wrong)
+    assert "\n" not in str(raised.value)
+
+
+def test_errors_of_a_policy_name_its_environment(result: Any) -> None:
+    with pytest.raises(TrainingError, match="'CartPole-v1' gives nan"):
+        gym_vlmrm.load_policy(result.run.path).predict(np.full(4, np.nan))
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    n = np.int64
+    run = gym_vlmrm.train(
+        "cartpole", algorithm="A2C", steps=n(64), num_envs=n(2), seed=n(3), model="brightness", render_size=n(32),
+        max_episode_steps=n(20), alpha=np.float32(0), goal=("a pole", "a cart"), output=tmp_path / "run", workers=n(1),
+    ).run  # fmt: skip
+    assert run.record.seed == 3
+    assert run.task.reward.goal == ["a pole", "a cart"]
+    assert gym_vlmrm.resume(run.path, steps=n(96), workers=n(1)).step >= 96
+    found = gym_vlmrm.evaluate(run.path, episodes=n(2), seed=n(1), workers=n(1), video=False)
+    assert found.policy.episodes == 2
+    report = gym_vlmrm.audit("mountain-car", model="brightness", evaluations=n(0), seed=n(1), workers=n(1)).report
+    assert report.seed == 1
+
+
 def test_equal_checkpoints_act_alike(result: Any) -> None:
     first, second = (gym_vlmrm.load_policy(result.run.path, "last") for _ in range(2))
     observations = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
@@ -84,7 +111,14 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
         (lambda: gym_vlmrm.train("cart-pole"), UnknownTaskError),
         (lambda: gym_vlmrm.train("cartpole", algorithm="PPPO"), TrainingError),
         (lambda: gym_vlmrm.train("cartpole", alpha=7), TaskError),
-        (lambda: gym_vlmrm.train("cartpole", speed=3), TypeError),
+        (lambda: gym_vlmrm.train("cartpole", stepz=3), TypeError),
+        (lambda: gym_vlmrm.train("cartpole", steps=1.5), TrainingError),
+        (lambda: gym_vlmrm.train("cartpole", seed=-1), TrainingError),
+        (lambda: gym_vlmrm.train("cartpole", workers=0), TrainingError),
+        (lambda: gym_vlmrm.audit("cartpole", seed=-1), TaskError),
+        (lambda: gym_vlmrm.evaluate(OLD / "ppo", seed=-30_000), RunError),
+        (lambda: gym_vlmrm.evaluate(OLD / "ppo", workers=0), RunError),
+        (lambda: gym_vlmrm.resume(OLD / "ppo", steps="many"), TrainingError),
         (lambda: gym_vlmrm.audit("splitz"), UnknownTaskError),
         (lambda: gym_vlmrm.resume(tmp_path), RunError),
         (lambda: gym_vlmrm.evaluate(tmp_path), RunError),

@@ -19,8 +19,9 @@ from gym_vlmrm.auditing.numbers import confusions_of, control_of, control_senten
 from gym_vlmrm.auditing.results import AuditReport, Candidate, Finding, Landscape, ModelReport
 from gym_vlmrm.auditing.stage_pool import StagePool
 from gym_vlmrm.auditing.verdict import judge_verdict
-from gym_vlmrm.errors import TaskError
+from gym_vlmrm.errors import TaskError, whole_number
 from gym_vlmrm.learning.provenance import library_versions
+from gym_vlmrm.learning.records import MAX_SEED
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.reward import RewardModel, choose_frame_size
 from gym_vlmrm.task.catalog import load_task
@@ -95,6 +96,9 @@ def audit(
         RunError: `policy` is no run.
         ModelError, RenderingError: as their names say.
     """
+    evaluations = whole_number("evaluations", evaluations, 0, error=TaskError)
+    seed = whole_number("seed", seed, 0, MAX_SEED, error=TaskError)
+    workers = None if workers is None else whole_number("workers", workers, 1, error=TaskError)
     began = time.perf_counter()
     spec = task if isinstance(task, TaskSpec) else load_task(task)
     report = on_progress or (lambda what, done, total: None)

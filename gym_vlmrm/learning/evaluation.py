@@ -10,13 +10,13 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from scipy.stats import binomtest
 
-from gym_vlmrm.errors import RunError
+from gym_vlmrm.errors import RunError, whole_number
 from gym_vlmrm.files import make_folder, write_json
 from gym_vlmrm.learning.agents import Agent, RandomAgent
 from gym_vlmrm.learning.checkpoints import load_agent
 from gym_vlmrm.learning.playing import Episode, film, play
 from gym_vlmrm.learning.provenance import library_versions
-from gym_vlmrm.learning.records import JudgeRecord
+from gym_vlmrm.learning.records import MAX_SEED, JudgeRecord
 from gym_vlmrm.learning.reward_check import BestFrames, check_rewards_of_episodes, write_contact_sheet
 from gym_vlmrm.learning.rollout_statistics import finite_mean
 from gym_vlmrm.learning.run_folder import RunFolder
@@ -102,8 +102,9 @@ def evaluate(
         TrainingError: an observation of the environment is not finite.
         ModelError, RenderingError: as their names say.
     """
-    if episodes < 1:
-        raise RunError(f"episodes must be at least 1, got {episodes}")
+    episodes = whole_number("episodes", episodes, 1, error=RunError)
+    seed = whole_number("seed", seed, 0, MAX_SEED, error=RunError)
+    workers = None if workers is None else whole_number("workers", workers, 1, error=RunError)
     folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
     task = override(folder.task, device=device)
     chosen = folder.checkpoint(checkpoint)

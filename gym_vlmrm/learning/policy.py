@@ -11,6 +11,7 @@ from gym_vlmrm.errors import TrainingError
 from gym_vlmrm.learning.agents import TrainedAgent
 from gym_vlmrm.learning.checkpoints import load_agent
 from gym_vlmrm.learning.run_folder import RunFolder
+from gym_vlmrm.task.yaml_file import shorten
 
 __all__ = ["Policy", "load_policy"]
 
@@ -48,15 +49,19 @@ class Policy:
         Raises:
             TrainingError: the observation is none of the environment's, or it or the action is not finite.
         """
-        single = _is_one(self.observation_space, observation)
-        if single is None:
-            raise TrainingError(
-                f"this is no observation of {self.observation_space}, nor a batch of them; got "
-                f"{np.shape(observation) if not isinstance(observation, dict) else sorted(observation)}"
-            )
-        batch = self._agent.adapter.batch_of_one(observation) if single else observation
+        starts = None if episode_start is None else np.atleast_1d(episode_start)
         masks = None if action_masks is None else np.atleast_2d(action_masks)
-        actions, state = self._agent.predict(batch, state, episode_start, masks, deterministic=deterministic)
+        try:
+            single = _is_one(self.observation_space, observation)
+            if single is None:
+                raise ValueError("wrong shape or keys")
+            batch = self._agent.adapter.batch_of_one(observation) if single else observation
+            actions, state = self._agent.predict(batch, state, starts, masks, deterministic=deterministic)
+        except (TypeError, ValueError, LookupError, RuntimeError) as error:
+            raise TrainingError(
+                f"{shorten(observation)} is no observation of {self.observation_space}, nor a batch of them, "
+                f"or masks or state do not fit it ({shorten(error)})"
+            ) from None
         return (actions[0] if single else actions), state
 
 
@@ -90,4 +95,7 @@ def load_policy(run: RunFolder | str | os.PathLike[str], checkpoint: Literal["be
     """
     folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
     chosen = folder.checkpoint(checkpoint)
-    return Policy(load_agent(chosen.path), chosen.step)
+    agent = load_agent(chosen.path)
+    spaces_of = agent.adapter.own_observation_space, agent.adapter.own_action_space
+    agent.enter(*spaces_of, folder.task.env.id)  # so that errors name it
+    return Policy(agent, chosen.step)

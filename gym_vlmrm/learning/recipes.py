@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gym_vlmrm.errors import TrainingError, did_you_mean
+from gym_vlmrm.errors import TrainingError, did_you_mean, whole_number
 from gym_vlmrm.learning.algorithms import find_algorithm
 from gym_vlmrm.task.spec import Recipe, TaskSpec
 
@@ -43,10 +43,8 @@ def choose_recipe(
     recipe = recipes[chosen]
     if algorithm is not None:
         chosen, recipe = _with_algorithm(recipes, chosen, algorithm)
-    changes = {key: value for key, value in {"steps": steps, "num_envs": num_envs}.items() if value is not None}
-    for key, value in changes.items():
-        if value < 1:
-            raise TrainingError(f"{key} must be at least 1, got {value}")
+    given = {"steps": steps, "num_envs": num_envs}
+    changes = {name: whole_number(name, value, 1) for name, value in given.items() if value is not None}
     return chosen, recipe.model_copy(update=changes)
 
 

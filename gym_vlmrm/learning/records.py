@@ -6,7 +6,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gym_vlmrm.task.spec import Recipe
 
-__all__ = ["Best", "JudgeRecord", "Result", "RunRecord"]
+__all__ = ["MAX_SEED", "Best", "JudgeRecord", "Result", "RunRecord"]
+
+MAX_SEED = 2**31 - 1
+"""Largest seed: what every library below takes."""
 
 
 class JudgeRecord(BaseModel):

@@ -67,7 +67,7 @@ class RunFolder:
         folder = Path(path)
         if not is_free(folder):
             if (folder / "run.json").exists():
-                raise RunError(f"'{folder}' holds a run; go on with it by --resume {folder}")
+                raise RunError(f"'{folder}' holds a run; resume it (--resume {folder}), or name another folder")
             raise RunError(f"'{folder}' is not empty; name another folder")
         check_writable(folder)
 

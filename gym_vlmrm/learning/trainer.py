@@ -4,11 +4,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from gym_vlmrm.errors import RunError
+from gym_vlmrm.errors import RunError, whole_number
 from gym_vlmrm.learning.algorithms import find_algorithm
 from gym_vlmrm.learning.callbacks import Progress
 from gym_vlmrm.learning.provenance import library_versions
-from gym_vlmrm.learning.records import RunRecord
+from gym_vlmrm.learning.records import MAX_SEED, RunRecord
 from gym_vlmrm.learning.run_folder import RunFolder, default_run_path
 from gym_vlmrm.learning.session import Session, TrainingResult
 from gym_vlmrm.task.catalog import override
@@ -46,6 +46,8 @@ def train(
         KeyboardInterrupt: at a second Ctrl-C; the first one, SIGTERM and SIGHUP end in a checkpoint and a result.
     """
     algorithm = find_algorithm(recipe.algorithm)
+    seed = whole_number("seed", seed, 0, MAX_SEED)
+    workers = None if workers is None else whole_number("workers", workers, 1)
     path = Path(output) if output is not None else default_run_path(task, algorithm.name, seed)
     RunFolder.check_new(path)
     record = RunRecord(task=task.id, recipe_name=recipe_name, recipe=recipe, seed=seed, versions=library_versions())
@@ -83,12 +85,14 @@ def resume(
         Others as `train` does.
     """
     run = RunFolder.open(path)
+    steps = None if steps is None else whole_number("steps", steps, 1)
+    workers = None if workers is None else whole_number("workers", workers, 1)
     with run.only_writer():
         record, checkpoint = run.record, run.checkpoint("last")
         recipe = record.recipe.model_copy(update={} if steps is None else {"steps": steps})
         unjudged = record.status != "finished" and checkpoint.step >= record.recipe.steps and steps is None
         if recipe.steps <= checkpoint.step and not unjudged:
-            raise RunError(f"'{run.path}' has made its {checkpoint.step:,} steps; ask for more by --steps")
+            raise RunError(f"'{run.path}' has made its {checkpoint.step:,} steps; ask for more (--steps)")
         versions = library_versions()
         for name, version in versions.items():
             if version != record.versions.get(name, version):

@@ -4,6 +4,7 @@ Everybody who takes a task by its name, and everybody who changes one, comes her
 ``GYM_VLMRM_MODEL`` is read as the `TaskSpec` is made, and by nobody else.
 """
 
+import inspect
 import os
 import re
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
+import numpy as np
 from pydantic import ValidationError
 
 from gym_vlmrm.errors import TaskError, UnknownTaskError, did_you_mean
@@ -21,6 +23,7 @@ from gym_vlmrm.task.yaml_file import Document, Location, merge, overlay, read_do
 
 __all__ = [
     "MODEL_VARIABLE",
+    "OVERRIDES",
     "builtin_tasks",
     "load_task",
     "override",
@@ -115,8 +118,8 @@ def override(
     """
     reward = {
         "model": model,
-        "goal": goal,
-        "baseline": baseline,
+        "goal": list(goal) if isinstance(goal, tuple) else goal,
+        "baseline": list(baseline) if isinstance(baseline, tuple) else baseline,
         "alpha": float(alpha) if isinstance(alpha, SupportsFloat) else alpha,
         "device": device,
         "precision": precision,
@@ -124,15 +127,24 @@ def override(
     changes: dict[str, Any] = {
         "reward": {key: value for key, value in reward.items() if value is not None},
         "scene": {"look": scene} if isinstance(scene, str) else dict(scene or {}),
-        "env": {} if max_episode_steps is None else {"max_episode_steps": max_episode_steps},
+        "env": {} if max_episode_steps is None else {"max_episode_steps": _plain(max_episode_steps)},
     }
     if render_size is not None:
-        changes["scene"]["render_size"] = render_size
+        changes["scene"]["render_size"] = _plain(render_size)
     if not any(changes.values()):
         return task
     # The task's model stays even where only the environment variable named it, which may say something else by now.
     told = merge(task.model_dump(exclude_unset=True), {"reward": {"model": task.reward.model}})
     return task_from_dict(overlay(told, changes), origin=task.id)
+
+
+OVERRIDES = tuple(inspect.signature(override).parameters)[1:]
+"""Names of what can be replaced."""
+
+
+def _plain(number: Any) -> Any:
+    """A number of NumPy as Python's own; anything else as it is, for the specification to judge."""
+    return number.item() if isinstance(number, np.generic) else number
 
 
 def _validate(document: Document, path: Path) -> TaskSpec:

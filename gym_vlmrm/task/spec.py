@@ -109,7 +109,7 @@ def _sentences(prompt: str | list[str] | None) -> list[str]:
 
 
 def _default_model() -> str:
-    return os.environ.get(MODEL_VARIABLE) or "embedded"
+    return os.environ.get(MODEL_VARIABLE, "").strip() or "embedded"
 
 
 class RewardSpec(_Strict):
