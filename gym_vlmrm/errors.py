@@ -90,7 +90,7 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
 def whole_number(
     name: str, value: Any, least: int, most: int = 2**63 - 1, error: type[VLMRMError] = TrainingError
 ) -> int:
-    """Return a whole number, NumPy's too, as Python's own; raises `error` where it is none or lies outside its bounds."""
+    """Return a whole number, of NumPy too, as Python's own; raises `error` where it is none or out of bounds."""
     try:
         number = operator.index(value)
     except TypeError:
