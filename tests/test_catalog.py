@@ -20,7 +20,7 @@ DATA = Path(__file__).parent / "data"
 
 
 def test_the_ten_tasks_of_the_paper() -> None:
-    assert {name: task.id for name, task in builtin_tasks().items()} == {
+    ten = {
         "arms-crossed": "VLMRM/Humanoid-ArmsCrossed-v0",
         "arms-raised": "VLMRM/Humanoid-ArmsRaised-v0",
         "cartpole": "VLMRM/CartPole-Balance-v0",
@@ -32,6 +32,7 @@ def test_the_ten_tasks_of_the_paper() -> None:
         "splits": "VLMRM/Humanoid-Splits-v0",
         "standing": "VLMRM/Humanoid-StandingUp-v0",
     }
+    assert ten.items() <= {name: task.id for name, task in builtin_tasks().items()}.items()
 
 
 def test_headers_agree_with_the_tasks() -> None:

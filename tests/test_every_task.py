@@ -61,13 +61,17 @@ def test_words(task: TaskSpec) -> None:
     assert re.fullmatch(r"VLMRM/[A-Z][A-Za-z]+-[A-Z][A-Za-z]+-v\d+", task.id)
     assert task.source
     assert task.description.endswith(".")
-    assert task.reward.baseline
     assert task.success_rule is not None
-    assert {"default", "paper"} <= task.training.keys()
+    assert "default" in task.training
+    if "2310.12921" in task.source:  # a task of the paper has its baseline and its settings
+        assert task.reward.baseline
+        assert "paper" in task.training
 
 
 @every_task
 def test_the_embedded_model_knows_the_prompts(task: TaskSpec) -> None:
+    if task.reward.model != "embedded":
+        pytest.skip(f"judged by {task.reward.model}")
     sentences = [*task.reward.goals, *task.reward.baselines]
     assert unknown_words("embedded", sentences) == []
     assert cut_prompts("embedded", sentences) == {}

@@ -35,18 +35,22 @@ class SceneCaption:
 
 @cache
 def scene_captions(name: str) -> tuple[SceneCaption, ...]:
-    """Return the captions of a built-in scene."""
-    text = files("gym_vlmrm.finetuning").joinpath(f"scene_captions/{name}.yaml").read_text(encoding="utf-8")
+    """Return the captions of a scene that has some (see `scene_names`)."""
+    text = _caption_file(name).read_text(encoding="utf-8")
     return tuple(SceneCaption(tuple(row["say"]), parse_rule(row["when"])) for row in yaml.safe_load(text))
+
+
+def _caption_file(name: str) -> Any:
+    return files("gym_vlmrm.finetuning").joinpath(f"scene_captions/{name}.yaml")
 
 
 @cache
 def _scenes() -> dict[str, Any]:
-    return {scene.name: scene for scene in map(find_scene, SCENES)}
+    return {scene.name: scene for scene in map(find_scene, SCENES) if _caption_file(scene.name).is_file()}
 
 
 def scene_names() -> tuple[str, ...]:
-    """Return the names of the scenes that can be drawn."""
+    """Return the names of the scenes that have captions, so that their frames can be drawn and captioned."""
     return tuple(_scenes())
 
 

@@ -60,7 +60,7 @@ def train(
 
 
 def resume(
-    path: str | os.PathLike[str],
+    run: RunFolder | str | os.PathLike[str],
     *,
     steps: int | None = None,
     device: str | None = None,
@@ -73,7 +73,7 @@ def resume(
     A run that was stopped while its last checkpoint was judged has that done, and is finished.
 
     Args:
-        path: the run folder.
+        run: the run folder.
         steps: environment steps of the whole run, earlier ones included.
         device: where the reward model runs from now on; where it ran if not given.
         workers: as in `train`.
@@ -84,7 +84,7 @@ def resume(
         RunError: no such run, nothing left to do, a damaged checkpoint, or another process is training into it.
         Others as `train` does.
     """
-    run = RunFolder.open(path)
+    run = run if isinstance(run, RunFolder) else RunFolder.open(run)
     steps = None if steps is None else whole_number("steps", steps, 1)
     workers = None if workers is None else whole_number("workers", workers, 1)
     with run.only_writer():
