@@ -13,10 +13,10 @@ from embedded_model.definitions import DEFINITIONS, graded_scores, measure_bodie
 from embedded_model.grammar import Grammar
 from embedded_model.rendering import render_now
 from embedded_model.states import cartpole_states, humanoid_states, mountain_car_states
+from gym_vlmrm.arrays import Floats
 
 __all__ = ["SCENES", "draw_captions", "write_captions"]
 
-Floats = NDArray[np.float64]
 Named = list[list[tuple[str, str]]]
 """For every state the concepts that it shows, as block and name; the narrower first."""
 JOINED = 6

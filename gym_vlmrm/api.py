@@ -15,6 +15,7 @@ from gym_vlmrm.task.spec import TaskSpec
 
 if TYPE_CHECKING:
     from gym_vlmrm.auditing import Audit
+    from gym_vlmrm.auditing.judges import StateReward
     from gym_vlmrm.learning import TrainingResult
     from gym_vlmrm.learning.callbacks import Progress
     from gym_vlmrm.reward import RewardModel
@@ -80,7 +81,7 @@ def train(
 def audit(
     task: Task,
     *,
-    model: "str | RewardModel | Sequence[str | RewardModel] | None" = None,
+    model: "str | RewardModel | StateReward | Sequence[str | RewardModel | StateReward] | None" = None,
     alpha: float | Sequence[float] | None = None,
     prompt: Sentences = (),
     goal: Sentences | None = None,

@@ -20,7 +20,7 @@ ALL_TASKS = sorted(builtin_tasks())
 
 
 def _verdict(task: Any, model: Any, **options: Any) -> Any:
-    return audit(task, reward_model=model, workers=options.pop("workers", 1), **options).report.models[0]
+    return audit(task, models=[model], workers=options.pop("workers", 1), **options).report.models[0]
 
 
 @pytest.mark.parametrize("name", ["cartpole", "mountain-car"])
@@ -202,7 +202,7 @@ def test_errors_say_what_would_be_right(tmp_path: Path) -> None:
         with pytest.raises(TaskError, match="no_such"):
             audit(_pendulum(env=broken), workers=workers)
     with pytest.raises(ModelError, match="no reward model"):
-        audit("cartpole", reward_model=3)  # type: ignore[arg-type]
+        audit("cartpole", models=[3])  # type: ignore[arg-type]
     with pytest.raises(TaskError, match="baseline"):
         audit(_pendulum(), alphas=[0.5])
 

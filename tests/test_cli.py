@@ -11,7 +11,7 @@ import pytest
 from command_line import vlmrm
 from gym_vlmrm_cli.main import COMMANDS
 
-from gym_vlmrm import learning as training
+from gym_vlmrm import learning
 from gym_vlmrm.errors import TaskError
 from gym_vlmrm.learning import trainer
 from gym_vlmrm.learning.records import Best
@@ -59,8 +59,8 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
         )
 
     # The package first: it fetches its names from the module when they are asked for.
-    monkeypatch.setattr(training, "train", record)
-    monkeypatch.setattr(training, "resume", record)
+    monkeypatch.setattr(learning, "train", record)
+    monkeypatch.setattr(learning, "resume", record)
     monkeypatch.setattr(trainer, "train", record)
     monkeypatch.setattr(trainer, "resume", record)
     return calls
@@ -245,14 +245,14 @@ def test_an_interrupt_is_code_130(task: Path, monkeypatch: pytest.MonkeyPatch) -
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "train", interrupt, raising=False)
+    monkeypatch.setattr(learning, "train", interrupt, raising=False)
     assert vlmrm("train", task).exit_code == 130
 
 
 def test_a_stopped_training_says_how_to_go_on(task: Path, engine: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    stopped = training.train(None, None)
+    stopped = learning.train(None, None)
     stopped.interrupted = True
-    monkeypatch.setattr(training, "train", lambda *_, **__: stopped, raising=False)
+    monkeypatch.setattr(learning, "train", lambda *_, **__: stopped, raising=False)
     result = vlmrm("train", task)
     assert result.exit_code == 130
     assert f"vlmrm train --resume {stopped.run.path}" in result.stderr

@@ -277,7 +277,6 @@ def test_the_cached_model_of_the_package_stays_as_it_was(settings: Settings, tmp
 
 @pytest.mark.slow
 def test_a_model_from_scratch_learns_and_knows_its_words(settings: Settings, tmp_path: Path) -> None:
-    pytest.importorskip("tokenizers")
     result = finetune(replace(settings, model="scratch", steps=24), tmp_path / "out")
     name = f"local-dir:{tmp_path / 'out'}"
     assert result.after is not None

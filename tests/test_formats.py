@@ -11,6 +11,7 @@ import pytest
 import gym_vlmrm.reward.clip  # isort: skip  # noqa: F401  (loads triton before open_clip)
 import open_clip
 import torch
+import transformers
 from open_clip.coca_model import CoCa
 from open_clip.model import CLIP, CustomTextCLIP
 from PIL import Image
@@ -22,8 +23,6 @@ from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward.clip.opening import load_tokenizer
 from gym_vlmrm.reward.clip.towers import load_towers
 from gym_vlmrm.reward.loading import CutPromptWarning, cut_prompts
-
-transformers = pytest.importorskip("transformers", reason="pip install 'gym-vlmrm[transformers]'")
 
 WORDS = ["a", "cat", "dog", "on", "the", "mat", "red"]
 SPECIAL = ["[PAD]", "[UNK]", "[BOS]", "[EOS]"]

@@ -15,8 +15,8 @@ import pytest
 
 from gym_vlmrm import load_reward_model, load_task
 from gym_vlmrm.errors import ModelError, TaskError
-from gym_vlmrm.reward import BrightnessReward, RewardModel, goal_baseline_reward, model_frame_size
-from gym_vlmrm.reward.loading import UnknownWordsWarning, unknown_words
+from gym_vlmrm.reward import BrightnessReward, RewardModel, goal_baseline_reward
+from gym_vlmrm.reward.loading import UnknownWordsWarning, model_frame_size, unknown_words
 from gym_vlmrm.reward.protocol import check_rewards, is_concurrent, score
 from gym_vlmrm.reward.scoring import ScoringTeam
 from gym_vlmrm.wrappers import VLMReward

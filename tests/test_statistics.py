@@ -11,7 +11,7 @@ from gym_vlmrm.auditing.frames import AuditSet
 from gym_vlmrm.auditing.numbers import measure
 from gym_vlmrm.auditing.plan import GRID, ROLLOUT
 from gym_vlmrm.auditing.stage import Seen
-from gym_vlmrm.learning import statistics as metrics
+from gym_vlmrm.learning import statistics
 from gym_vlmrm.task.rules import parse_rule, quantity_scales, shortfall, unmet
 
 
@@ -26,16 +26,18 @@ def _sample(seed: int, ties: bool) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("seed", range(3))
 def test_numbers_agree_with_scikit_learn_and_scipy(seed: int, ties: bool) -> None:
     rewards, labels = _sample(seed, ties)
-    assert metrics.auc(rewards, labels) == pytest.approx(roc_auc_score(labels, rewards), abs=1e-9)
+    assert statistics.auc(rewards, labels) == pytest.approx(roc_auc_score(labels, rewards), abs=1e-9)
     r = stats.pearsonr(rewards, labels.astype(float)).statistic
-    assert metrics.pearson(rewards, labels.astype(float)) == pytest.approx(r, abs=1e-9)
-    assert metrics.epic_distance(rewards, labels) == pytest.approx(np.sqrt((1 - r) / 2), abs=1e-9)
+    assert statistics.pearson(rewards, labels.astype(float)) == pytest.approx(r, abs=1e-9)
+    assert statistics.epic_distance(rewards, labels) == pytest.approx(np.sqrt((1 - r) / 2), abs=1e-9)
     rho = stats.spearmanr(rewards, labels).statistic
-    assert metrics.spearman(rewards, labels.astype(float)) == pytest.approx(rho, abs=1e-9)
+    assert statistics.spearman(rewards, labels.astype(float)) == pytest.approx(rho, abs=1e-9)
     goal, other = rewards[labels], rewards[~labels]
     noise = np.sqrt((np.var(goal) + np.var(other)) / 2)
-    assert metrics.gap(rewards, labels) == pytest.approx((goal.mean() - other.mean()) / noise, abs=1e-9)
-    assert metrics.above_worst_goal(rewards, labels) == pytest.approx(np.mean([value > goal.min() for value in other]))
+    assert statistics.gap(rewards, labels) == pytest.approx((goal.mean() - other.mean()) / noise, abs=1e-9)
+    assert statistics.above_worst_goal(rewards, labels) == pytest.approx(
+        np.mean([value > goal.min() for value in other])
+    )
 
 
 def _frames(labels: np.ndarray, distance: np.ndarray | None = None, episodes: np.ndarray | None = None) -> AuditSet:
@@ -76,7 +78,7 @@ def test_the_intervals_of_nearness_agree_with_scipy() -> None:
     rewards, labels = _sample(8, ties=False)
     distance = np.where(labels, 0.0, np.abs(rewards - 1) + np.arange(300) / 300)
     found = measure(_frames(labels, distance), rewards, resamples=200, seed=3)
-    rows, order = metrics.bootstrap_rows(labels, 200, seed=3)
+    rows, order = statistics.bootstrap_rows(labels, 200, seed=3)
     for interval, drawn, of in (
         (found.spearman_distance, rows, np.arange(300)),
         (found.spearman_approach, rows[:, ~order], np.flatnonzero(~labels)),
@@ -106,12 +108,12 @@ def test_frames_of_episodes_are_drawn_by_episodes() -> None:
 def _gap_of(rewards: np.ndarray, labels: np.ndarray, episodes: np.ndarray, rng: np.random.Generator) -> float:
     names = np.unique(episodes)
     rows = np.concatenate([np.flatnonzero(episodes == name) for name in rng.choice(names, len(names))])
-    return float(metrics.gap(rewards[rows], labels[rows]))
+    return float(statistics.gap(rewards[rows], labels[rows]))
 
 
 def test_a_goal_that_one_episode_alone_shows_is_in_every_draw() -> None:
     episodes, labels = np.repeat([0, 1, 2, 3], 5), np.arange(20) < 3
-    draws = metrics.bootstrap_episodes(episodes, labels, 50, seed=1)
+    draws = statistics.bootstrap_episodes(episodes, labels, 50, seed=1)
     assert len(draws) == 50
     assert all(labels[rows].any() and not labels[rows].all() and len(rows) == 20 for rows in draws)
 
@@ -119,10 +121,10 @@ def test_a_goal_that_one_episode_alone_shows_is_in_every_draw() -> None:
 def test_a_reward_that_does_not_vary_says_nothing() -> None:
     labels = np.array([True, False, False])
     flat = np.ones(3)
-    assert metrics.auc(flat, labels) == 0.5
-    assert metrics.pearson(flat, labels.astype(float)) == 0
-    assert metrics.epic_distance(flat, labels) == pytest.approx(np.sqrt(0.5))
-    assert metrics.gap(flat, labels) == 0
+    assert statistics.auc(flat, labels) == 0.5
+    assert statistics.pearson(flat, labels.astype(float)) == 0
+    assert statistics.epic_distance(flat, labels) == pytest.approx(np.sqrt(0.5))
+    assert statistics.gap(flat, labels) == 0
 
 
 @pytest.mark.parametrize(

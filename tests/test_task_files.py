@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gym_vlmrm.errors import TaskError
-from gym_vlmrm.task import yaml_file as task_files
+from gym_vlmrm.task import yaml_file
 from gym_vlmrm.task.catalog import load_task
 
 GOOD = """\
@@ -211,8 +211,8 @@ def test_without_libyaml_the_errors_are_the_same(write: Any, monkeypatch: pytest
     class PlainLoader(yaml.SafeLoader):
         pass
 
-    PlainLoader.yaml_implicit_resolvers = task_files._TaskLoader.yaml_implicit_resolvers
-    monkeypatch.setattr(task_files, "_TaskLoader", PlainLoader)
+    PlainLoader.yaml_implicit_resolvers = yaml_file._TaskLoader.yaml_implicit_resolvers
+    monkeypatch.setattr(yaml_file, "_TaskLoader", PlainLoader)
     assert load_task(write(GOOD)).id == "Test/Mine-v0"
     assert "mine.yaml" in complaint(write(b"id: \x07"))
     assert "mine.yaml" in complaint(write("a: " + "[" * 5000))

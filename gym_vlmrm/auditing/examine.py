@@ -64,7 +64,6 @@ def audit(
     task: TaskSpec | str | os.PathLike[str],
     *,
     models: Sequence[Model] = (),
-    reward_model: Model | None = None,
     alphas: Sequence[float] | None = None,
     prompts: Sequence[str] = (),
     frames: str | os.PathLike[str] | None = None,
@@ -80,7 +79,6 @@ def audit(
     Args:
         task: the task, or its name, environment ID or path.
         models: names of models, or reward model objects; the task's own model if there are none.
-        reward_model: one more, for those who have just one.
         alphas: strengths of regularisation; the task's own and `ALPHAS` if not given.
         prompts: goal prompts besides the task's own.
         frames: folder with pictures in ``goal/`` and ``other/``, instead of states of the environment.
@@ -102,7 +100,7 @@ def audit(
     began = time.perf_counter()
     spec = task if isinstance(task, TaskSpec) else load_task(task)
     report = on_progress or (lambda what, done, total: None)
-    asked: list[Model | None] = [*models, *([reward_model] if reward_model is not None else [])]
+    asked: list[Model | None] = list(models)
     for model in asked or [None]:
         check_model(spec, model)
     if not all(prompt.strip() for prompt in prompts):

@@ -12,13 +12,13 @@ from gym_vlmrm.auditing.judges import CONTROLS, Judge
 from gym_vlmrm.auditing.landscape import climb_and_valley
 from gym_vlmrm.auditing.plan import FILE, GRID, NEAR_MISS, POSE
 from gym_vlmrm.auditing.results import Candidate, Confusion, Control, Interval, Numbers
-from gym_vlmrm.learning import statistics as metrics
+from gym_vlmrm.learning import statistics
 from gym_vlmrm.task.catalog import builtin_tasks
 
 __all__ = ["confusions_of", "control_of", "control_sentences", "measure"]
 
 
-def measure(frames: AuditSet, rewards: Floats, *, resamples: int = metrics.RESAMPLES, seed: int = 0) -> Numbers:
+def measure(frames: AuditSet, rewards: Floats, *, resamples: int = statistics.RESAMPLES, seed: int = 0) -> Numbers:
     """Return the numbers of one reward, (N,), on the audit set, with 95% percentile intervals.
 
     Resamples draw frames; where every frame comes from an episode they draw episodes, whose frames resemble each other.
@@ -35,7 +35,7 @@ def measure(frames: AuditSet, rewards: Floats, *, resamples: int = metrics.RESAM
     way = climb_and_valley(frames, rewards)
     return Numbers(
         **intervals,
-        auc_near_miss=float(metrics.auc(rewards[keep], labels[keep])) if (misses & ~labels).any() else None,
+        auc_near_miss=float(statistics.auc(rewards[keep], labels[keep])) if (misses & ~labels).any() else None,
         climb=None if way is None else way[0],
         valley=None if way is None else way[1],
         mean_goal=float(rewards[labels].mean()),
@@ -48,16 +48,16 @@ def _statistics(rewards: Floats, labels: NDArray[np.bool_], nearness: Floats | N
     """Return the numbers (...) that have intervals, by field of `Numbers`, of rewards and nearness (..., N)."""
     ranks, flags = rankdata(rewards, axis=-1), labels.astype(float)
     found = {
-        "auc": metrics.auc(rewards, labels),
-        "epic": metrics.epic_distance(rewards, labels),
-        "pearson": metrics.pearson(rewards, flags),
-        "spearman": metrics.pearson(ranks, rankdata(flags)),
-        "gap": metrics.gap(rewards, labels),
-        "above_worst_goal": metrics.above_worst_goal(rewards, labels),
+        "auc": statistics.auc(rewards, labels),
+        "epic": statistics.epic_distance(rewards, labels),
+        "pearson": statistics.pearson(rewards, flags),
+        "spearman": statistics.pearson(ranks, rankdata(flags)),
+        "gap": statistics.gap(rewards, labels),
+        "above_worst_goal": statistics.above_worst_goal(rewards, labels),
     }
     if nearness is not None:
-        found["spearman_distance"] = metrics.pearson(ranks, rankdata(nearness, axis=-1))
-        found["spearman_approach"] = metrics.spearman(rewards[..., ~labels], nearness[..., ~labels])
+        found["spearman_distance"] = statistics.pearson(ranks, rankdata(nearness, axis=-1))
+        found["spearman_approach"] = statistics.spearman(rewards[..., ~labels], nearness[..., ~labels])
     return found
 
 
@@ -67,9 +67,9 @@ def _resampled(
     """Return the same numbers of every resample, (resamples,)."""
     episodes = frames.episodes
     if episodes is None:
-        rows, order = metrics.bootstrap_rows(frames.labels, resamples, seed)
+        rows, order = statistics.bootstrap_rows(frames.labels, resamples, seed)
         return _statistics(rewards[rows], order, None if nearness is None else nearness[rows])
-    draws = metrics.bootstrap_episodes(episodes, frames.labels, resamples, seed)
+    draws = statistics.bootstrap_episodes(episodes, frames.labels, resamples, seed)
     each = [
         _statistics(rewards[rows], frames.labels[rows], None if nearness is None else nearness[rows]) for rows in draws
     ]

@@ -16,7 +16,7 @@ from gym_vlmrm.auditing.numbers import measure
 from gym_vlmrm.auditing.results import Candidate, Numbers
 from gym_vlmrm.auditing.stage_pool import StagePool
 from gym_vlmrm.errors import ModelError, TaskError, VLMRMError
-from gym_vlmrm.learning import statistics as metrics
+from gym_vlmrm.learning import statistics
 from gym_vlmrm.reward import RewardModel, choose_frame_size
 from gym_vlmrm.reward.loading import cut_prompts, unknown_words
 from gym_vlmrm.task.spec import TaskSpec
@@ -164,14 +164,14 @@ def rank_prompts(
     for index, candidate in enumerate(candidates):
         scores = judge.rewards(looks, candidate)
         used = [*candidate.goal, *(candidate.baseline if candidate.alpha else [])]
-        nearness = None if shown.distance is None else float(metrics.spearman(scores, -shown.distance))
+        nearness = None if shown.distance is None else float(statistics.spearman(scores, -shown.distance))
         rows.append(
             PromptRow(
                 candidate=candidate,
-                auc=float(metrics.auc(scores, shown.labels)),
-                epic=float(metrics.epic_distance(scores, shown.labels)),
+                auc=float(statistics.auc(scores, shown.labels)),
+                epic=float(statistics.epic_distance(scores, shown.labels)),
                 nearness=nearness,
-                gap=float(metrics.gap(scores, shown.labels)),
+                gap=float(statistics.gap(scores, shown.labels)),
                 unknown_words=unknown_words(judge.name, used),
                 cut_prompts={text: cut[text] for text in used if text in cut},
                 own=candidate == own,

@@ -13,14 +13,13 @@ from scipy.sparse import csr_matrix, identity
 from gym_vlmrm.finetuning.captions import Captioned, CaptionError, read_picture
 from gym_vlmrm.reward.clip.preprocessing import Preprocessing
 
-__all__ = ["Frames", "prepare", "split"]
+__all__ = ["CaptionedFrames", "Indices", "prepare", "split"]
 
-Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Frames:
+class CaptionedFrames:
     """N pictures at a model's input size, and which of K captions are true of each."""
 
     pixels: NDArray[np.uint8]
@@ -32,7 +31,7 @@ class Frames:
     kinship: csr_matrix
     """(K, K): (j, k): how much oftener k is true where j is than anywhere, from 0 (no oftener) to 1 (always)."""
 
-    def targets(self, rows: Indices, columns: Indices) -> Floats:
+    def targets(self, rows: Indices, columns: Indices) -> NDArray[np.float32]:
         """Return how true captions are of pictures (rows, columns): 1 for their own, else by kinship to those."""
         kin = self.kinship[:, columns].toarray()
         return np.stack([kin[self.members[row]].max(axis=0) for row in rows]).astype(np.float32)
@@ -48,7 +47,7 @@ class Frames:
         return digest.hexdigest()
 
 
-def prepare(data: Captioned, preprocess: Mapping[str, Any]) -> Frames:
+def prepare(data: Captioned, preprocess: Mapping[str, Any]) -> CaptionedFrames:
     """Bring pictures to a model's input size and number their captions.
 
     Args:
@@ -72,7 +71,7 @@ def prepare(data: Captioned, preprocess: Mapping[str, Any]) -> Frames:
         frame = picture if isinstance(picture, np.ndarray) else read_picture(picture)
         pixels[row] = fit.levels(torch.from_numpy(np.array(frame))[None])[0].permute(1, 2, 0).numpy()
     kinship = csr_matrix(identity(len(texts), np.float32)) if data.complete else _kinship(members, len(texts))
-    return Frames(pixels, texts, members, kinship)
+    return CaptionedFrames(pixels, texts, members, kinship)
 
 
 def _kinship(members: list[Indices], count: int) -> csr_matrix:

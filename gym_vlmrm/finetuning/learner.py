@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.finetuning.adapters import insert_adapters
 from gym_vlmrm.finetuning.base import Base
-from gym_vlmrm.finetuning.data import Frames
+from gym_vlmrm.finetuning.data import CaptionedFrames, Indices
 from gym_vlmrm.finetuning.loss import SigmoidHead, separation
 from gym_vlmrm.finetuning.parts import choose_weights
 from gym_vlmrm.finetuning.settings import SCRATCH, Settings
@@ -22,7 +21,6 @@ from gym_vlmrm.reward.clip.preprocessing import Preprocessing
 
 __all__ = ["Learner", "default_rate"]
 
-Indices = NDArray[np.int64]
 SMALL_MODEL = 50_000_000
 HEAD_RATE = 1e-2
 """Peak rate of scale and bias of the logits, which are two numbers only."""
@@ -48,7 +46,7 @@ def default_rate(settings: Settings, base: Base) -> float:
 class Learner:
     """Holds a model in training."""
 
-    def __init__(self, base: Base, frames: Frames, training: Indices, settings: Settings, rate: float) -> None:
+    def __init__(self, base: Base, frames: CaptionedFrames, training: Indices, settings: Settings, rate: float) -> None:
         """Choose what changes, and calibrate the logits on the first frames of `training`."""
         self.base, self.frames, self.training, self.settings = base, frames, training, settings
         self.model: Any = base.model.eval()

@@ -10,7 +10,7 @@ from gym_vlmrm.files import check_writable, is_free, make_folder, only_writer
 from gym_vlmrm.finetuning.adapters import require_peft
 from gym_vlmrm.finetuning.base import SCRATCH_PREPROCESSING, Base, build_scratch, load_base
 from gym_vlmrm.finetuning.captions import Captioned, CaptionError
-from gym_vlmrm.finetuning.data import Frames, Indices, prepare, split
+from gym_vlmrm.finetuning.data import CaptionedFrames, Indices, prepare, split
 from gym_vlmrm.finetuning.learner import Learner, default_rate
 from gym_vlmrm.finetuning.scenes import gather
 from gym_vlmrm.finetuning.session import FinetuningResult, FinetuningSession, OnProgress, memory_in_one_line
@@ -56,7 +56,7 @@ def finetune(settings: Settings, output: Path, on_progress: OnProgress | None = 
 
 
 def _begin(
-    settings: Settings, output: Path, data: Captioned, base: Base | None, frames: Frames, training: Indices,
+    settings: Settings, output: Path, data: Captioned, base: Base | None, frames: CaptionedFrames, training: Indices,
     judges: Indices, on_progress: OnProgress | None,
 ) -> FinetuningResult:  # fmt: skip
     base = base or _scratch(output, frames, training, settings, learn_words=True)
@@ -119,7 +119,7 @@ def _load_base(settings: Settings) -> Base | None:
     return None if settings.model == SCRATCH else load_base(settings.model, settings.device)
 
 
-def _prepare(data: Captioned, settings: Settings, base: Base | None) -> tuple[Frames, Indices, Indices]:
+def _prepare(data: Captioned, settings: Settings, base: Base | None) -> tuple[CaptionedFrames, Indices, Indices]:
     frames = prepare(data, base.preprocess_cfg if base else SCRATCH_PREPROCESSING)
     training, judges = split(len(frames.members), settings.held_out, settings.seed)
     if len({number for row in training for number in frames.members[row].tolist()}) < 2:
@@ -129,19 +129,21 @@ def _prepare(data: Captioned, settings: Settings, base: Base | None) -> tuple[Fr
     return frames, training, judges
 
 
-def _scratch(output: Path, frames: Frames, training: Indices, settings: Settings, *, learn_words: bool) -> Base:
+def _scratch(
+    output: Path, frames: CaptionedFrames, training: Indices, settings: Settings, *, learn_words: bool
+) -> Base:
     texts = frames.texts_of(training)
     return build_scratch(output, texts, settings.device, settings.seed, learn_words=learn_words)
 
 
-def _learner(base: Base, frames: Frames, training: Indices, settings: Settings, rate: float) -> Learner:
+def _learner(base: Base, frames: CaptionedFrames, training: Indices, settings: Settings, rate: float) -> Learner:
     if base.device.type == "cpu" and max(frames.pixels.shape[1:3]) < SMALL_FRAME:
         torch.set_num_threads(1)
     with memory_in_one_line(settings):
         return Learner(base, frames, training, settings, rate)
 
 
-def _describe(data: Captioned, frames: Frames, judges: Indices, base: Base) -> dict[str, object]:
+def _describe(data: Captioned, frames: CaptionedFrames, judges: Indices, base: Base) -> dict[str, object]:
     return {
         "frames": len(frames.members),
         "held_out": len(judges),

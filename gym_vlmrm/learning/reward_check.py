@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_vlmrm.learning import statistics as metrics
+from gym_vlmrm.learning import statistics
 from gym_vlmrm.learning.records import Result
 from gym_vlmrm.reward import RewardModel
 
@@ -74,8 +74,8 @@ def check_rewards_of_episodes(trained: Sequence[Played], random: Sequence[Played
         success_rose=success_rose,
         flag=reward_rose and not success_rose,
         message=_message(reward_rose, success_rose, gained),
-        step_auc=float(metrics.auc(rewards, labels)) if both else None,
-        episode_spearman=float(metrics.spearman(np.array([row.vlm_reward for row in rows]), np.array(shares))),
+        step_auc=float(statistics.auc(rewards, labels)) if both else None,
+        episode_spearman=float(statistics.spearman(np.array([row.vlm_reward for row in rows]), np.array(shares))),
     )
 
 

@@ -41,7 +41,12 @@ class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
         return self.env.reset(seed=seed, options=options)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Step the environment; the reward is the reward model's."""
+        """Step the environment; the reward is the reward model's.
+
+        Raises:
+            ModelError: the model cannot score the frame.
+            RenderingError, WorldError: the environment cannot draw, or fails.
+        """
         observation, reward, terminated, truncated, info = self.env.step(action)
         info = {**info, "task_reward": task_reward(reward, type(self.env.unwrapped).__name__)}
         self._step += 1
