@@ -132,7 +132,7 @@ def test_a_free_camera_aims_at_what_is_inside() -> None:
         ("Ant-v5", {"id": 7}, r"has no camera 7; cameras: 0 \('track'\)"),
         ("Humanoid-v5", {"name": "corner"}, r"has no camera 'corner'; cameras: 0 \('track'\)"),
         ("strangers:Holder-v0", {"name": "corner"}, "it has no camera of its own; use distance"),
-        ("strangers:Fine-v0", {"name": "corner"}, "holds none; remove it"),
+        ("strangers:Fine-v0", {"name": "corner"}, "look through 'strangers:Fine-v0' found none; remove it"),
         ("CartPole-v1", {"id": 0}, "drawn flat; remove it"),
     ],
 )
