@@ -16,7 +16,7 @@ from gym_vlmrm.task.spec import CameraSpec, Quality, SceneSpec
 from gym_vlmrm.worlds.canvas import fit_square
 from gym_vlmrm.worlds.contexts import keep_viewers_apart
 from gym_vlmrm.worlds.gl import ensure_gl
-from gym_vlmrm.worlds.guard import describe, guard_construction
+from gym_vlmrm.worlds.guard import describe, guard_construction, is_for_the_caller
 from gym_vlmrm.worlds.hidden import HiddenWrapper
 from gym_vlmrm.worlds.quality import FLOOR_SQUARE, QUALITIES, set_drawing
 from gym_vlmrm.worlds.viewers import Viewers
@@ -131,7 +131,9 @@ def find_environment(env_id: str) -> Any:
     try:
         if module:
             importlib.import_module(module)
-    except Exception as error:  # whatever the code of a stranger's module does
+    except BaseException as error:  # whatever the code of a stranger's module does
+        if is_for_the_caller(error):
+            raise
         raise TaskError(
             f"env.id '{env_id}': module '{module}' cannot be imported ({describe(error)})", field=_ID
         ) from error

@@ -14,7 +14,7 @@ import gymnasium as gym
 from gym_vlmrm.errors import RenderingError, TaskError, VLMRMError, WorldError
 from gym_vlmrm.task.yaml_file import shorten
 
-__all__ = ["Guarded", "describe", "guard_construction"]
+__all__ = ["Guarded", "describe", "guard_construction", "is_for_the_caller"]
 
 _WORDS = 300
 _ID = ("env", "id")
@@ -65,7 +65,7 @@ def guard_construction(env_id: str, kwargs: Mapping[str, Any]) -> Iterator[None]
     except VLMRMError:
         raise
     except BaseException as error:
-        if _is_for_the_caller(error):
+        if is_for_the_caller(error):
             raise
         raise _construction_error(error, env_id, kwargs) from error
 
@@ -80,7 +80,7 @@ def _construction_error(error: BaseException, env_id: str, kwargs: Mapping[str, 
     return TaskError(f"{message}: {describe(origin)}", field=_blamed(origin, kwargs))
 
 
-def _is_for_the_caller(error: BaseException) -> bool:
+def is_for_the_caller(error: BaseException) -> bool:
     """Whether an exception only passed through the environment: Ctrl-C, or what a handler of a signal raised.
 
     A time limit by SIGALRM, or ``sys.exit`` on SIGTERM, comes out of whatever line is running. Where Ctrl-C is ignored,
@@ -97,8 +97,8 @@ def _code(handler: Any) -> Any:
     """Return the code that a handler of a signal runs, if it is written in Python."""
     while isinstance(handler, functools.partial):
         handler = handler.func
-    if not hasattr(handler, "__code__"):  # an object that can be called
-        handler = getattr(type(handler), "__call__", None)
+    if callable(handler) and not hasattr(handler, "__code__"):
+        handler = type(handler).__call__
     return getattr(handler, "__code__", None)
 
 
@@ -117,8 +117,8 @@ def _blamed(error: BaseException, kwargs: Mapping[str, Any]) -> tuple[str, ...]:
 class Guarded(gym.Wrapper[Any, Any, Any, Any]):
     """Stands right above an environment that may fail in any way.
 
-    Errors of this package, Ctrl-C and what handlers of signals raise pass through. Gymnasium's own signals (`ResetNeeded`, `ClosedEnvironmentError`,
-    `InvalidAction`) can still be caught as such.
+    Errors of this package, Ctrl-C and what handlers of signals raise pass through. What Gymnasium itself tells its users
+    (`ResetNeeded`, `ClosedEnvironmentError`, `InvalidAction`) can still be caught as such.
     """
 
     def __init__(self, env: gym.Env[Any, Any], env_id: str) -> None:
@@ -193,7 +193,7 @@ class Guarded(gym.Wrapper[Any, Any, Any, Any]):
         except VLMRMError:
             raise
         except BaseException as error:  # SystemExit too: an environment does not end the program
-            if _is_for_the_caller(error):
+            if is_for_the_caller(error):
                 raise
             message = f"environment '{self._env_id}' failed when it was {doing}: {describe(error)}"
             kind = next((ours for theirs, ours in _SIGNALS.items() if isinstance(error, theirs)), kind)

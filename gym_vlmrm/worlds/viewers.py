@@ -167,4 +167,3 @@ def _viewers(renderer: Any) -> list[Any]:
     """Return what was made so far of offscreen viewers; a loose one is its own."""
     known = getattr(renderer, "_viewers", None)
     return [renderer] if known is None else [viewer for viewer in known.values() if hasattr(viewer, "opengl_context")]
-

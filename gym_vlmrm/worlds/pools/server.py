@@ -85,9 +85,8 @@ def _portable(error: BaseException) -> BaseException:
     No SystemExit or KeyboardInterrupt of a stranger's code ends the parent.
     """
     if not isinstance(error, Exception):
-        error = WorldError(f"an environment failed in a worker process: {describe(error)}").with_traceback(
-            error.__traceback__
-        )
+        words = f"an environment failed in a worker process: {describe(error)}"
+        error = WorldError(words).with_traceback(error.__traceback__)
     error.add_note("In a worker process:\n" + "".join(traceback.format_exception(error)))
     try:
         pickle.loads(pickle.dumps(error))
