@@ -96,10 +96,14 @@ def test_an_environment_does_not_end_the_program(fail: str, error: type[BaseExce
 def test_nor_that_of_a_worker(fail: str, error: type[BaseException]) -> None:
     envs = make_worlds(spec("Clumsy-v0", fail=fail, error=error), 2, render_size=16, workers=2, frames=False)
     words = f"'strangers:Clumsy-v0' failed when it was .*: {error.__name__}: the wheel"
-    with pytest.raises(VLMRMError, match=words) as raised:
+
+    def use() -> None:
         envs.reset(seed=0)
         envs.step(np.zeros(2, int))
         envs.call("render")
+
+    with pytest.raises(VLMRMError, match=words) as raised:
+        use()
     assert "\n" not in str(raised.value)
     envs.close()
 

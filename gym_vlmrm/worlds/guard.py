@@ -117,7 +117,7 @@ def _blamed(error: BaseException, kwargs: Mapping[str, Any]) -> tuple[str, ...]:
 class Guarded(gym.Wrapper[Any, Any, Any, Any]):
     """Stands right above an environment that may fail in any way.
 
-    Errors of this package, Ctrl-C and what handlers of signals raise pass through. What Gymnasium itself tells its users
+    Errors of this package, Ctrl-C and what handlers of signals raise pass through. What Gymnasium itself tells users
     (`ResetNeeded`, `ClosedEnvironmentError`, `InvalidAction`) can still be caught as such.
     """
 
