@@ -2,12 +2,14 @@
 
 import gc
 import itertools
+import subprocess
+import sys
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
-import strangers  # noqa: F401
+import strangers
 from pydantic import ValidationError
 
 from gym_vlmrm.errors import TaskError
@@ -67,6 +69,93 @@ def test_an_environment_inside_is_drawn_as_if_alone(env_id: str) -> None:
         np.testing.assert_array_equal(expected, seen)
     for env in together:
         env.close()
+
+
+@pytest.fixture(scope="module")
+def reacher_alone() -> list[Any]:
+    env = world("strangers:Holder-v0")
+    frames = play(env)[0]
+    env.close()
+    return frames
+
+
+@pytest.mark.parametrize("way", strangers.WAYS)
+def test_wherever_it_is_kept_it_is_drawn_as_if_alone_and_maybe_found(way: str, reacher_alone: list[Any]) -> None:
+    other = world("InvertedPendulum-v5")
+    play(other)
+    data = {"id": "T-v0", "reward": {"goal": "a"}, "env": {"id": "strangers:OddHolder-v0", "kwargs": {"way": way}}}
+    env = make_world(TaskSpec.model_validate(data), render_size=SIZE)
+    np.testing.assert_array_equal(play(other, env)[1], reacher_alone)
+    np.testing.assert_array_equal(play(env, other)[0], reacher_alone)
+    assert len(find_renderers(env)) == (way not in ("class", "module"))
+    aimed = TaskSpec.model_validate({**data, "scene": {"camera": {"azimuth": 10.0, "distance": 2.0}}})
+    if way in ("class", "module"):
+        with pytest.raises(TaskError, match="look through 'strangers:OddHolder-v0' found none"):
+            make_world(aimed, render_size=SIZE)
+    else:
+        twin = make_world(aimed, render_size=SIZE)
+        assert (play(twin)[0][-1] != reacher_alone[-1]).any()
+        twin.close()
+    env.close()
+    other.close()
+
+
+def test_a_viewer_that_ends_leaves_the_context_of_another() -> None:
+    worlds = [world("InvertedPendulum-v5"), world("Reacher-v5")]
+    expected = play(*worlds)[0][-1]
+    viewer = find_renderers(worlds[0])[0].viewer
+    if not hasattr(viewer.opengl_context, "as_current"):
+        pytest.skip("this MuJoCo cannot tell which context is current")
+    draw = type(viewer).render.__wrapped__
+    viewer.make_context_current()
+    ended = find_renderers(worlds.pop())[0].viewer
+    ended.free()
+    again = draw(viewer, "rgb_array", find_renderers(worlds[0])[0].camera_id)
+    np.testing.assert_array_equal(again, expected)
+    ended.free()  # and its finaliser calls it once more
+    again = draw(viewer, "rgb_array", find_renderers(worlds[0])[0].camera_id)
+    np.testing.assert_array_equal(again, expected)
+    worlds[0].close()
+
+
+def test_a_renderer_first_imported_within_a_step_is_kept_apart_too() -> None:
+    program = """
+import sys, gymnasium as gym, numpy as np
+from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.world import make_world
+
+class Late(gym.Env):
+    metadata = {"render_modes": ["rgb_array"]}
+    observation_space, action_space = gym.spaces.Discrete(2), gym.spaces.Discrete(2)
+    inner = None
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+    def reset(self, *, seed=None, options=None):
+        return 0, {}
+    def step(self, action):
+        if Late.inner is None:
+            Late.inner = gym.make("Reacher-v5", render_mode="rgb_array")
+            Late.inner.reset(seed=0)
+        self.seen = Late.inner.render()
+        return 0, 0.0, False, False, {}
+    def render(self):
+        return self.seen
+
+gym.register("Late-v0", Late)
+spec = lambda name: TaskSpec.model_validate({"id": "T-v0", "env": {"id": name}, "reward": {"goal": "a"}})
+env = make_world(spec("Late-v0"), render_size=32)
+env.reset(seed=0)
+assert "gymnasium.envs.mujoco.mujoco_rendering" not in sys.modules
+env.step(0)
+first = env.render()
+other = make_world(spec("Humanoid-v5"), render_size=32)
+other.reset(seed=0)
+other.render()
+env.step(0)
+assert first.any() and (env.render() == first).all()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_search_has_bounds_and_reads_no_properties() -> None:
@@ -132,7 +221,7 @@ def test_a_free_camera_aims_at_what_is_inside() -> None:
         ("Ant-v5", {"id": 7}, r"has no camera 7; cameras: 0 \('track'\)"),
         ("Humanoid-v5", {"name": "corner"}, r"has no camera 'corner'; cameras: 0 \('track'\)"),
         ("strangers:Holder-v0", {"name": "corner"}, "it has no camera of its own; use distance"),
-        ("strangers:Fine-v0", {"name": "corner"}, "holds none; remove it"),
+        ("strangers:Fine-v0", {"name": "corner"}, "look through 'strangers:Fine-v0' found none; remove it"),
         ("CartPole-v1", {"id": 0}, "drawn flat; remove it"),
     ],
 )

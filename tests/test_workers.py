@@ -1,5 +1,6 @@
 """Workers that are interrupted, hang, die or fail: one line or the right numbers, never a wait without end."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -21,12 +22,13 @@ from gymnasium.wrappers import TimeLimit
 from gym_vlmrm.auditing.stage_pool import StagePool
 from gym_vlmrm.errors import RenderingError, ResetNeededError, VLMRMError, WorkerError
 from gym_vlmrm.task.catalog import load_task
+from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.frames import FrameObservation
 from gym_vlmrm.worlds.offscreen import _of_thread
 from gym_vlmrm.worlds.pools.cores import cpu_quota, usable_cores
 from gym_vlmrm.worlds.pools.pool import EnvPool, make_pool
-from gym_vlmrm.worlds.pools.processes import TIMEOUT_VARIABLE, patience
-from gym_vlmrm.worlds.world import make_world
+from gym_vlmrm.worlds.pools.processes import TIMEOUT_VARIABLE, adopt_registrations, pack_registrations, patience
+from gym_vlmrm.worlds.world import make_world, make_worlds
 from gym_vlmrm.wrappers import VectorVLMReward
 
 MODES = list(AutoresetMode)
@@ -449,6 +451,33 @@ def test_environments_of_the_users_script_work_in_workers(tmp_path: Path) -> Non
         "Mine/Nested-v0 [0.2, 0.2]",
         "2",
     ]
+
+
+@pytest.fixture
+def own_registry() -> Iterator[dict[str, Any]]:
+    before = dict(gym.registry)
+    yield before
+    gym.registry.clear()
+    gym.registry.update(before)
+
+
+def test_classes_of_gymnasium_registered_anew_travel(own_registry: dict[str, Any]) -> None:
+    gym.register("My/Pole-v0", "gymnasium.envs.classic_control.cartpole:CartPoleEnv", max_episode_steps=30)
+    gym.registry["Pendulum-v1"] = dataclasses.replace(gym.registry["Pendulum-v1"], kwargs={"g": 1.0})
+    changed, data = dict(gym.registry), pack_registrations()
+    gym.registry.clear()
+    gym.registry.update(own_registry)
+    adopt_registrations(data)
+    assert gym.registry == changed
+
+
+def test_they_can_be_made_in_workers(own_registry: dict[str, Any]) -> None:
+    gym.register("My/Pole-v0", "gymnasium.envs.classic_control.cartpole:CartPoleEnv", max_episode_steps=30)
+    data = {"id": "T-v0", "env": {"id": "My/Pole-v0"}, "reward": {"goal": "a", "model": "brightness"}}
+    envs = make_worlds(TaskSpec.model_validate(data), 2, render_size=16, workers=2)
+    envs.reset(seed=0)
+    envs.step(np.zeros(2, int))
+    envs.close()
 
 
 def write(root: Path, **files: str) -> None:

@@ -1,7 +1,11 @@
 """Environments that fail: whatever they raise, and wherever, it is one line that names them."""
 
+import enum
 import pickle
 import re
+import signal
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +81,81 @@ def test_resets_steps_and_pictures_fail_by_one_line(fail: str, kind: type[VLMRME
     assert "\n" not in str(raised.value)
     twin = pickle.loads(pickle.dumps(raised.value))
     assert (type(twin), str(twin), twin.field) == (kind, str(raised.value), ("env", "id"))
+
+
+@pytest.mark.parametrize("error", [SystemExit, GeneratorExit, strangers.Outcast])
+@pytest.mark.parametrize("fail", ["reset", "step", "render"])
+def test_an_environment_does_not_end_the_program(fail: str, error: type[BaseException]) -> None:
+    with pytest.raises(VLMRMError, match=f"'strangers:Clumsy-v0' failed when it was .*: {error.__name__}: the wheel"):
+        drive(world("Clumsy-v0", fail=fail, error=error))
+
+
+@pytest.mark.parametrize(
+    ("fail", "error"), [("reset", SystemExit), ("step", KeyboardInterrupt), ("render", strangers.Outcast)]
+)
+def test_nor_that_of_a_worker(fail: str, error: type[BaseException]) -> None:
+    envs = make_worlds(spec("Clumsy-v0", fail=fail, error=error), 2, render_size=16, workers=2, frames=False)
+    words = f"'strangers:Clumsy-v0' failed when it was .*: {error.__name__}: the wheel"
+
+    def use() -> None:
+        envs.reset(seed=0)
+        envs.step(np.zeros(2, int))
+        envs.call("render")
+
+    with pytest.raises(VLMRMError, match=words) as raised:
+        use()
+    assert "\n" not in str(raised.value)
+    envs.close()
+
+
+class TimeIsUp(Exception):
+    pass
+
+
+def stop(*_: Any) -> None:
+    raise TimeIsUp
+
+
+class Stopper:
+    def __call__(self, *_: Any) -> None:
+        stop()
+
+    def stop(self, *_: Any) -> None:
+        stop()
+
+
+@pytest.mark.parametrize("handler", [stop, Stopper(), Stopper().stop, partial(stop, 1), lambda *_: sys.exit(4)])
+@pytest.mark.parametrize("place", ["init", "reset", "step", "render"])
+def test_what_a_handler_of_a_signal_raises_reaches_its_owner(place: str, handler: Any) -> None:
+    before = signal.signal(signal.SIGALRM, handler)
+    kind = TimeIsUp if "lambda" not in getattr(handler, "__name__", "") else SystemExit
+    try:
+        with pytest.raises(kind):
+            drive(world("Clumsy-v0", fail=place, error=strangers.Alarm))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+def test_an_environments_own_exception_is_never_taken_for_a_handlers() -> None:
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        for error in (TimeIsUp, Colour):
+            with pytest.raises(WorldError, match=r"failed when it was stepped: (TimeIsUp|ValueError)"):
+                drive(world("Clumsy-v0", fail="step", error=error))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_module_that_exits_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "leaving.py").write_text("import sys\nsys.exit('no licence')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    data = {"id": "T-v0", "env": {"id": "leaving:Any-v0"}, "reward": {"goal": "a"}}
+    with pytest.raises(TaskError, match=r"module 'leaving' cannot be imported .SystemExit: no licence"):
+        make_world(TaskSpec.model_validate(data), render_size=16)
 
 
 def test_other_methods_fail_by_one_line_too() -> None:

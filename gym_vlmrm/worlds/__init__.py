@@ -11,5 +11,6 @@
 * `frames`, where somebody else scores: the picture travels with the observation.
 
 Pictures come from `canvas` (pygame) or `offscreen` (MuJoCo, with the OpenGL that `gl` finds); `quality` says what they
-may cost. `hidden` is the base of wrappers that are part of an entry point.
+may cost; `contexts` keeps Gymnasium's viewers from drawing in each other's. `hidden` is the base of wrappers that are
+part of an entry point.
 """

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from gym_vlmrm.errors import RenderingError, TaskError, VLMRMError, did_you_mean
 from gym_vlmrm.task.spec import CameraSpec, Quality, SceneSpec
 from gym_vlmrm.worlds.canvas import fit_square
+from gym_vlmrm.worlds.contexts import keep_viewers_apart
 from gym_vlmrm.worlds.gl import ensure_gl
-from gym_vlmrm.worlds.guard import describe, guard_construction
+from gym_vlmrm.worlds.guard import describe, guard_construction, is_for_the_caller
 from gym_vlmrm.worlds.hidden import HiddenWrapper
 from gym_vlmrm.worlds.quality import FLOOR_SQUARE, QUALITIES, set_drawing
 from gym_vlmrm.worlds.viewers import Viewers
@@ -37,6 +38,7 @@ class SquareFrame(HiddenWrapper):
             TaskError: the camera does not fit.
         """
         super().__init__(env)
+        keep_viewers_apart()
         self._env_id, self._size = env_id, size
         self._viewers = Viewers(env, env_id, camera)
 
@@ -45,7 +47,14 @@ class SquareFrame(HiddenWrapper):
         if self._viewers.renderers:
             _prepare_drawing(strict=False)  # some draw what they observe
         result = self.env.reset(seed=seed, options=options)
+        keep_viewers_apart()
         self._viewers.look_anew()
+        return result
+
+    def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Step the environment; some draw for the first time here."""
+        result = self.env.step(action)
+        keep_viewers_apart()
         return result
 
     def render(self) -> NDArray[np.uint8]:
@@ -59,6 +68,7 @@ class SquareFrame(HiddenWrapper):
             frame = self.env.render()
         except (ImportError, gym.error.DependencyNotInstalled) as error:
             raise RenderingError(f"'{self._env_id}' cannot render: {describe(error)}") from error
+        keep_viewers_apart()
         self._viewers.after_drawing()
         return fit_square(self._checked(frame), self._size)
 
@@ -85,6 +95,7 @@ def make_generic(env_id: str, kwargs: dict[str, Any], scene: SceneSpec, render_s
     with guard_construction(env_id, {}):
         creator = spec.entry_point if callable(spec.entry_point) else load_env_creator(spec.entry_point)
         modes = _render_modes(creator)
+    keep_viewers_apart()
     if modes is not None and "rgb_array" not in modes:
         raise RenderingError(
             f"environment '{env_id}' cannot render 'rgb_array'; it renders {', '.join(modes) or 'nothing'}", field=_ID
@@ -120,7 +131,9 @@ def find_environment(env_id: str) -> Any:
     try:
         if module:
             importlib.import_module(module)
-    except Exception as error:  # whatever the code of a stranger's module does
+    except BaseException as error:  # whatever the code of a stranger's module does
+        if is_for_the_caller(error):
+            raise
         raise TaskError(
             f"env.id '{env_id}': module '{module}' cannot be imported ({describe(error)})", field=_ID
         ) from error

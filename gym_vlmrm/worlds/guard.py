@@ -3,6 +3,8 @@
 import contextlib
 import functools
 import inspect
+import signal
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,7 +14,7 @@ import gymnasium as gym
 from gym_vlmrm.errors import RenderingError, TaskError, VLMRMError, WorldError
 from gym_vlmrm.task.yaml_file import shorten
 
-__all__ = ["Guarded", "describe", "guard_construction"]
+__all__ = ["Guarded", "describe", "guard_construction", "is_for_the_caller"]
 
 _WORDS = 300
 _ID = ("env", "id")
@@ -62,14 +64,42 @@ def guard_construction(env_id: str, kwargs: Mapping[str, Any]) -> Iterator[None]
         yield
     except VLMRMError:
         raise
-    except (ImportError, gym.error.DependencyNotInstalled) as error:
-        raise RenderingError(f"environment '{env_id}' lacks a package: {describe(error)}", field=_ID) from error
-    except (Exception, SystemExit) as error:
-        origin = _origin(error)
-        if not kwargs:
-            raise TaskError(f"environment '{env_id}' cannot be made: {describe(origin)}", field=_ID) from error
-        message = f"environment '{env_id}' cannot be made with env.kwargs {shorten(dict(kwargs), 200)}"
-        raise TaskError(f"{message}: {describe(origin)}", field=_blamed(origin, kwargs)) from error
+    except BaseException as error:
+        if is_for_the_caller(error):
+            raise
+        raise _construction_error(error, env_id, kwargs) from error
+
+
+def _construction_error(error: BaseException, env_id: str, kwargs: Mapping[str, Any]) -> VLMRMError:
+    if isinstance(error, ImportError | gym.error.DependencyNotInstalled):
+        return RenderingError(f"environment '{env_id}' lacks a package: {describe(error)}", field=_ID)
+    origin = _origin(error)
+    if not kwargs:
+        return TaskError(f"environment '{env_id}' cannot be made: {describe(origin)}", field=_ID)
+    message = f"environment '{env_id}' cannot be made with env.kwargs {shorten(dict(kwargs), 200)}"
+    return TaskError(f"{message}: {describe(origin)}", field=_blamed(origin, kwargs))
+
+
+def is_for_the_caller(error: BaseException) -> bool:
+    """Whether an exception only passed through the environment: Ctrl-C, or what a handler of a signal raised.
+
+    A time limit by SIGALRM, or ``sys.exit`` on SIGTERM, comes out of whatever line is running. Where Ctrl-C is ignored,
+    as in worker processes, a KeyboardInterrupt is the environment's own.
+    """
+    if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        return True
+    handlers = {code for number in signal.valid_signals() if (code := _code(signal.getsignal(number))) is not None}
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_code in handlers for frame in frames)
+
+
+def _code(handler: Any) -> Any:
+    """Return the code that a handler of a signal runs, if it is written in Python."""
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    if callable(handler) and not hasattr(handler, "__code__"):
+        handler = type(handler).__call__
+    return getattr(handler, "__code__", None)
 
 
 def _origin(error: BaseException) -> BaseException:
@@ -87,8 +117,8 @@ def _blamed(error: BaseException, kwargs: Mapping[str, Any]) -> tuple[str, ...]:
 class Guarded(gym.Wrapper[Any, Any, Any, Any]):
     """Stands right above an environment that may fail in any way.
 
-    Errors of this package and Ctrl-C pass through. Gymnasium's own signals (`ResetNeeded`, `ClosedEnvironmentError`,
-    `InvalidAction`) can still be caught as such.
+    Errors of this package, Ctrl-C and what handlers of signals raise pass through. What Gymnasium itself tells users
+    (`ResetNeeded`, `ClosedEnvironmentError`, `InvalidAction`) can still be caught as such.
     """
 
     def __init__(self, env: gym.Env[Any, Any], env_id: str) -> None:
@@ -162,7 +192,9 @@ class Guarded(gym.Wrapper[Any, Any, Any, Any]):
             yield
         except VLMRMError:
             raise
-        except Exception as error:
+        except BaseException as error:  # SystemExit too: an environment does not end the program
+            if is_for_the_caller(error):
+                raise
             message = f"environment '{self._env_id}' failed when it was {doing}: {describe(error)}"
             kind = next((ours for theirs, ours in _SIGNALS.items() if isinstance(error, theirs)), kind)
             raise kind(message, field=_ID) from error

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.errors import RenderingError
+from gym_vlmrm.worlds.contexts import current
 from gym_vlmrm.worlds.gl import ensure_gl
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ class _Context:
         # Left to itself, MuJoCo would free these objects in whatever context is current: perhaps another environment's.
         with contextlib.suppress(Exception):
             if self._gl is not None:
-                self._gl.make_current()
-                self.mjr.free()
+                with current(self._gl):
+                    self.mjr.free()
                 self._gl.free()
                 self._gl = None
 

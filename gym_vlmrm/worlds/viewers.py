@@ -1,7 +1,7 @@
-"""Gymnasium's MuJoCo renderers inside an environment, wherever it keeps them: found, aimed, and each in its context."""
+"""Gymnasium's MuJoCo renderers inside an environment: found where something leads to them, and aimed."""
 
-import contextlib
-import sys
+import gc
+import types
 import weakref
 from typing import Any
 
@@ -10,88 +10,68 @@ import numpy as np
 
 from gym_vlmrm.errors import TaskError, did_you_mean
 from gym_vlmrm.task.spec import CameraSpec
+from gym_vlmrm.worlds.contexts import rendering_module
 
 __all__ = ["Viewers", "camera_number", "find_renderers"]
 
-MAX_DEPTH = 12
-"""Attributes of attributes that are looked through; wrappers count too."""
-MAX_OBJECTS = 1000
-MAX_ITEMS = 16
-"""Of a list, tuple or dict."""
-_OPAQUE = {"builtins", "numpy", "mujoco", "torch", "logging", "collections"}
+MAX_OBJECTS = 20_000
+"""That are looked through; wrappers, containers and what they hold count."""
+_OPAQUE = {"numpy", "mujoco", "torch", "logging"}
 _CAMERA = ("scene", "camera")
-_MODULE = "gymnasium.envs.mujoco.mujoco_rendering"
 
 
 def find_renderers(env: Any) -> list[Any]:
-    """Return every `MujocoRenderer` and loose `OffScreenViewer` that an environment holds, the nearest first.
+    """Return every `MujocoRenderer` and loose `OffScreenViewer` that an environment leads to, the nearest first.
 
-    Attributes, wrapped environments and small containers are looked through, breadth first and up to a limit. Nothing
-    is executed: properties are not read.
+    What the garbage collector sees is looked through, up to a limit: attributes, slots, containers of any size,
+    closures, bound methods. Nothing is executed: properties are not read. What only a class or a module holds is not
+    the environment's own, and is not found.
     """
-    module = sys.modules.get(_MODULE)
+    module = rendering_module()
     if module is None:
         return []
     wanted = (module.MujocoRenderer, module.OffScreenViewer)
     found: list[Any] = []
-    seen = {id(env)}
-    level = [env]
-    for _ in range(MAX_DEPTH + 1):
+    seen, level = {id(env)}, [env]
+    while level:
         below: list[Any] = []
         for thing in level:
-            if isinstance(thing, wanted):
+            if issubclass(type(thing), wanted):  # `isinstance` would ask the thing
                 found.append(thing)
-                continue
-            for child in _children(thing):
-                if id(child) not in seen and len(seen) < MAX_OBJECTS:
-                    seen.add(id(child))
-                    below.append(child)
+            elif not _is_opaque(thing):
+                for child in gc.get_referents(thing):
+                    if gc.is_tracked(child) and id(child) not in seen and len(seen) < MAX_OBJECTS:
+                        seen.add(id(child))
+                        below.append(child)
         level = below
     return found
 
 
-def _children(thing: Any) -> list[Any]:
-    if isinstance(thing, dict):
-        values = list(thing.values())[:MAX_ITEMS]
-    elif isinstance(thing, list | tuple):
-        values = list(thing[:MAX_ITEMS])
-    else:
-        values = list(_attributes(thing).values())
-    return [value for value in values if isinstance(value, dict | list | tuple) or _attributes(value)]
-
-
-def _attributes(thing: Any) -> dict[str, Any]:
-    """Return what an object keeps, past whatever it does on being asked; nothing of libraries without environments."""
+def _is_opaque(thing: Any) -> bool:
     kind = type(thing)
-    if kind.__module__.partition(".")[0] in _OPAQUE or issubclass(kind, type | gym.Space):
-        return {}
-    try:
-        kept: dict[str, Any] = object.__getattribute__(thing, "__dict__")
-    except (AttributeError, TypeError):
-        return {}
-    return kept
+    if issubclass(kind, type | types.ModuleType | types.FrameType | gym.Space):
+        return True
+    is_namespace = kind is dict and not {"__builtins__", "__build_class__"}.isdisjoint(thing)
+    return is_namespace or kind.__module__.partition(".")[0] in _OPAQUE
 
 
 class Viewers:
-    """What draws an environment by MuJoCo, kept in order although other environments draw in the same process.
-
-    Gymnasium leaves current whichever OpenGL context was made last, and frees drawing objects in whichever is current.
-    """
+    """The renderers of an environment, all of which look through the camera of its task."""
 
     def __init__(self, env: Any, env_id: str, camera: CameraSpec | None) -> None:
         """Look through `env`, and aim what is there.
 
         Raises:
-            TaskError: no model has the camera, or Gymnasium's MuJoCo renderer does not draw this environment.
+            TaskError: no model has the camera, or no renderer was found.
         """
         self._env, self._env_id, self._camera = env, env_id, camera
         self._aimed: weakref.WeakSet[Any] = weakref.WeakSet()
         self._has_drawn = False
-        self.renderers: list[Any] = []
-        self.look_anew()
+        self.renderers = find_renderers(env)
         if camera is not None and not self.renderers:
-            what = f"Gymnasium's MuJoCo renderer draws, and '{env_id}' holds none"
+            what = f"Gymnasium's MuJoCo renderer draws, and a look through '{env_id}' found none"
             raise TaskError(f"scene.camera is for environments that {what}; remove it", field=_CAMERA)
+        self._aim_all()
 
     def look_anew(self) -> None:
         """Look now and after the next picture: environments make renderers late, or new ones at a reset.
@@ -102,27 +82,22 @@ class Viewers:
         self._has_drawn = False
         self._look()
 
+    def after_drawing(self) -> None:
+        """Aim what was made for the first picture; it is the second that is seen through the camera."""
+        if not self._has_drawn:
+            self._has_drawn = True
+            self._look()
+
     def _look(self) -> None:
-        self.renderers = find_renderers(self._env)
+        if self._camera is not None:
+            self.renderers = find_renderers(self._env)
+            self._aim_all()
+
+    def _aim_all(self) -> None:
         new = [renderer for renderer in self.renderers if renderer not in self._aimed]
         if self._camera is not None and new:
             self._aim(new, self._camera)
         self._aimed.update(new)
-        self._bind()
-
-    def after_drawing(self) -> None:
-        """Let what was made for the picture draw, and end, in its own context from now on."""
-        if self._has_drawn:
-            self._bind()
-        else:
-            self._has_drawn = True
-            self._look()
-
-    def _bind(self) -> None:
-        for renderer in self.renderers:
-            for viewer in _viewers(renderer):
-                if "render" not in vars(viewer):
-                    _bind(viewer)
 
     def _aim(self, renderers: list[Any], camera: CameraSpec) -> None:
         if camera.fixed is None:
@@ -192,21 +167,3 @@ def _viewers(renderer: Any) -> list[Any]:
     """Return what was made so far of offscreen viewers; a loose one is its own."""
     known = getattr(renderer, "_viewers", None)
     return [renderer] if known is None else [viewer for viewer in known.values() if hasattr(viewer, "opengl_context")]
-
-
-def _bind(viewer: Any) -> None:
-    # No reference to the viewer itself, so that it dies when it would have, and `free` can be called by its finaliser.
-    draw, reference = type(viewer).render, weakref.ref(viewer)
-    end, context, drawing = viewer.opengl_context.free, viewer.opengl_context, viewer.con
-
-    def render(*args: Any, **kwargs: Any) -> Any:
-        context.make_current()
-        return draw(reference(), *args, **kwargs)
-
-    def free() -> None:
-        with contextlib.suppress(Exception):  # a context that is gone already
-            context.make_current()
-            drawing.free()
-        end()
-
-    viewer.render, viewer.free = render, free

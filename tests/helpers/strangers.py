@@ -1,5 +1,8 @@
 """Environments that other people might have written, well or badly; ``strangers:Name-v0`` works in worker processes."""
 
+import signal
+from collections import deque
+from functools import partial
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -92,6 +95,18 @@ class Clumsy(Fine):
     def action_masks(self) -> Any:
         self._maybe("masks")
         return np.ones(2, bool)
+
+
+class Outcast(BaseException):
+    """No Exception."""
+
+
+class Alarm(Exception):
+    """Sounds when it is made: whoever has set a handler hears it within the environment."""
+
+    def __init__(self, *words: str) -> None:
+        super().__init__(*words)
+        signal.raise_signal(signal.SIGALRM)
 
 
 class BareAssert(Fine):
@@ -204,6 +219,71 @@ class TwoArtists(Holder):
         return self.seen
 
 
+class Slot:
+    __slots__ = ("env",)
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+
+    def give(self) -> Any:
+        return self.env
+
+
+class OddHolder(Holder):
+    """Keeps it where no attribute is; the ways are those of `WAYS`."""
+
+    in_class: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, render_mode: str | None = None, way: str = "slot") -> None:
+        self.way = way
+        super().__init__(render_mode)
+
+    def keep(self, env: Any) -> Any:
+        return WAYS[self.way](env)
+
+    def get(self) -> Any:
+        return self.kept()
+
+
+def _many(env: Any) -> Any:
+    grid = {i: {j: {k: {} for k in range(12)} for j in range(12)} for i in range(12)}
+    chain = Slot(Slot(Slot(env)))
+    return lambda: (grid, chain.env.env.env)[1]
+
+
+def _in(container: Any, key: Any) -> Any:
+    return lambda: container[key]
+
+
+def _in_class(env: Any) -> Any:
+    OddHolder.in_class["env"] = env
+    return lambda: OddHolder.in_class["env"]
+
+
+def _in_module(env: Any) -> Any:
+    globals()["KEPT"] = env
+    return lambda: globals()["KEPT"]
+
+
+def _in_set(env: Any) -> Any:
+    kept = {env}
+    return lambda: next(iter(kept))
+
+
+WAYS: dict[str, Any] = {
+    "slot": lambda env: Slot(env).give,
+    "deque": lambda env: _in(deque([env]), 0),
+    "big dict": lambda env: _in({**{f"p{i}": i for i in range(20)}, "env": env}, "env"),
+    "big list": lambda env: _in([*({"cell": i} for i in range(20)), env], -1),
+    "set": _in_set,
+    "closure": lambda env: lambda: env,
+    "many": _many,
+    "partial": lambda env: partial(lambda kept: kept, env),
+    "class": _in_class,
+    "module": _in_module,
+}
+
+
 def made_by_a_function(**kwargs: Any) -> Any:
     return gym.wrappers.OrderEnforcing(InvertedPendulumEnv(**kwargs))
 
@@ -220,6 +300,7 @@ ALL: dict[str, Any] = {
     "LateHolder-v0": LateHolder,
     "LazyHolder-v0": LazyHolder,
     "TwoArtists-v0": TwoArtists,
+    "OddHolder-v0": OddHolder,
     "ByFunction-v0": made_by_a_function,
 }
 for _name, _class in ALL.items():

@@ -38,7 +38,6 @@ TIMEOUT_VARIABLE = "GYM_VLMRM_TIMEOUT"
 _FOR_THE_PARENT = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _PIECE = 1.0
 _Found = TypeVar("_Found")
-_OURS = ("gymnasium.", "gym_vlmrm.")
 
 
 def patience(timeout: float | None = None, default: float = DEFAULT_TIMEOUT) -> float:
@@ -145,11 +144,12 @@ def end_processes(processes: Iterable[Any], grace: float = 0.0) -> None:
 
 
 def pack_registrations() -> bytes:
-    """Pack the environments that were registered with Gymnasium here, and what of `__main__` their entry points name.
+    """Pack the environments that are registered with Gymnasium here, and what of `__main__` their entry points name.
 
-    A user's script registers its own environments; workers, which do not run it, learn of them by this.
+    A user's script registers its own environments, or Gymnasium's anew; workers, which do not run it, learn of them by
+    this. All are packed (which takes a hundredth of a second): nothing tells an ID of Gymnasium's from one made anew.
     """
-    specs = [spec for spec in gym.registry.values() if not str(spec.entry_point).startswith(_OURS)]
+    specs = list(gym.registry.values())
     packed = [data for spec in specs if (data := _pack(spec)) is not None]
     main, named = vars(sys.modules["__main__"]), {}
     for spec in specs:

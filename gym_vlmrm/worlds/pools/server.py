@@ -17,7 +17,9 @@ from gymnasium.vector.utils import (
     write_to_shared_memory,
 )
 
+from gym_vlmrm.errors import WorldError
 from gym_vlmrm.worlds.frames import FrameObservation
+from gym_vlmrm.worlds.guard import describe
 from gym_vlmrm.worlds.offscreen import opengl_name
 from gym_vlmrm.worlds.pools.processes import adopt_registrations, begin_worker
 from gym_vlmrm.worlds.pools.workers import NOTE, START
@@ -53,7 +55,7 @@ def work(
                 first.env.render()
             envs = SyncVectorEnv([make_env.fn] * (share.stop - share.start), copy=False, autoreset_mode=mode)
             first.close()  # not before: until now it held the OpenGL context that the others may share
-        except Exception as error:
+        except BaseException as error:
             connection.send_bytes(_message(START, False, _portable(error)))
             return
         connection.send_bytes(_message(START, True, None))
@@ -68,7 +70,7 @@ def _serve(connection: Connection, server: "Server") -> None:
             return
         try:
             message = _message(number, True, getattr(server, command)(pickle.loads(argument)))
-        except Exception as error:  # the environment's, or what it was given or returned does not pickle
+        except BaseException as error:  # the environment's, or what it was given or returned does not pickle
             message = _message(number, False, _portable(error))
         connection.send_bytes(message)
 
@@ -78,7 +80,13 @@ def _message(number: int, ok: bool, answer: Any) -> bytes:
 
 
 def _portable(error: BaseException) -> BaseException:
-    """An exception that survives pickling, with the same words and the worker's traceback as a note."""
+    """An exception that survives pickling, with the same words and the worker's traceback as a note.
+
+    No SystemExit or KeyboardInterrupt of a stranger's code ends the parent.
+    """
+    if not isinstance(error, Exception):
+        words = f"an environment failed in a worker process: {describe(error)}"
+        error = WorldError(words).with_traceback(error.__traceback__)
     error.add_note("In a worker process:\n" + "".join(traceback.format_exception(error)))
     try:
         pickle.loads(pickle.dumps(error))
