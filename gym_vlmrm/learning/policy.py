@@ -52,7 +52,7 @@ class Policy:
         if single is None:
             raise TrainingError(
                 f"this is no observation of {self.observation_space}, nor a batch of them; got "
-                f"{np.shape(observation) if not isinstance(observation, dict) else sorted(observation)}"
+                f"{np.shape(observation) if not isinstance(observation, dict) else sorted(map(str, observation))}"
             )
         batch = self._agent.adapter.batch_of_one(observation) if single else observation
         masks = None if action_masks is None else np.atleast_2d(action_masks)
