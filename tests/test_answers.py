@@ -76,9 +76,10 @@ def test_pools_and_training_say_so_too(tmp_path: Path, space: str, odd: str, wor
     envs = make_worlds(odd_task, 2, render_size=16, workers=workers)
     try:
         envs.reset(seed=0)
+        for _ in range(3):
+            envs.step(np.zeros(2, int))
         with pytest.raises(WorldError, match=f"{NAME} gives an observation that does not fit") as raised:
-            for _ in range(4):
-                envs.step(np.zeros(2, int))
+            envs.step(np.zeros(2, int))
         one_line(raised)
     finally:
         envs.close()
@@ -173,7 +174,9 @@ def test_a_property_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("space", ["no Tuple", "no Dict", "no Box", "nothing deep"])
 def test_an_observation_of_nothing_is_one_line(tmp_path: Path, space: str) -> None:
-    with pytest.raises(TrainingError, match=f"observation of {NAME} is .*; a policy must read something") as raised:
+    with pytest.raises(
+        TrainingError, match=rf"observation(\[.*\])? of {NAME} is .*empty.*; a policy must read something"
+    ) as raised:
         inspect_recipe(recipe(), inspect_world(task(space=space), draw=True))
     one_line(raised)
     with pytest.raises(TrainingError, match="a policy must read something"):
@@ -207,8 +210,9 @@ def test_keys_that_a_policy_can_read_stay() -> None:
 
 
 @pytest.mark.parametrize(
-    ("space", "odd", "where"), [("MultiBinary", "fives", ""), ("Tuple", "deep fives", r"\[1\]"), ("Tuple", "deep seven", r"\[0\]")]
-)  # fmt: skip
+    ("space", "odd", "where"),
+    [("MultiBinary", "fives", ""), ("Tuple", "deep fives", r"\[1\]"), ("Tuple", "deep seven", r"\[0\]")],
+)
 def test_choices_outside_their_space_are_one_line(tmp_path: Path, space: str, odd: str, where: str) -> None:
     with pytest.raises(TrainingError, match=f"{NAME} gives an observation{where} outside its space") as raised:
         train(task(space=space, observation=odd), recipe(), output=tmp_path / "run", workers=1)
@@ -221,8 +225,9 @@ def test_a_registered_task_says_the_same() -> None:
     try:
         env = gym.make(odd_task.id, disable_env_checker=True)
         env.reset(seed=0)
+        for _ in range(3):
+            env.step(0)
         with pytest.raises(WorldError, match="does not fit its observation space"):
-            for _ in range(4):
-                env.step(0)
+            env.step(0)
     finally:
         del gym.registry[odd_task.id]

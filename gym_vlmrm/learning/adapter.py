@@ -94,8 +94,7 @@ class Adapter:
             parts = {"": self._readable_part(space, "")}
             read = parts[""]
         if not any(np.prod(part.shape or (), dtype=int) for part in parts.values()):
-            given = f"an empty {type(space).__name__}" if isinstance(space, spaces.Dict | spaces.Tuple) else str(space)
-            raise TrainingError(f"observation of '{self.env_id}' is {given}; a policy must read something")
+            raise TrainingError(f"observation of '{self.env_id}' is empty ({space}); a policy must read something")
         return read
 
     def _policy_names(self, space: spaces.Dict) -> dict[Any, str]:
@@ -129,6 +128,9 @@ class Adapter:
             known = "Box, Discrete, MultiDiscrete and MultiBinary, alone or in a Dict or Tuple"
             kind = type(space).__name__
             raise TrainingError(f"observation{where} of '{self.env_id}' is {kind}; policies read {known}")
+        if not inner:
+            empty = f"an empty {type(space).__name__}"
+            raise TrainingError(f"observation{where} of '{self.env_id}' is {empty}; a policy must read something")
         for name, part in inner:
             if not isinstance(part, _PLAIN):
                 self._check_leaves(part, name)
@@ -185,10 +187,10 @@ class Adapter:
 
 
 def _count(values: Any) -> int:
-    """Observations in a batch of a nested space; zero where it has no part at all."""
-    if not isinstance(values, dict | tuple):
-        return len(values)
-    return max((_count(part) for part in (values.values() if isinstance(values, dict) else values)), default=0)
+    """Observations in a batch of a nested space."""
+    while isinstance(values, dict | tuple):
+        values = next(iter(values.values())) if isinstance(values, dict) else values[0]
+    return len(values)
 
 
 def _names_a_layer(key: Any) -> bool:

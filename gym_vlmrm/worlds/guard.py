@@ -109,6 +109,7 @@ class Guarded(gym.Wrapper[Any, Any, Any, Any]):
                 space = getattr(env, name)
                 if not isinstance(space, gym.Space):
                     raise TypeError(f"{name} is {shorten(repr(space))} and not a space of Gymnasium")
+            self._space = env.observation_space  # asking through all wrappers costs more than the check at every step
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment.
@@ -177,7 +178,7 @@ class Guarded(gym.Wrapper[Any, Any, Any, Any]):
             return super().has_wrapper_attr(name)
 
     def _check_fit(self, observation: Any) -> None:
-        found = misfit(self.observation_space, observation)
+        found = misfit(self._space, observation)
         if found is not None:
             said = f"environment '{self._env_id}' gives an observation that does not fit its observation space"
             raise _Misfit(f"{said}: {found}", field=_ID)

@@ -138,10 +138,8 @@ SPACES: dict[str, Any] = {
     "no Tuple": spaces.Tuple([]),
     "no Dict": spaces.Dict({}),
     "no Box": spaces.Box(-1, 1, (0,), np.float32),
-    "nothing deep": spaces.Dict(a=spaces.Tuple([]), b=spaces.Box(-1, 1, (2, 0), np.float32)),
-    "some nothing": spaces.Dict(
-        a=spaces.Tuple([spaces.Tuple([]), spaces.Discrete(2)]), b=spaces.Box(-1, 1, (2,), np.float32)
-    ),
+    "nothing deep": spaces.Dict(a=spaces.Tuple([spaces.Tuple([]), spaces.Discrete(2)]), b=spaces.Discrete(2)),
+    "some nothing": spaces.Dict(a=spaces.Box(-1, 1, (2, 0), np.float32), b=spaces.Box(-1, 1, (2,), np.float32)),
     "odd keys": spaces.Dict(
         {
             "a.b": spaces.Tuple([spaces.Discrete(3), spaces.Box(-1, 1, (2,), np.float32)]),
