@@ -16,7 +16,7 @@ id: VLMRM/Acrobot-Up-v0
 description: Swing the lower link up.
 source: made up by a test
 env: {id: Acrobot-v1, max_episode_steps: 30}
-reward: {goal: an acrobot whose tip points straight up, model: redness}
+reward: {goal: an acrobot whose tip points straight up, baseline: an acrobot, model: redness}
 success: tip_height > 1.0
 training:
   default: {algorithm: PPO, steps: 64, num_envs: 2, hyperparameters: {n_steps: 16, batch_size: 16, n_epochs: 1}}

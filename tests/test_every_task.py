@@ -61,10 +61,10 @@ def test_words(task: TaskSpec) -> None:
     assert re.fullmatch(r"VLMRM/[A-Z][A-Za-z]+-[A-Z][A-Za-z]+-v\d+", task.id)
     assert task.source
     assert task.description.endswith(".")
+    assert task.reward.baseline
     assert task.success_rule is not None
     assert "default" in task.training
-    if "2310.12921" in task.source:  # a task of the paper has its baseline and its settings
-        assert task.reward.baseline
+    if "2310.12921" in task.source:  # a task of the paper has its settings
         assert "paper" in task.training
 
 

@@ -60,6 +60,7 @@ def test_frames_that_move_are_not_remarked_on() -> None:
         (lambda step, env: np.zeros((SIDE, SIDE, 3)), "black: nothing is drawn"),
         (lambda step, env: np.full((SIDE, SIDE, 3), 90), r"one colour (90, 90, 90)"),
         (lambda step, env: picture(env), "the same picture"),
+        (lambda step, env: picture(env + (step - 1) // 50), "only resets change the picture"),
         (lambda step, env: picture(step + env) if step < 30 else np.zeros((SIDE, SIDE, 3)), "black"),
         (lambda step, env: picture(step + env) if step < 30 else picture(env), "the same picture"),
     ],
@@ -77,6 +78,11 @@ def test_a_few_such_frames_are_nothing() -> None:
 def test_an_agent_may_rest_at_its_goal() -> None:
     episode = 4 * PATIENCE
     assert feed(lambda step, env: picture(min((step - 1) % episode, 40)), 2 * episode + 2, episode=episode) == []
+
+
+def test_pictures_that_once_moved_may_rest_for_whole_episodes() -> None:
+    assert feed(lambda step, env: picture(step if step == 20 else 3 + (step - 1) // 50), 2 * PATIENCE) == []
+    assert feed(lambda step, env: picture(step), 3 * PATIENCE, episode=1) == []
 
 
 def test_rewards_without_spread_get_one_warning() -> None:

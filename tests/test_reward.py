@@ -137,6 +137,7 @@ BAD_FRAMES = {
     "grey": (np.zeros((2, 8, 8), np.uint8), r"\(2, 8, 8\)"),
     "no pixels": (np.zeros((2, 0, 8, 3), np.uint8), r"\(2, 0, 8, 3\)"),
     "nothing": (None, "got object"),
+    "two sizes": ([GOOD[0], GOOD[0, :4, :4]], "got 2 frames that differ in size"),
 }
 
 

@@ -7,6 +7,7 @@ from gymnasium import spaces
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
 from numpy.typing import NDArray
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
+from torch import nn
 
 from gym_vlmrm.errors import RunError, TrainingError
 
@@ -17,6 +18,7 @@ States: TypeAlias = NDArray[Any] | dict[str, NDArray[Any]]
 """What a policy reads: an array (N, ...), or one array per key of a Dict."""
 
 _PLAIN = spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary
+_LAYERS = nn.ModuleDict()
 _READ = frozenset(map(np.dtype, ("f4", "f2", "u1", "i1", "i2", "i4", "i8", "?")))
 """What torch computes with and buffers hold as it is; anything else becomes float32, which halves every buffer."""
 
@@ -26,7 +28,7 @@ class Adapter:
 
     States are Box, Discrete, MultiDiscrete or MultiBinary, or a Dict of those; they count from zero, and a Tuple or a
     nested part is flattened. Actions of a policy are float32 and have one axis; the environment gets its own shape and
-    dtype, within its own bounds.
+    dtype, within its own bounds. Keys that torch cannot name a layer by, such as ``"a.b"`` or 1, are renamed.
     """
 
     def __init__(self, observation_space: Space, action_space: Space, env_id: str = "the environment") -> None:
@@ -37,6 +39,7 @@ class Adapter:
         """
         self.env_id = env_id
         self.own_observation_space, self.own_action_space = observation_space, action_space
+        self._names: dict[Any, str] = {}
         self.observation_space = self._readable(observation_space)
         self.action_space = self._actable(action_space)
 
@@ -49,7 +52,10 @@ class Adapter:
         own, read = self.own_observation_space, self.observation_space
         if isinstance(own, spaces.Dict):
             assert isinstance(read, spaces.Dict)
-            return {key: self._part(own[key], read[key], observations[key], f"['{key}']") for key in own}
+            return {
+                name: self._part(own[key], read[name], observations[key], f"[{key!r}]")
+                for key, name in self._names.items()
+            }
         return self._part(own, read, observations, "")
 
     def state(self, observation: Any) -> Any:
@@ -81,10 +87,29 @@ class Adapter:
 
     def _readable(self, space: Space) -> Space:
         if isinstance(space, spaces.Dict):
-            if not len(space):
-                raise TrainingError(f"'{self.env_id}' has an empty Dict as observation; a policy must read something")
-            return spaces.Dict({key: self._readable_part(part, f"['{key}']") for key, part in space.items()})
-        return self._readable_part(space, "")
+            self._names = self._policy_names(space)
+            parts = {key: self._readable_part(part, f"[{key!r}]") for key, part in space.items()}
+            read: Space = spaces.Dict({self._names[key]: part for key, part in parts.items()})
+        else:
+            parts = {"": self._readable_part(space, "")}
+            read = parts[""]
+        if not any(np.prod(part.shape or (), dtype=int) for part in parts.values()):
+            raise TrainingError(f"observation of '{self.env_id}' is empty ({space}); a policy must read something")
+        return read
+
+    def _policy_names(self, space: spaces.Dict) -> dict[Any, str]:
+        """Names under which a policy reads the keys of a Dict; most are the keys themselves."""
+        names: dict[Any, str] = {key: key for key in space.spaces if _names_a_layer(key)}
+        for key in space.spaces:
+            if not isinstance(key, str | int):
+                kind = type(key).__name__
+                raise TrainingError(f"observation of '{self.env_id}' has a key {key!r} of {kind}; policies know text")
+            if key not in names:
+                name = repr(key).replace(".", "%2E")
+                while name in names.values():
+                    name += "'"
+                names[key] = name
+        return {key: names[key] for key in space.spaces}
 
     def _readable_part(self, space: Space, where: str) -> Space:
         if isinstance(space, _PLAIN):
@@ -98,11 +123,14 @@ class Adapter:
         if isinstance(space, spaces.Tuple):
             inner = [(f"{where}[{index}]", part) for index, part in enumerate(space)]
         elif isinstance(space, spaces.Dict):
-            inner = [(f"{where}['{key}']", part) for key, part in space.items()]
+            inner = [(f"{where}[{key!r}]", part) for key, part in space.items()]
         else:
             known = "Box, Discrete, MultiDiscrete and MultiBinary, alone or in a Dict or Tuple"
             kind = type(space).__name__
             raise TrainingError(f"observation{where} of '{self.env_id}' is {kind}; policies read {known}")
+        if not inner:
+            empty = f"an empty {type(space).__name__}"
+            raise TrainingError(f"observation{where} of '{self.env_id}' is {empty}; a policy must read something")
         for name, part in inner:
             if not isinstance(part, _PLAIN):
                 self._check_leaves(part, name)
@@ -122,13 +150,26 @@ class Adapter:
             return space if len(space.shape) == 1 else spaces.MultiBinary(int(np.prod(space.shape)))
         return _counted_from_zero(space) if isinstance(space, _PLAIN) else space
 
-    def _part(self, own: Space, read: Space, values: Any, where: str) -> NDArray[Any]:
-        if isinstance(own, spaces.Discrete | spaces.MultiDiscrete):
-            counts = np.asarray(values) - own.start
-            number = own.n if isinstance(own, spaces.Discrete) else own.nvec
+    def _check_choices(self, own: Space, values: Any, where: str) -> None:
+        """Raise TrainingError where one of a batch lies outside a space that counts."""
+        if isinstance(own, spaces.Dict):
+            for key, part in own.items():
+                self._check_choices(part, values[key], f"{where}[{key!r}]")
+        elif isinstance(own, spaces.Tuple):
+            for index, part in enumerate(own):
+                self._check_choices(part, values[index], f"{where}[{index}]")
+        elif not isinstance(own, spaces.Box):
+            counts = np.asarray(values) - getattr(own, "start", 0)
+            number: Any = 2
+            if not isinstance(own, spaces.MultiBinary):
+                number = own.n if isinstance(own, spaces.Discrete) else own.nvec  # type: ignore[attr-defined]
             if ((counts < 0) | (counts >= number)).any():
                 raise TrainingError(f"'{self.env_id}' gives an observation{where} outside its space {own}")
-            values = counts
+
+    def _part(self, own: Space, read: Space, values: Any, where: str) -> NDArray[Any]:
+        self._check_choices(own, values, where)
+        if isinstance(own, spaces.Discrete | spaces.MultiDiscrete):
+            values = np.asarray(values) - own.start
         elif not isinstance(own, _PLAIN):
             rows = iterate(batch_space(own, _count(values)), values)
             values = [spaces.flatten(own, row) for row in rows]
@@ -150,6 +191,11 @@ def _count(values: Any) -> int:
     while isinstance(values, dict | tuple):
         values = next(iter(values.values())) if isinstance(values, dict) else values[0]
     return len(values)
+
+
+def _names_a_layer(key: Any) -> bool:
+    """Whether torch takes a key of a Dict for the name of a layer: no dots, and nothing that a ModuleDict has."""
+    return isinstance(key, str) and bool(key) and "." not in key and not hasattr(_LAYERS, key)
 
 
 def _box(space: spaces.Box, dtype: np.dtype[Any], shape: tuple[int, ...]) -> spaces.Box:

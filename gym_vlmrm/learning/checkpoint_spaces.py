@@ -24,7 +24,9 @@ def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
     if isinstance(space, spaces.MultiBinary):
         return {"type": "MultiBinary", "n": space.n if isinstance(space.n, int) else list(space.shape)}
     if isinstance(space, spaces.Dict):
-        return {"type": "Dict", "spaces": {key: space_to_json(part) for key, part in space.items()}}
+        parts = {key: space_to_json(part) for key, part in space.items()}
+        named = all(isinstance(key, str) for key in parts)
+        return {"type": "Dict", "spaces": parts if named else [[key, part] for key, part in parts.items()]}
     if isinstance(space, spaces.Tuple):
         return {"type": "Tuple", "spaces": [space_to_json(part) for part in space]}
     raise TypeError(f"{type(space).__name__} cannot be stored")
@@ -44,7 +46,9 @@ def space_from_json(data: dict[str, Any]) -> spaces.Space[Any]:
     if kind == "MultiBinary":
         return spaces.MultiBinary(data["n"])
     if kind == "Dict":
-        return spaces.Dict({key: space_from_json(part) for key, part in data["spaces"].items()})
+        parts = data["spaces"]  # pairs where JSON would turn keys into text
+        pairs = parts.items() if isinstance(parts, dict) else parts
+        return spaces.Dict({key: space_from_json(part) for key, part in pairs})
     if kind == "Tuple":
         return spaces.Tuple([space_from_json(part) for part in data["spaces"]])
     raise ValueError(f"unknown space {kind!r}")

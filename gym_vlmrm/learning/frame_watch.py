@@ -41,12 +41,17 @@ class _Run:
 
 
 class FrameWatch:
-    """Warns once (`UserWarning`) where hundreds of frames are equal or of one colour, or rewards have no spread."""
+    """Warns once (`UserWarning`) where hundreds of frames teach nothing, or rewards have no spread.
+
+    Such frames are equal, of one colour, or change only where an episode begins.
+    """
 
     def __init__(self, num_envs: int) -> None:
         """Watch `num_envs` environments."""
         self._plain, self._equal = _Run(num_envs, at_rest=False), _Run(num_envs)
         self._alike = _Run(num_envs)
+        self._frozen, self._moved = 0, False  # frames that had one before them in their episode; did one ever differ?
+        self._begun: set[int] = set()
         self._colour: tuple[int, ...] | None = None
         self._last: dict[int, NDArray[np.uint8]] = {}
         self._lowest, self._highest = np.inf, -np.inf
@@ -63,8 +68,14 @@ class FrameWatch:
         colour, last = only_colour(frame), self._last.get(env)
         if colour is None or colour != self._colour:
             self._plain.interrupt()
-        if last is not None and not _same(last, frame):
-            self._equal.interrupt()
+        if last is not None:
+            same = _same(last, frame)
+            if not same:
+                self._equal.interrupt()
+            if env in self._begun:
+                self._frozen += 1
+                self._moved |= not same
+        self._begun.add(env)
         self._colour, self._last[env] = colour, frame
         self._plain.add(colour is not None)
         self._equal.add(1)
@@ -75,10 +86,20 @@ class FrameWatch:
                 f"{PATIENCE} frames in a row show the same picture, so the reward cannot teach: the camera does not "
                 "see what the agent moves, or the environment draws something else than its state"
             )
+        elif self._frozen >= PATIENCE and not self._moved:
+            self._warn(
+                f"{PATIENCE} frames show what their episode began with, so the reward cannot teach: only resets "
+                "change the picture; the camera does not see what the agent moves, or `render` draws the first state"
+            )
 
-    def end_episodes(self, count: int) -> None:
-        """Take note of episodes that ended with the frames just seen."""
-        self._equal.end_episodes(count)
+    def end_episodes(self, envs: NDArray[np.intp]) -> None:
+        """Take note of environments (K,) whose episodes ended with the frames just seen."""
+        self._equal.end_episodes(len(envs))
+        self._begun.difference_update(envs.tolist())
+
+    def begin_episodes(self) -> None:
+        """Take note of a reset of every environment."""
+        self._begun.clear()
 
     def hear(self, rewards: NDArray[np.float32], episodes: int) -> None:
         """Take note of rewards (K,) of scored frames, in order, among which so many episodes ended."""

@@ -83,7 +83,7 @@ class LateRewards:
             self._watch.see(np.flatnonzero(scored), picked)
             self._gathered.append(picked)
             self._num_gathered += int(scored.sum())
-        self._watch.end_episodes(int(dones.sum()))
+        self._watch.end_episodes(np.flatnonzero(dones))
         while self._num_gathered >= self.batch_frames:
             self._submit(self._take(self.batch_frames))
 
@@ -118,6 +118,7 @@ class LateRewards:
         self._batches, self._waiting = [], collections.deque()
         self._gathered, self._num_gathered, self._rows = [], 0, []
         self._step[:] = 0
+        self._watch.begin_episodes()
 
     def close(self) -> None:
         """Stop the threads."""

@@ -59,7 +59,11 @@ def check_frames(frames: Any) -> NDArray[np.uint8]:
     Raises:
         ModelError: another type, another number of axes, colours that are not the last one, or pictures without pixels.
     """
-    pictures = np.asarray(frames)
+    try:
+        pictures = np.asarray(frames)
+    except ValueError:
+        sizes = f"{len(frames)} frames that differ in size"
+        raise ModelError(f"frames must be uint8 of shape (N, H, W, 3), all of one size; got {sizes}") from None
     fits = pictures.dtype == np.uint8 and pictures.ndim == 4 and pictures.shape[3] == 3
     if not fits or 0 in pictures.shape[1:3]:
         raise ModelError(

@@ -13,6 +13,7 @@ import gymnasium as gym
 
 from gym_vlmrm.errors import RenderingError, TaskError, VLMRMError, WorldError
 from gym_vlmrm.task.yaml_file import shorten
+from gym_vlmrm.worlds.answers import misfit, yes_or_no
 
 __all__ = ["Guarded", "describe", "guard_construction", "is_for_the_caller"]
 
@@ -30,6 +31,10 @@ class _Closed(WorldError, gym.error.ClosedEnvironmentError):
 
 class _InvalidAction(WorldError, gym.error.InvalidAction):
     pass
+
+
+class _Misfit(WorldError, TaskError):
+    """What an environment gives is not what it says of itself."""
 
 
 _SIGNALS: dict[type[Exception], type[WorldError]] = {
@@ -134,26 +139,35 @@ class Guarded(gym.Wrapper[Any, Any, Any, Any]):
                 space = getattr(env, name)
                 if not isinstance(space, gym.Space):
                     raise TypeError(f"{name} is {shorten(repr(space))} and not a space of Gymnasium")
+            self._space = env.observation_space  # asking through all wrappers costs more than the check at every step
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment.
 
         Raises:
             WorldError: it failed, or returned something else than Gymnasium's two values.
+            WorldError, which is a TaskError as well: the observation does not fit its space.
         """
         with self._watching("reset", WorldError):
             observation, info = _unpack(self.env.reset(seed=seed, options=options), "observation, info")
+            self._check_fit(observation)
         return observation, info
 
-    def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Step the environment.
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step the environment; whether the episode ends is a `bool` afterwards, whatever of size 1 it was.
 
         Raises:
-            WorldError: it failed, or returned something else than Gymnasium's five values.
+            WorldError: it failed, returned something else than Gymnasium's five values, or an end that is no yes or no.
+            WorldError, which is a TaskError as well: the observation does not fit its space.
         """
         with self._watching("stepped", WorldError):
             result = _unpack(self.env.step(action), "observation, reward, terminated, truncated, info")
             observation, reward, terminated, truncated, info = result
+            self._check_fit(observation)
+            if type(terminated) is not bool:
+                terminated = self._end("terminated", terminated)
+            if type(truncated) is not bool:
+                truncated = self._end("truncated", truncated)
         return observation, reward, terminated, truncated, info
 
     def render(self) -> Any:
@@ -175,22 +189,42 @@ class Guarded(gym.Wrapper[Any, Any, Any, Any]):
 
     def get_wrapper_attr(self, name: str) -> Any:
         """Return an attribute of the environment; a method such as ``action_masks`` fails by one line as well."""
-        value = super().get_wrapper_attr(name)
-        if not inspect.ismethod(value) or value.__self__ is self:
+        with self._watching(f"asked for {name}", WorldError, AttributeError):
+            value = super().get_wrapper_attr(name)
+        called = inspect.isroutine(value) or isinstance(value, functools.partial)
+        if not called or getattr(value, "__self__", None) is self:
             return value
 
-        @functools.wraps(value)
+        @functools.wraps(value, updated=())
         def call(*args: Any, **kwargs: Any) -> Any:
             with self._watching(f"asked for {name}()", WorldError):
                 return value(*args, **kwargs)
 
         return call
 
+    def has_wrapper_attr(self, name: str) -> bool:
+        """Whether the environment has an attribute; a property that fails does so by one line."""
+        with self._watching(f"asked for {name}", WorldError):
+            return super().has_wrapper_attr(name)
+
+    def _check_fit(self, observation: Any) -> None:
+        found = misfit(self._space, observation)
+        if found is not None:
+            said = f"environment '{self._env_id}' gives an observation that does not fit its observation space"
+            raise _Misfit(f"{said}: {found}", field=_ID)
+
+    def _end(self, name: str, value: Any) -> bool:
+        answer = yes_or_no(value)
+        if answer is None:
+            said = f"environment '{self._env_id}' says {name} = {shorten(repr(value))}"
+            raise WorldError(f"{said}, which is not one True or False", field=_ID)
+        return answer
+
     @contextlib.contextmanager
-    def _watching(self, doing: str, kind: type[VLMRMError]) -> Iterator[None]:
+    def _watching(self, doing: str, kind: type[VLMRMError], *passing: type[Exception]) -> Iterator[None]:
         try:
             yield
-        except VLMRMError:
+        except (VLMRMError, *passing):
             raise
         except BaseException as error:  # SystemExit too: an environment does not end the program
             if is_for_the_caller(error):

@@ -12,9 +12,10 @@ from gym_vlmrm.errors import TaskError, WorldError, did_you_mean
 from gym_vlmrm.task.rules import quantity_names
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.task.yaml_file import shorten
+from gym_vlmrm.worlds.answers import one_number
 from gym_vlmrm.worlds.hidden import HiddenWrapper
 
-__all__ = ["TaskInfo", "one_number", "task_reward"]
+__all__ = ["TaskInfo", "task_reward"]
 
 
 class TaskInfo(HiddenWrapper):
@@ -123,19 +124,6 @@ def task_reward(reward: Any, env_id: str) -> float:
         message = f"environment '{env_id}' rewards a step by {shorten(repr(reward))}, which is not one number"
         raise WorldError(message, field=("env", "id"))
     return number
-
-
-def one_number(value: Any) -> float | None:
-    """Return a number, or the only one of an array, tensor or list; ``None`` for anything else, words included."""
-    if isinstance(value, str | bytes | dict) or value is None:
-        return None
-    try:
-        array = np.asarray(value)
-        if array.size != 1 or array.dtype.kind not in "biufO":
-            return None
-        return float(array.reshape(())[()])
-    except Exception:  # ragged lists, objects that refuse, tensors on a device
-        return None
 
 
 def _find_name(rule: Any, name: str) -> tuple[str | int, ...] | None:

@@ -1,17 +1,21 @@
 """Infos of a world that trains or judges an agent: the verdicts, and which actions are allowed."""
 
+from collections.abc import Mapping, Set
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector.utils import concatenate, create_empty_array
 from numpy.typing import NDArray
 
-from gym_vlmrm.errors import TaskError
+from gym_vlmrm.errors import TaskError, VLMRMError, WorldError
+from gym_vlmrm.task.yaml_file import shorten
+from gym_vlmrm.worlds.answers import hides_numbers
+from gym_vlmrm.worlds.guard import describe
 
 __all__ = ["OnlyVerdicts", "action_mask", "mask_parts"]
 
+_ID = ("env", "id")
 MASKS = "action_masks"
 """Method of an environment that says which actions are allowed, as sb3-contrib names it."""
 
@@ -27,30 +31,45 @@ def mask_parts(action_space: spaces.Space[Any]) -> list[int]:
     return []
 
 
-def _name(env: gym.Env[Any, Any]) -> str:
-    return env.unwrapped.spec.id if env.unwrapped.spec else type(env.unwrapped).__name__
-
-
 def action_mask(env: gym.Env[Any, Any]) -> NDArray[np.bool_] | None:
     """Return which choices (K,) the environment allows now, part by part, or ``None`` where it does not say.
 
     Raises:
-        TaskError: what it says does not fit its action space.
+        TaskError: what it says does not fit its action space, or is no method.
+        WorldError: the method failed.
     """
     parts = mask_parts(env.action_space)
     if not parts or not env.has_wrapper_attr(MASKS):
         return None
-    said: Any = env.get_wrapper_attr(MASKS)()
-    name = _name(env)
+    method: Any = env.get_wrapper_attr(MASKS)
+    name = env.unwrapped.spec.id if env.unwrapped.spec else type(env.unwrapped).__name__
+    if not callable(method):
+        raise TaskError(f"{MASKS} of environment '{name}' is {type(method).__name__} and not a method", field=_ID)
     try:
-        mask = np.concatenate([np.ravel(part) for part in said]).astype(np.bool_)  # parts may differ in length
-    except (TypeError, ValueError):
-        raise TaskError(
-            f"action_masks() of env '{name}' is {type(said).__name__}; {sum(parts)} values are needed"
-        ) from None
-    if mask.size != sum(parts):
-        raise TaskError(f"action_masks() of env '{name}' has {mask.size} values; {sum(parts)} are needed")
-    return mask
+        said = method()
+    except VLMRMError:
+        raise
+    except Exception as error:
+        message = f"environment '{name}' failed when it was asked for {MASKS}(): {describe(error)}"
+        raise WorldError(message, field=_ID) from error
+    needed = f"{sum(parts)} values, each True or False, are needed"
+    choices = _flat(said)
+    if choices is None:
+        raise TaskError(f"{MASKS}() of environment '{name}' is {shorten(repr(said), 100)}; {needed}", field=_ID)
+    if choices.size != sum(parts):
+        raise TaskError(f"{MASKS}() of environment '{name}' has {choices.size} values; {needed}", field=_ID)
+    return choices.astype(np.bool_)
+
+
+def _flat(said: Any) -> NDArray[Any] | None:
+    """Zeros and ones (K,) of a mask whose parts may differ in length, or ``None`` where it is no such thing."""
+    if isinstance(said, str | bytes | Mapping | Set) or hides_numbers(said):
+        return None  # numpy would iterate over keys
+    try:
+        flat = np.concatenate([np.ravel(part) for part in said])
+    except Exception:  # whatever a stranger's object does when it is read
+        return None
+    return flat if flat.dtype.kind in "biuf" and np.isin(flat, (0, 1)).all() else None
 
 
 class OnlyVerdicts(gym.Wrapper[Any, Any, Any, Any]):
@@ -69,20 +88,8 @@ class OnlyVerdicts(gym.Wrapper[Any, Any, Any, Any]):
         """Whether the environment says which actions are allowed."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Reset the environment.
-
-        Raises:
-            TaskError: the observation does not fit the observation space.
-        """
+        """Reset the environment; raises TaskError as `action_mask` does."""
         observation, info = self.env.reset(seed=seed, options=options)
-        space = self.env.observation_space
-        try:
-            concatenate(space, [observation], create_empty_array(space, n=1))  # type: ignore[arg-type]
-        except (TypeError, ValueError, LookupError, AttributeError) as error:
-            raise TaskError(
-                f"env '{_name(self.env)}' gives an observation that does not fit its observation space "
-                f"({' '.join(str(error).split())})"
-            ) from None
         return observation, self._reduced(info, ended=False)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Environments that other people might have written, well or badly; ``strangers:Name-v0`` works in worker processes."""
 
+import functools
 import signal
 from collections import deque
 from functools import partial
@@ -107,6 +108,104 @@ class Alarm(Exception):
     def __init__(self, *words: str) -> None:
         super().__init__(*words)
         signal.raise_signal(signal.SIGALRM)
+
+
+class Odd(Fine):
+    """Well until its fourth step; then one of its answers, named by what is odd about it, is another."""
+
+    def __init__(
+        self,
+        render_mode: str | None = None,
+        space: str = "Box",
+        observation: str = "",
+        ended: str = "",
+        masks: str = "",
+        at: int = 4,
+    ) -> None:
+        super().__init__(render_mode)
+        self.observation_space = SPACES[space]
+        self.space, self.odd, self.ended, self.at = space, observation, ended, at
+        if masks:
+            self.action_masks = MASKS[masks]
+
+    def observe(self) -> Any:
+        if self.odd and self.count >= self.at:
+            return SEEN[self.odd]
+        self.observation_space.seed(self.count)
+        return self.observation_space.sample()
+
+    def step(self, action: Any) -> Any:
+        observation, reward, _, _, info = super().step(action)
+        if not self.ended:
+            return observation, reward, False, False, info
+        return observation, reward, *ENDS[self.ended](self.count >= self.at), info
+
+
+def _refuse() -> Any:
+    raise RuntimeError("no\n masks")
+
+
+SPACES: dict[str, Any] = {
+    "Box": spaces.Box(-1, 1, (2,), np.float32),
+    "Dict": spaces.Dict(a=spaces.Box(-1, 1, (2,), np.float32), b=spaces.Discrete(3)),
+    "Tuple": spaces.Tuple([spaces.Discrete(3), spaces.MultiBinary(3)]),
+    "MultiBinary": spaces.MultiBinary(3),
+    "no Tuple": spaces.Tuple([]),
+    "no Dict": spaces.Dict({}),
+    "no Box": spaces.Box(-1, 1, (0,), np.float32),
+    "nothing deep": spaces.Dict(a=spaces.Tuple([spaces.Tuple([]), spaces.Discrete(2)]), b=spaces.Discrete(2)),
+    "some nothing": spaces.Dict(a=spaces.Box(-1, 1, (2, 0), np.float32), b=spaces.Box(-1, 1, (2,), np.float32)),
+    "odd keys": spaces.Dict(
+        {
+            "a.b": spaces.Tuple([spaces.Discrete(3), spaces.Box(-1, 1, (2,), np.float32)]),
+            "pop": spaces.Discrete(3),
+            "": spaces.Box(-1, 1, (2,), np.float64),
+            "fine": spaces.Box(0, 255, (40, 40, 3), np.uint8),
+        }
+    ),
+    "numbered": spaces.Dict({1: spaces.Discrete(3), 2: spaces.Box(-1, 1, (2,), np.float32)}),
+    "mixed keys": spaces.Dict({1: spaces.Discrete(3), "1": spaces.Box(-1, 1, (2,), np.float32)}),
+    "keys of tuples": spaces.Dict({(1, 2): spaces.Discrete(3)}),
+}
+SEEN: dict[str, Any] = {
+    "None": None,
+    "word": "hello",
+    "list": [0.25, -0.5],
+    "floats": np.array([0.25, -0.5], np.float64),
+    "shape": np.zeros(3, np.float32),
+    "ragged": [[0.1], [0.1, 0.2]],
+    "complex": np.zeros(2, complex),
+    "masked": np.ma.masked_array([0.1, 0.2], [False, True]),
+    "key": {"a": np.zeros(2, np.float32)},
+    "more keys": {"b": 1, "a": np.zeros(2, np.float32), "c": "more"},
+    "part": {"a": np.zeros((2, 1), np.float32), "b": 1},
+    "fraction": {"a": np.zeros(2, np.float32), "b": 1.5},
+    "short": (1,),
+    "fives": np.array([5, 0, 1], np.int8),
+    "deep fives": (1, np.array([5, 0, 1], np.int8)),
+    "deep seven": (7, np.array([1, 0, 1], np.int8)),
+}
+ENDS: dict[str, Any] = {
+    "arrays": lambda end: (np.array([False]), np.array([end])),
+    "lists": lambda end: ([False], [end]),
+    "numpy": lambda end: (np.bool_(False), np.bool_(end)),
+    "numbers": lambda end: (0, float(end)),
+    "words": lambda end: ("False", "False"),
+    "two": lambda end: (np.array([False, True]), False),
+    "None": lambda end: (None, end),
+    "count": lambda end: (False, 2),
+}
+MASKS: dict[str, Any] = {
+    "array": np.array([True, False]),
+    "raises": _refuse,
+    "partial": functools.partial(_refuse),
+    "dict": lambda: {"a": 1, "b": 2},
+    "None": lambda: None,
+    "long": lambda: [True, False, True],
+    "words": lambda: ["True", "False"],
+    "logits": lambda: [0.0, -np.inf],
+    "numbers": lambda: [1, 0.0],
+}
 
 
 class BareAssert(Fine):
@@ -291,6 +390,7 @@ def made_by_a_function(**kwargs: Any) -> Any:
 ALL: dict[str, Any] = {
     "Fine-v0": Fine,
     "Clumsy-v0": Clumsy,
+    "Odd-v0": Odd,
     "BareAssert-v0": BareAssert,
     "NoAsset-v0": NoAsset,
     "WrongVersion-v0": WrongVersion,
