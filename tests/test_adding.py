@@ -45,6 +45,7 @@ class AcrobotScene(FlatScene, AcrobotEnv, EzPickle):
     name, title = "acrobot", "Acrobot"
     view = (-2.2, -2.2, 4.4)
     quantity_names = ("tip_height",)
+    screen_width = screen_height = 500
 
     def __init__(self, **kwargs: Any) -> None:
         """Build the links; arguments are those of `FlatScene`."""

@@ -222,9 +222,10 @@ class Guarded(gym.Wrapper[Any, Any, Any, Any]):
 
     @contextlib.contextmanager
     def _watching(self, doing: str, kind: type[VLMRMError], *passing: type[Exception]) -> Iterator[None]:
+        known: tuple[type[BaseException], ...] = (VLMRMError, *passing)
         try:
             yield
-        except (VLMRMError, *passing):
+        except known:
             raise
         except BaseException as error:  # SystemExit too: an environment does not end the program
             if is_for_the_caller(error):
