@@ -16,7 +16,7 @@ __all__ = ["kept_random_states", "put_random_states", "random_states"]
 
 def random_states(space: "spaces.Space[Any] | None" = None) -> dict[str, Any]:
     """Return the states of Python's, numpy's and torch's own generators and of a space's."""
-    kind, words, *rest = np.random.get_state()  # noqa: NPY002: what stable-baselines3 draws from
+    kind, words, *rest = np.random.get_state()  # noqa: NPY002
     return {
         "python": random.getstate(),
         "numpy": (str(kind), np.asarray(words).astype(np.int64), *rest),
