@@ -42,7 +42,9 @@ CASES: dict[str, tuple[str, Recipe]] = {
     "sac": _case("mountain-car", "SAC", {**OFF, "ent_coef": "auto"}, updates_per_step=0.25, reward_every=3),
     "ppo-sde": _case("mountain-car", "PPO", {**ON, "use_sde": True, "sde_sample_freq": 4}, **NORMAL),
     "ppo-mujoco": _case("kneeling", "PPO", ON, steps=240, **NORMAL),
-    "sac-normal": _case("mountain-car", "SAC", {**OFF, "use_sde": True}, updates_per_step=0.25, **NORMAL),
+    "sac-normal": _case(
+        "mountain-car", "SAC", {**OFF, "use_sde": True}, updates_per_step=0.25, normalize_observation=True
+    ),
     "td3-noise": _case(
         "mountain-car", "TD3", {**OFF, "action_noise": {"ornstein_uhlenbeck": 0.3}}, updates_per_step=0.25
     ),
@@ -54,7 +56,7 @@ CASES: dict[str, tuple[str, Recipe]] = {
     "a2c": _case("cartpole", "A2C", {"n_steps": 8, **SMALL}),
     "trpo": _case("cartpole", "TRPO", {"n_steps": 24, "batch_size": 24, **SMALL}),
     "recurrent": _case("cartpole", "RecurrentPPO", {**ON, "policy_kwargs": {"lstm_hidden_size": 8}}),
-    "maskable": _case("cartpole", "MaskablePPO", ON),
+    "maskable": _case("foreign", "MaskablePPO", ON),
     "ars": _case("cartpole", "ARS", {"n_delta": 2, "policy": "LinearPolicy"}, num_envs=1),
     "foreign-ppo": _case("foreign", "PPO", ON, **NORMAL),
     "foreign-dqn": _case("foreign", "DQN", {**OFF, "n_steps": 2}, updates_per_step=0.25),

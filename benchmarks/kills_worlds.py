@@ -32,6 +32,10 @@ class Foreign(gym.Env[NDArray[np.float32], int]):
         self._place += (2 * int(action) - 1) * 0.2 + float(self.np_random.normal(0, 0.1))
         return self._observation(), -abs(self._place), abs(self._place) > 3, False, {}
 
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Forbid to leave the picture."""
+        return np.array([self._place > -2.5, self._place < 2.5])
+
     def _observation(self) -> NDArray[np.float32]:
         return np.array([self._place, np.sin(self._place)], np.float32)
 

@@ -60,12 +60,13 @@ def state_of(env: gym.Env[Any, Any]) -> WorldState | None:
 
 
 def put_state(env: gym.Env[Any, Any], state: WorldState) -> None:
-    """Put a world of the same task into a state; it need not have been reset before.
+    """Put a world of the same task into a state. It is reset first, for what it sets up only then.
 
     Raises:
         WorldError: the state is that of another world.
         Whatever the environment's own ``set_state`` raises.
     """
+    env.reset(seed=0)
     try:
         for layer in state["layers"]:
             if not isinstance(env, gym.Wrapper) or _counters(type(env)) != tuple(layer):
