@@ -71,7 +71,8 @@ def _read_into(path: Path, targets: dict[str, NDArray[Any]]) -> None:
     """Read arrays of an npz file straight into their places, so that a large buffer is never held twice."""
     with zipfile.ZipFile(path) as archive:
         for name, target in targets.items():
-            with archive.open(f"{name}.npy") as file:
+            with archive.open(f"{name}.npy") as opened:
+                file: Any = opened  # whose type hides that it reads into memory
                 version = np.lib.format.read_magic(file)
                 read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
                 shape, fortran, dtype = read_header[version](file)
@@ -79,7 +80,7 @@ def _read_into(path: Path, targets: dict[str, NDArray[Any]]) -> None:
                     raise ValueError(f"{name} is {dtype} of shape {shape}, not {target.dtype} {target.shape}")
                 if not target.size:
                     continue
-                view = memoryview(target.reshape(-1).view(np.uint8))
+                view = memoryview(target.reshape(-1).view(np.uint8).data)
                 while len(view):
                     count = file.readinto(view[:PIECE])
                     if not count:

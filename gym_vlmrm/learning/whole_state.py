@@ -109,7 +109,8 @@ def take_state(setup: "Setup", *, update: bool) -> tuple[dict[str, Any], list[An
         "masks": _copied(setup.steps.masks),
         "random": random_states(model.action_space),
     }
-    worlds = list(setup.pool.get_attr("world_state"))
+    pool: Any = setup.pool
+    worlds = list(pool.get_attr("world_state"))
     return training, None if any(world is None for world in worlds) else worlds
 
 
@@ -120,11 +121,12 @@ def put_state(setup: "Setup", state: WholeState) -> None:
         KeyError, ValueError, TypeError, AttributeError, RuntimeError, WorldError: it does not fit.
     """
     model: Any = setup.model
+    pool: Any = setup.pool
     training = state.training
     if state.worlds is not None:
-        if len(state.worlds) != setup.pool.num_envs:
-            raise WorldError(f"{len(state.worlds)} worlds where there are {setup.pool.num_envs}")
-        setup.pool.set_attr("world_state", state.worlds)
+        if len(state.worlds) != pool.num_envs:
+            raise WorldError(f"{len(state.worlds)} worlds where there are {pool.num_envs}")
+        pool.set_attr("world_state", state.worlds)
     for name in _PLAIN:
         if name in training["numbers"]:
             setattr(model, name, training["numbers"][name])
