@@ -80,6 +80,7 @@ def _read_into(path: Path, targets: dict[str, NDArray[Any]]) -> None:
                     raise ValueError(f"{name} is {dtype} of shape {shape}, not {target.dtype} {target.shape}")
                 if not target.size:
                     continue
+                assert target.flags.c_contiguous  # else what is read would go into a copy
                 view = memoryview(target.reshape(-1).view(np.uint8).data)
                 while len(view):
                     count = file.readinto(view[:PIECE])
