@@ -100,7 +100,7 @@ class TrainingCallback(BaseCallback):
             self._judge()
             self._last_log = self.model.num_timesteps
             self.log()
-            self.ended = due.kind == "end"
+            self.ended = due.kind == "end" and self.model.num_timesteps >= self.steps
         if self.stop_requested():
             raise StopTraining
         if self.unlearned is not None:
