@@ -69,7 +69,12 @@ def _damaged(path: Path, error: Exception) -> RunError:
 
 
 def save_state(path: Path, state: Any) -> None:
-    """Write nested dictionaries, lists and tuples of tensors, numbers, strings and ``None``."""
+    """Write nested dictionaries, lists and tuples of tensors, arrays, numbers, strings and ``None``.
+
+    Raises:
+        RunError: it cannot be written.
+        TypeError: there is something else in it.
+    """
     tensors: dict[str, torch.Tensor] = {}
     skeleton = _take_apart(state, tensors)
     save_tensors(path, tensors, {_SKELETON: json.dumps(skeleton)})
@@ -89,12 +94,17 @@ def load_state(path: Path) -> Any:
 
 
 def _take_apart(value: Any, tensors: "dict[str, torch.Tensor]") -> dict[str, Any]:
+    import numpy as np
     import torch
 
+    name = f"t{len(tensors)}"
     if isinstance(value, torch.Tensor):
-        name = f"t{len(tensors)}"
         tensors[name] = value
         return {"tensor": name}
+    if isinstance(value, np.ndarray | np.generic):
+        array = np.ascontiguousarray(value)  # which has one axis at least
+        tensors[name] = torch.from_numpy(array.copy())
+        return {"scalar" if isinstance(value, np.generic) else "array": [name, list(np.shape(value))]}
     if isinstance(value, Mapping):
         return {"dict": [[key, _take_apart(item, tensors)] for key, item in value.items()]}
     if isinstance(value, list | tuple):
@@ -111,6 +121,9 @@ def _put_together(node: dict[str, Any], tensors: "dict[str, torch.Tensor]") -> A
         raise ValueError("malformed skeleton")
     if kind == "tensor":
         return tensors[content]
+    if kind in ("array", "scalar"):
+        array = tensors[content[0]].numpy().reshape(content[1])
+        return array[()] if kind == "scalar" else array
     if kind == "dict":
         return {key: _put_together(item, tensors) for key, item in content}
     items = [_put_together(item, tensors) for item in content] if kind in ("list", "tuple") else content

@@ -26,6 +26,7 @@ from gym_vlmrm.interrupts import StopRequest, stopping_on_signals
 from gym_vlmrm.learning import checkpoint_replay, resume, setup, train, trials
 from gym_vlmrm.learning import session as session_module
 from gym_vlmrm.learning.evaluation import evaluate
+from gym_vlmrm.learning.manifest import write_manifest
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.reward.brightness import BrightnessReward
 from gym_vlmrm.reward.threads import kept_torch_threads
@@ -299,17 +300,18 @@ def test_no_random_actions_after_a_resume_without_the_buffer(tmp_path: Path, mon
         if value.shape == (2,):
             value[0] = 1.0  # left, whatever the state
     save_file(weights, folder / "policy.safetensors")
+    write_manifest(folder)
     made, notices, learned = actions_of(run.path, monkeypatch, steps=300)
     assert made == {0}
     assert "fills again" in notices[0]
     assert min(learned) >= 200 + idle.hyperparameters["learning_starts"]
 
 
-def test_every_checkpoint_can_be_gone_on_with_and_one_buffer_is_kept(tmp_path: Path) -> None:
-    run = train(cartpole(), DQN, output=tmp_path / "run", workers=1).run
+def test_every_checkpoint_can_be_gone_on_with_and_two_buffers_are_kept(tmp_path: Path) -> None:
+    run = train(cartpole(), DQN.model_copy(update={"steps": 300}), output=tmp_path / "run", workers=1).run
     holding = [checkpoint.step for checkpoint in run.checkpoints() if (checkpoint.path / "replay.npz").exists()]
-    assert len(run.checkpoints()) > 1
-    assert holding == [200]
+    assert [checkpoint.step for checkpoint in run.checkpoints()] == [100, 200, 300]
+    assert holding == [200, 300]
 
 
 def test_a_full_disk_leaves_the_buffer_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -359,6 +361,7 @@ def test_a_damaged_buffer_is_one_line(tmp_path: Path, damage: str) -> None:
         np.savez(path, **{**arrays, "pos": np.array(10**9)})
     else:
         np.savez(path, x=np.zeros(3))
+    write_manifest(path.parent)  # as if somebody had taken care of that
     with pytest.raises(RunError, match=r"replay\.npz") as caught:
         resume(run.path, steps=300, workers=1)
     assert "\n" not in str(caught.value)

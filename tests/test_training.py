@@ -26,6 +26,7 @@ from gym_vlmrm.learning.checkpoint_spaces import space_from_json, space_to_json
 from gym_vlmrm.learning.checkpoints import load_agent
 from gym_vlmrm.learning.hyperparameters import check_recipe, constructor_arguments, update_arguments
 from gym_vlmrm.learning.inspection import inspect_recipe, inspect_world
+from gym_vlmrm.learning.manifest import write_manifest
 from gym_vlmrm.learning.provenance import describe_machine, library_versions
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.vec_env import SpacesOnly
@@ -149,6 +150,7 @@ def test_a_pickle_in_a_checkpoint_is_refused(tmp_path: Path, cartpole_run: Path)
     folder = tmp_path / "checkpoint"
     shutil.copytree(RunFolder.open(cartpole_run).checkpoint("last").path, folder)
     np.savez(folder / "normalizer.npz", mean=np.array([object()]), var=1, clip=1, epsilon=1)
+    write_manifest(folder)
     with pytest.raises(RunError, match="normalizer"):
         load_agent(folder)
 

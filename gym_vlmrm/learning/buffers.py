@@ -21,14 +21,15 @@ class RewardScale:
         self.gamma = gamma
         self.clip = clip
         self.statistics = RunningMeanStd(shape=())
-        self._returns = np.zeros(num_envs)
+        self.returns = np.zeros(num_envs)
+        """Discounted return of each environment's episode so far (N,)."""
 
     def __call__(self, steps: ScoredSteps) -> NDArray[np.float32]:
         """Take in the steps and return their scaled rewards (T, N)."""
         for rewards, dones in zip(steps.rewards, steps.dones, strict=True):
-            self._returns = self._returns * self.gamma + rewards
-            self.statistics.update(self._returns)
-            self._returns[dones] = 0.0
+            self.returns = self.returns * self.gamma + rewards
+            self.statistics.update(self.returns)
+            self.returns[dones] = 0.0
         scaled = steps.rewards / np.sqrt(self.statistics.var + 1e-8)
         return np.clip(scaled, -self.clip, self.clip).astype(np.float32)
 

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from stable_baselines3.common.callbacks import BaseCallback
 
 from gym_vlmrm.learning.rollout_statistics import RolloutStatistics
+from gym_vlmrm.learning.whole_state import Due, learn_from_rollout
 
 __all__ = ["Progress", "StopTraining", "TrainingCallback"]
 
@@ -47,7 +48,10 @@ class TrainingCallback(BaseCallback):
         steps: int,
         statistics: RolloutStatistics,
         checkpoint_every: int,
-        make_checkpoint: Callable[[], dict[str, float]],
+        save: Callable[[Due], None],
+        judge: Callable[[], dict[str, float]],
+        go_on: Callable[[], Due | None] = lambda: None,
+        keep: Callable[[], None] = lambda: None,
         on_progress: Callable[[Progress], None] | None = None,
         stop_requested: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -57,7 +61,10 @@ class TrainingCallback(BaseCallback):
             steps: environment steps of the whole run.
             statistics: of the latest steps; environment and buffers keep them up to date.
             checkpoint_every: environment steps between checkpoints.
-            make_checkpoint: saves and judges the policy; returns numbers to log.
+            save: makes a checkpoint that owes what it is told.
+            judge: tries the policy of the last checkpoint; returns numbers to log.
+            go_on: puts the state of a checkpoint back, if a run goes on from one, and returns what that owes.
+            keep: told where no rollout is under way, so that a stop within one can go back there.
             on_progress: called a few times per second.
             stop_requested: asked after every step.
         """
@@ -65,10 +72,16 @@ class TrainingCallback(BaseCallback):
         self.steps = steps
         self.statistics = statistics
         self.checkpoint_every = checkpoint_every
-        self.make_checkpoint = make_checkpoint
+        self.save, self.judge, self.go_on, self.keep = save, judge, go_on, keep
         self.on_progress = on_progress
         self.stop_requested = stop_requested
         self.latest: dict[str, float] = {}
+        self.unlearned: int | None = None
+        """Steps of the rollout that is made and not learned from, if there is one."""
+        self.within_rollout = False
+        self.ended = False
+        """Whether the checkpoint after the last step is there and judged."""
+        self._last_log = self._last_checkpoint = 0
         self.paused = 0.0  # time spent on checkpoints [s], not part of the speed
 
     def _on_training_start(self) -> None:
@@ -76,6 +89,36 @@ class TrainingCallback(BaseCallback):
         self._log_every = max(1, self.steps // LOGS_PER_RUN)
         self._began, self._first_step = now, self.model.num_timesteps
         self._last_log, self._last_checkpoint, self._reported = (self.model.num_timesteps,) * 2 + (0.0,)
+        due = self.go_on()
+        if due is not None:
+            self._make_good(due)
+
+    def _make_good(self, due: Due) -> None:
+        """Do what a run did between a checkpoint and the next rollout."""
+        self._last_log, self._last_checkpoint, self.unlearned = due.last_log, due.last_checkpoint, due.update
+        if due.verdict:
+            self._judge()
+            self._last_log = self.model.num_timesteps
+            self.log()
+            self.ended = due.kind == "end" and self.model.num_timesteps >= self.steps
+        if self.stop_requested():
+            raise StopTraining
+        if self.unlearned is not None:
+            learn_from_rollout(self.model, self.unlearned, self.steps)
+
+    @staticmethod
+    def episodic_algorithm(model: Any) -> bool:
+        """Whether an algorithm keeps no buffer; then its updates must be told of, as its rollouts end within them."""
+        return not hasattr(model, "replay_buffer") and not hasattr(model, "rollout_buffer")
+
+    def _on_rollout_start(self) -> None:
+        if not self.episodic_algorithm(self.model):
+            self.between_rollouts()
+
+    def between_rollouts(self) -> None:
+        """Take note that all that was made is learned from."""
+        self.unlearned, self.within_rollout = None, True
+        self.keep()
 
     def _on_step(self) -> bool:
         self._report()
@@ -84,12 +127,19 @@ class TrainingCallback(BaseCallback):
         return True
 
     def _on_rollout_end(self) -> None:
+        if not self.episodic_algorithm(self.model):
+            made = self.locals.get("num_collected_steps", 0) * self.model.n_envs
+            self.after_rollout(made)
+
+    def after_rollout(self, unlearned: int | None) -> None:
+        """Log and make a checkpoint where they are due; `unlearned` steps are yet to be learned from."""
+        self.unlearned, self.within_rollout = unlearned, False
         step = self.model.num_timesteps
         log_due = step - self._last_log >= self._log_every
         checkpoint_due = step - self._last_checkpoint >= self.checkpoint_every and step < self.steps
         if checkpoint_due:
             self._last_checkpoint = step
-            self.checkpoint()
+            self.checkpoint("rollout")
         if log_due or checkpoint_due:
             self._last_log = step
             self.log()
@@ -106,10 +156,26 @@ class TrainingCallback(BaseCallback):
         seconds = time.perf_counter() - self._began - self.paused
         return (self.model.num_timesteps - self._first_step) / max(seconds, 1e-9)
 
-    def checkpoint(self) -> None:
+    def due(self, kind: Literal["rollout", "end", "stop"]) -> Due:
+        """What a checkpoint that is made now owes."""
+        return Due(
+            kind=kind,
+            verdict=kind != "stop",
+            update=self.unlearned,
+            last_log=self._last_log,
+            last_checkpoint=self._last_checkpoint,
+        )
+
+    def checkpoint(self, kind: Literal["rollout", "end"]) -> None:
         """Save and judge the policy, and note the verdict for the next log."""
         began = time.perf_counter()
-        for name, value in self.make_checkpoint().items():
+        self.save(self.due(kind))
+        self.paused += time.perf_counter() - began
+        self._judge()
+
+    def _judge(self) -> None:
+        began = time.perf_counter()
+        for name, value in self.judge().items():
             self.logger.record(name, value)
             self.latest[name] = value
         self.paused += time.perf_counter() - began

@@ -1,6 +1,8 @@
-"""A checkpoint's replay buffer, as npz; it may be large, so a run keeps the newest alone."""
+"""A checkpoint's replay buffer, as npz; it may be large, so a run keeps the newest two alone."""
 
 import shutil
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ __all__ = ["REPLAY_FILE", "buffer_bytes", "fill_before_learning", "has_room", "r
 REPLAY_FILE = "replay.npz"
 SPARE_DISK = 100_000_000
 """What storing a replay buffer leaves free at least [bytes]."""
+PIECE = 1 << 22
+"""Bytes read at a time."""
 _BUFFER_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
@@ -23,6 +27,7 @@ def save_buffer(path: Path, buffer: Any) -> None:
     buffer.fill()
     size = buffer.size()
     arrays: dict[str, Any] = {name: array[:size] for name, array in _buffer_arrays(buffer).items()}
+    # Written array by array and piece by piece, not compressed: no second buffer is ever in memory.
     np.savez(path, pos=buffer.pos, full=buffer.full, **arrays)
 
 
@@ -50,20 +55,38 @@ def has_room(folder: Path, size: int) -> bool:
 
 def restore_buffer(path: Path, buffer: Any) -> None:
     """Put a stored replay buffer back; raises RunError where it is damaged or of another shape."""
-    stored = read_arrays(path, ("pos", "full", *_buffer_arrays(buffer)))
+    place = read_arrays(path, ("pos", "full"))
     try:
-        pos, full = int(stored["pos"]), bool(stored["full"])
+        pos, full = int(place["pos"]), bool(place["full"])
         size = buffer.buffer_size if full else pos
         if not 0 <= pos < buffer.buffer_size:
             raise ValueError(f"position {pos} in a buffer of {buffer.buffer_size}")
-        for name, array in _buffer_arrays(buffer).items():
-            here = array[:size]
-            if stored[name].shape != here.shape:
-                raise ValueError(f"{name} of shape {stored[name].shape}, not {here.shape}")
-            here[:] = stored[name]
+        _read_into(path, {name: array[:size] for name, array in _buffer_arrays(buffer).items()})
         buffer.pos, buffer.full = pos, full
-    except (KeyError, ValueError, TypeError) as error:
-        raise RunError(f"{path}: does not fit its run ({error})") from None
+    except (ValueError, TypeError, LookupError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise RunError(f"{path}: does not fit its run ({' '.join(str(error).split())})") from None
+
+
+def _read_into(path: Path, targets: dict[str, NDArray[Any]]) -> None:
+    """Read arrays of an npz file straight into their places, so that a large buffer is never held twice."""
+    with zipfile.ZipFile(path) as archive:
+        for name, target in targets.items():
+            with archive.open(f"{name}.npy") as opened:
+                file: Any = opened  # whose type hides that it reads into memory
+                version = np.lib.format.read_magic(file)
+                read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+                shape, fortran, dtype = read_header[version](file)
+                if shape != target.shape or dtype != target.dtype or (fortran and target.ndim > 1 and target.size):
+                    raise ValueError(f"{name} is {dtype} of shape {shape}, not {target.dtype} {target.shape}")
+                if not target.size:
+                    continue
+                assert target.flags.c_contiguous  # else what is read would go into a copy
+                view = memoryview(target.reshape(-1).view(np.uint8).data)
+                while len(view):
+                    count = file.readinto(view[:PIECE])
+                    if not count:
+                        raise EOFError(f"{name} is cut short")
+                    view = view[count:]
 
 
 def fill_before_learning(model: Any, num_envs: int) -> None:

@@ -9,25 +9,40 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from gym_vlmrm.errors import RunError, TrainingError, VLMRMError
-from gym_vlmrm.files import read_arrays, read_json, write_json
+from gym_vlmrm.files import read_arrays, read_json, read_model, write_json
 from gym_vlmrm.learning.adapter import Adapter, check_fit
 from gym_vlmrm.learning.agents import TrainedAgent
 from gym_vlmrm.learning.buffers import RewardScale
 from gym_vlmrm.learning.building import build_algorithm
 from gym_vlmrm.learning.checkpoint_replay import REPLAY_FILE, restore_buffer, save_buffer
 from gym_vlmrm.learning.checkpoint_spaces import space_from_json, space_to_json
+from gym_vlmrm.learning.manifest import check_files, read_manifest, write_manifest
+from gym_vlmrm.learning.records import Best
 from gym_vlmrm.learning.vec_env import SpacesOnly, normalize_states
+from gym_vlmrm.learning.whole_state import WholeState, read_state
 from gym_vlmrm.task.spec import Recipe
 from gym_vlmrm.tensors import load_state, load_tensors, save_state, save_tensors
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
-__all__ = ["check_finite", "load_agent", "restore", "save_checkpoint"]
+__all__ = [
+    "STATE_FILE", "VERDICT_FILE", "check_finite", "forget_state", "load_agent", "load_whole_state",
+    "put_running_means", "read_verdict", "restore", "running_means", "save_checkpoint", "write_verdict",
+]  # fmt: skip
+
+
+STATE_FILE = "state.safetensors"
+VERDICT_FILE = "verdict.json"
 
 
 def save_checkpoint(
-    folder: Path, model: "BaseAlgorithm", recipe: Recipe, scale: RewardScale | None = None, with_buffer: bool = False
+    folder: Path,
+    model: "BaseAlgorithm",
+    recipe: Recipe,
+    scale: RewardScale | None = None,
+    with_buffer: bool = False,
+    state: WholeState | None = None,
 ) -> None:
     """Fill a folder with all that acting and going on need.
 
@@ -37,6 +52,7 @@ def save_checkpoint(
         recipe: what it was built from.
         scale: scale of its rewards, if any.
         with_buffer: whether to store the replay buffer too.
+        state: all the rest that going on to the bit needs.
 
     Raises:
         TrainingError: the policy's parameters are not finite.
@@ -50,6 +66,7 @@ def save_checkpoint(
         "observation_space": space_to_json(adapter.own_observation_space),
         "action_space": space_to_json(adapter.own_action_space),
         "normalized": normalizer is not None,
+        "digests": True,
     }
     write_json(folder / "policy.json", description)
     save_tensors(folder / "policy.safetensors", model.policy.state_dict())
@@ -67,6 +84,46 @@ def save_checkpoint(
     buffer = getattr(model, "replay_buffer", None)
     if with_buffer and buffer is not None:
         save_buffer(folder / REPLAY_FILE, buffer)
+    if state is not None:
+        save_state(folder / STATE_FILE, state.plain())
+    write_manifest(folder)
+
+
+def load_whole_state(folder: Path) -> WholeState | None:
+    """Read all that going on to the bit needs, or ``None`` where a checkpoint holds none (of 0.1.0, or an older one).
+
+    Raises:
+        RunError: the checkpoint is damaged.
+    """
+    if STATE_FILE not in check_files(folder, spare=(REPLAY_FILE,)) or not (folder / STATE_FILE).exists():
+        return None
+    try:
+        return read_state(load_state(folder / STATE_FILE))
+    except (KeyError, ValueError, TypeError) as error:
+        raise RunError(f"{folder / STATE_FILE}: holds no state ({' '.join(str(error).split())})") from None
+
+
+def write_verdict(folder: Path, verdict: Best) -> None:
+    """Add the verdict on a checkpoint's policy to it; raises RunError."""
+    names = frozenset(read_manifest(folder) or ())
+    write_json(folder / VERDICT_FILE, verdict.model_dump(mode="json"))
+    # Last, as a file that the manifest does not name counts for nothing.
+    write_manifest(folder, {*names, VERDICT_FILE})
+
+
+def read_verdict(folder: Path) -> Best | None:
+    """Return the verdict on a checkpoint's policy, if it was given; raises RunError where it is damaged."""
+    known = VERDICT_FILE in check_files(folder, (VERDICT_FILE,)) and (folder / VERDICT_FILE).exists()
+    return read_model(folder / VERDICT_FILE, Best) if known else None
+
+
+def forget_state(folder: Path) -> None:
+    """Leave of a checkpoint what acting and a rough start need: without replay buffer and `WholeState`."""
+    names = frozenset(read_manifest(folder) or ())
+    if names:
+        write_manifest(folder, names - {REPLAY_FILE, STATE_FILE})
+    for name in (REPLAY_FILE, STATE_FILE):
+        (folder / name).unlink(missing_ok=True)
 
 
 def check_finite(model: "BaseAlgorithm") -> None:
@@ -106,6 +163,21 @@ def _names_of_means(normalizer: Any) -> tuple[str, ...]:
     """Names of all statistics of observations in a checkpoint; none without a normaliser."""
     endings = () if normalizer is None else _running_means(normalizer)
     return tuple(f"{name}{ending}" for ending in endings for name in _MEANS)
+
+
+def running_means(model: "BaseAlgorithm") -> dict[str, Any]:
+    """Return copies of the statistics by which observations are normalised; none without a normaliser."""
+    normalizer = model.get_vec_normalize_env()
+    if normalizer is None:
+        return {}
+    parts = _running_means(normalizer)
+    return {f"{name}{ending}": np.copy(getattr(rms, name)) for ending, rms in parts.items() for name in _MEANS}
+
+
+def put_running_means(model: "BaseAlgorithm", means: dict[str, Any]) -> None:
+    """Put back what `running_means` returned."""
+    if means:
+        _load_means(model.get_vec_normalize_env(), means)
 
 
 def _training_state(model: Any) -> dict[str, Any]:
@@ -197,12 +269,17 @@ def _no_policy(folder: Path, error: Exception) -> RunError:
     return RunError(f"{folder / 'policy.json'}: describes no policy ({' '.join(str(error).split())})")
 
 
+_ACTING = ("policy.json", "policy.safetensors", "normalizer.npz")
+"""What acting needs of a checkpoint."""
+
+
 def load_agent(folder: Path) -> TrainedAgent:
     """Load a checkpoint's policy, ready to act in the environment that it was trained in (see `TrainedAgent.enter`).
 
     Raises:
         RunError: the checkpoint is missing or damaged, or its policy is not finite.
     """
+    check_files(folder, _ACTING)
     recipe, adapter, normalized = _stored(folder)
     try:
         env: VecEnv = SpacesOnly(recipe.num_envs, adapter.own_observation_space, adapter.own_action_space)

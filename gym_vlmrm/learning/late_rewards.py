@@ -111,6 +111,15 @@ class LateRewards:
         dones = np.array([dones for _, dones in rows], dtype=np.bool_).reshape(len(rows), self.num_envs)
         return ScoredSteps(rewards, dones)
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return what is remembered of each environment's episode; call it when nothing is pending."""
+        return {"step": self._step.copy(), "held": self._held.copy()}
+
+    def put_state(self, state: dict[str, NDArray[Any]]) -> None:
+        """Forget pending steps and remember what `state` returned; raises KeyError or ValueError where it is none."""
+        self.restart()
+        self._step[:], self._held[:] = state["step"], state["held"]
+
     def restart(self) -> None:
         """Forget pending steps; every environment begins a new episode."""
         for batch in self._batches:

@@ -1,4 +1,4 @@
-"""Where the numbers of a training are written to: ``metrics.csv``, and event files for TensorBoard."""
+"""Where the numbers of a training are written to: ``metrics.csv``, ``timings.csv``, event files for TensorBoard."""
 
 import csv
 import io
@@ -14,37 +14,88 @@ from gym_vlmrm.files import write_text
 __all__ = ["Events", "MetricsTable"]
 
 STEP_COLUMN = "step"
+TIMES = "time/"
+"""Beginning of the names of what no seed decides."""
 
 
 class MetricsTable(KVWriter):
-    """``metrics.csv``: one row per log; a column appears when its first number does."""
+    """One row per log; a column appears when its first number does.
 
-    def __init__(self, path: Path, from_step: int | None = None) -> None:
+    ``metrics.csv`` holds what a run's seed decides, ``timings.csv`` what its machine does: see `of_times`.
+    """
+
+    def __init__(self, path: Path, *, of_times: bool = False, text: str | None = None) -> None:
         """Open or make the table.
 
         Args:
             path: the file.
-            from_step: when going on from a checkpoint, its step: later rows are dropped.
+            of_times: whether to write the columns ``time/...`` alone; else all others are.
+            text: when going on, what the table held at the checkpoint; whatever the file holds is replaced.
+
+        Raises:
+            RunError: the text is no table of metrics, or the file cannot be written.
         """
-        self.path = path
+        self.path, self.of_times = path, of_times
         self.columns: list[str] = [STEP_COLUMN]
         self.rows: list[dict[str, str]] = []
-        if from_step is not None and path.exists():
-            self._read(from_step)
+        if text is not None:
+            self._read(text)
+            if self.rows or path.exists():
+                self._rewrite()
 
-    def _read(self, last_step: int) -> None:
+    def _read(self, text: str) -> None:
         try:
-            with self.path.open(newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                self.rows = [row for row in reader if int(row[STEP_COLUMN]) <= last_step]
-                self.columns = list(reader.fieldnames or [STEP_COLUMN])
-        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+            reader = csv.DictReader(io.StringIO(text, newline=""))
+            self.rows = [row for row in reader if int(row[STEP_COLUMN]) >= 0]
+        except (ValueError, KeyError, TypeError, csv.Error) as error:
             raise RunError(f"{self.path}: is no table of metrics ({error})") from None
-        self._rewrite()
+        # Columns that only later rows had appear anew, in their turn.
+        names = [name for name in reader.fieldnames or [] if any(row[name] for row in self.rows)]
+        self.columns = names or [STEP_COLUMN]
+
+    @staticmethod
+    def until(path: Path, step: int) -> str:
+        """Return what a table on disk holds up to a step, nothing where there is none.
+
+        Raises:
+            RunError: it cannot be read.
+        """
+        if not path.exists():
+            return ""
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                lines = list(csv.reader(file))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise RunError(f"{path}: is no table of metrics ({error})") from None
+        text, last = io.StringIO(newline=""), -1
+        header, *rows = lines or [[]]
+        if STEP_COLUMN not in header:
+            raise RunError(f"{path}: is no table of metrics (it has no column '{STEP_COLUMN}')")
+        writer, place = csv.writer(text), header.index(STEP_COLUMN)
+        writer.writerow(header)
+        for row in rows:
+            # A row that was cut short may end within a number.
+            if len(row) != len(header) or not row[place].isdecimal() or not last < int(row[place]) <= step:
+                break
+            last = int(row[place])
+            writer.writerow(row)
+        return text.getvalue()
+
+    def text(self) -> str:
+        """Return the table as it stands in the file."""
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return text.getvalue()
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         """Append one row, or complete the last one of the same step; called by stable-baselines3's logger."""
-        numbers = {key: value for key, value in key_values.items() if isinstance(value, int | float | np.number)}
+        numbers = {
+            key: value
+            for key, value in key_values.items()
+            if isinstance(value, int | float | np.number) and key.startswith(TIMES) == self.of_times
+        }
         row = {STEP_COLUMN: str(step), **{key: f"{float(value):.6g}" for key, value in sorted(numbers.items())}}
         known = len(self.columns)
         self.columns += [key for key in row if key not in self.columns]
@@ -63,11 +114,7 @@ class MetricsTable(KVWriter):
             raise RunError(f"cannot write '{self.path}' ({error.strerror})") from None
 
     def _rewrite(self) -> None:
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, self.columns, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_text(self.path, text.getvalue())
+        write_text(self.path, self.text())
 
     def close(self) -> None:
         """Nothing is left open."""
@@ -77,11 +124,10 @@ class Events(KVWriter):
     """Event files for TensorBoard; a resumed run hides those of the steps that are made anew."""
 
     def __init__(self, folder: Path, from_step: int | None = None) -> None:
-        """Open a new file in the folder; `from_step` is that of the checkpoint that a run goes on from."""
+        """Open a new file in the folder; `from_step` is the first step that a resumed run logs anew."""
         from torch.utils.tensorboard import SummaryWriter
 
-        purge = None if from_step is None else from_step + 1
-        self._writer: Any = SummaryWriter(str(folder), purge_step=purge)
+        self._writer: Any = SummaryWriter(str(folder), purge_step=from_step)
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         """Write one log; called by stable-baselines3's logger."""

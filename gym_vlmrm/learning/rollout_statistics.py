@@ -50,6 +50,19 @@ class RolloutStatistics:
             self._add("rollout/episode_length", float(self._lengths[index]), 1)
             self._lengths[index] = 0
 
+    def begin_episodes(self) -> None:
+        """Forget the episodes that are under way."""
+        self._lengths[:] = 0
+
+    def state(self) -> dict[str, Any]:
+        """Return what was counted, and the length of each episode so far."""
+        return {"lengths": self._lengths.copy(), "sums": dict(self._sums), "counts": dict(self._counts)}
+
+    def put_state(self, state: dict[str, Any]) -> None:
+        """Count on from what `state` returned; raises KeyError, TypeError or ValueError where it is none."""
+        self._lengths[:] = state["lengths"]
+        self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
+
     def means(self) -> dict[str, float]:
         """Means by name, of what was counted since the last `take`; those that are not finite are left out."""
         return {name: total / self._counts[name] for name, total in self._sums.items() if math.isfinite(total)}

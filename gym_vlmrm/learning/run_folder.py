@@ -4,7 +4,8 @@ runs/<name>/
 ├── task.yaml           the task, fully resolved        ├── tensorboard/      event files
 ├── run.json            options, versions, status       ├── eval/             evaluation.json
 ├── metrics.csv         one row per log                 ├── best.json         checkpoint with the best VLM reward
-└── checkpoints/step_00001000/                          └── video.gif
+├── timings.csv         speed, for the same rows        └── video.gif
+└── checkpoints/step_00001000/    manifest.json, policy.*, verdict.json; in the last two all that going on needs
 """
 
 import contextlib
@@ -121,9 +122,12 @@ class RunFolder:
         """The best checkpoint so far, or ``None`` before the first one was judged."""
         return read_model(self.path / "best.json", Best) if (self.path / "best.json").exists() else None
 
-    def write_best(self, best: Best) -> None:
-        """Replace ``best.json``."""
-        write_json(self.path / "best.json", best.model_dump(mode="json"))
+    def write_best(self, best: Best | None) -> None:
+        """Replace ``best.json``; ``None`` removes it."""
+        if best is None:
+            (self.path / "best.json").unlink(missing_ok=True)
+        else:
+            write_json(self.path / "best.json", best.model_dump(mode="json"))
 
     def checkpoints(self) -> list[Checkpoint]:
         """All checkpoints by step."""
@@ -178,6 +182,12 @@ class RunFolder:
             raise RunError(f"cannot write checkpoint '{target}' ({error.strerror or error})") from None
         shutil.rmtree(replaced, ignore_errors=True)
         return Checkpoint(step, target)
+
+    def remove_after(self, step: int) -> None:
+        """Remove the checkpoints of later steps: a run that goes on from an earlier one makes them anew."""
+        for checkpoint in self.checkpoints():
+            if checkpoint.step > step:
+                shutil.rmtree(checkpoint.path, ignore_errors=True)
 
     @contextlib.contextmanager
     def only_writer(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ from gym_vlmrm.errors import RunError
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.scores import read_evaluation
 
-__all__ = ["read_metrics", "run_summary"]
+__all__ = ["read_metrics", "run_metrics", "run_summary"]
 
 LARGEST = 1e100
 """From here on, and where it is no number at all, a cell counts as empty: no chart has an axis for it."""
@@ -27,8 +27,25 @@ def run_summary(run: RunFolder) -> dict[str, Any]:
         "task": run.task.model_dump(mode="json", exclude_none=True),
         "best": None if run.best is None else run.best.model_dump(mode="json"),
         "evaluation": None if evaluation is None else evaluation.model_dump(mode="json"),
-        "metrics": read_metrics(run.path / "metrics.csv"),
+        "metrics": run_metrics(run.path),
     }
+
+
+def run_metrics(folder: Path) -> dict[str, list[float | None]]:
+    """Return the columns of ``metrics.csv`` and, for the same steps, of ``timings.csv``, if that is there.
+
+    Raises:
+        RunError: one of the files is no table.
+    """
+    metrics, times = read_metrics(folder / "metrics.csv"), read_metrics(folder / "timings.csv")
+    rows = {step: row for row, step in enumerate(times.get("step", []))}
+    for name, values in times.items():
+        if name == "step":
+            continue
+        known = metrics.get(name, [None] * len(metrics.get("step", [])))  # of before 0.2, in the same table
+        found = [values[rows[step]] if step in rows else None for step in metrics.get("step", [])]
+        metrics[name] = [new if new is not None else old for new, old in zip(found, known, strict=True)]
+    return metrics
 
 
 def read_metrics(path: Path) -> dict[str, list[float | None]]:

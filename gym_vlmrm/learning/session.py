@@ -8,20 +8,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from stable_baselines3.common.logger import Logger
 
-from gym_vlmrm.errors import RunError
+from gym_vlmrm.errors import RunError, WorldError
 from gym_vlmrm.interrupts import StopRequest, stopping_on_signals
 from gym_vlmrm.learning.callbacks import Progress, StopTraining, TrainingCallback
-from gym_vlmrm.learning.checkpoint_replay import REPLAY_FILE, buffer_bytes, fill_before_learning, has_room
-from gym_vlmrm.learning.checkpoints import check_finite, restore, save_checkpoint
+from gym_vlmrm.learning.checkpoint_replay import buffer_bytes, fill_before_learning, has_room
+from gym_vlmrm.learning.checkpoints import (
+    check_finite,
+    forget_state,
+    load_whole_state,
+    put_running_means,
+    read_verdict,
+    restore,
+    running_means,
+    save_checkpoint,
+    write_verdict,
+)
 from gym_vlmrm.learning.metrics_table import Events, MetricsTable
 from gym_vlmrm.learning.provenance import describe_machine
+from gym_vlmrm.learning.random_states import kept_random_states
 from gym_vlmrm.learning.records import Best, JudgeRecord, RunRecord
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.setup import Notices, Setup
 from gym_vlmrm.learning.trials import Trials
+from gym_vlmrm.learning.whole_state import Due, WholeState, begin_worlds_anew, fresh_seed, put_state, take_state
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.world import episode_limit
 
@@ -30,8 +41,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Session", "TrainingResult"]
 
+KEPT = 2
+"""Checkpoints that keep all of their state; of older ones policy and optimisers stay."""
 CHECKPOINTS_PER_RUN = 20
 """At most, where the recipe does not say."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What there was between two rollouts: until the next update only this changes."""
+
+    step: int
+    training: dict[str, Any]
+    worlds: list[Any] | None
+    means: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -66,6 +89,13 @@ class Session:
         self.resumed_at: int | None = None
         self.stop = StopRequest()
         self._closing = contextlib.ExitStack()
+        self._state: WholeState | None = None
+        self._verdict: Best | None = None
+        self._saved: int | None = None
+        """Step of the last checkpoint with all state, written or gone on from."""
+        self._kept: Kept | None = None
+        self._rough = False
+        """Whether an error has left the algorithm between two whole states."""
 
     def __enter__(self) -> "Session":
         with contextlib.ExitStack() as opened:
@@ -101,14 +131,44 @@ class Session:
         self.record = self.record.model_copy(update={"machine": machine})
 
     def restore(self, checkpoint: Path) -> None:
-        """Go back to a checkpoint."""
+        """Go back to a checkpoint; raises RunError where it is damaged or of another run."""
+        self._place, self._state = checkpoint, load_whole_state(checkpoint)
         buffer_restored = restore(checkpoint, self.model, self.setup.scale)
         self.resumed_at = self.model.num_timesteps
-        fresh = np.random.SeedSequence([self.record.seed, self.resumed_at]).generate_state(1)[0]
-        self.model.set_random_seed(int(fresh % 2**31))
+        if self._state is None:
+            self.model.set_random_seed(fresh_seed(self.record.seed, self.resumed_at))
+            self.notices(
+                f"step {self.resumed_at:,} was stored without the state of environments and random numbers; the run "
+                "goes on, but not as it would have without a stop"
+            )
+        else:
+            self.model._last_obs = self._state.training["last"]["_last_obs"]  # else learning resets the worlds
+            self._saved = self.resumed_at
+            if self._state.due.verdict:
+                self._verdict = read_verdict(checkpoint)
+            self._say_what_is_not_exact(self._state)
         if hasattr(self.model, "learning_starts") and not buffer_restored:
             fill_before_learning(self.model, self.recipe.num_envs)
             self.notices("the replay buffer was not stored; it fills again before learning goes on")
+
+    def _say_what_is_not_exact(self, state: WholeState) -> None:
+        if state.worlds is None:
+            self.notices(f"the state of '{self.task.env.id}' cannot be stored; it begins anew at every checkpoint")
+        if "cuda" in str(self.model.device) or "cuda" in str(getattr(self.setup.reward_model, "device", "cpu")):
+            self.notices("a GPU computes here; the run goes on exactly, but for the last bits of what the GPU adds up")
+
+    def _go_on(self) -> Due | None:
+        """Put the rest of the checkpoint's state back, once the algorithm is ready, and say what that owes."""
+        if self._state is None:
+            return None
+        state, self._state = self._state, None
+        try:
+            put_state(self.setup, state)
+        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, WorldError) as error:
+            raise RunError(f"{self._place}: does not fit its run ({' '.join(str(error).split())})") from None
+        if state.worlds is None:
+            begin_worlds_anew(self.setup, fresh_seed(self.record.seed, self.model.num_timesteps))
+        return state.due
 
     def learn(self, run: RunFolder) -> TrainingResult:
         """Learn until the recipe's steps are made or a stop is asked for."""
@@ -121,27 +181,32 @@ class Session:
 
     def _learn(self) -> str:
         """Learn; returns how it ended, as ``run.json`` says too."""
-        run = self.run
         self._began, self._earlier = time.perf_counter(), self.record.seconds
         self._write_record("running")
-        table = MetricsTable(run.path / "metrics.csv", self.resumed_at)
-        self.model.set_logger(Logger(None, [table, Events(run.path / "tensorboard", self.resumed_at)]))
+        self._open_tables()
+        self.model.set_logger(Logger(None, [self._table, self._times, self._events]))
         self._closing.callback(self.model.logger.close)
-        callback = TrainingCallback(
+        callback = self._callback = TrainingCallback(
             steps=self.recipe.steps,
             statistics=self.setup.statistics,
             checkpoint_every=self.recipe.checkpoint_every or self._checkpoint_period(),
-            make_checkpoint=self._make_checkpoint,
+            save=self._save,
+            judge=self._judge,
+            go_on=self._go_on,
+            keep=self._keep,
             on_progress=self._report,
             stop_requested=lambda: bool(self.stop),
         )
         try:
             self._run_algorithm(callback)
-            callback.checkpoint()
-            callback.log()
+            if not callback.ended:
+                callback.unlearned = None
+                callback.checkpoint("end")
+                callback.log()
             status = "finished"
         except StopTraining:
             status = "interrupted"
+            self._back_to_last_rollout()
         except KeyboardInterrupt:
             with self.stop.shield():
                 self._write_record("interrupted")
@@ -151,22 +216,23 @@ class Session:
                 self._save_what_is_whole(error)
                 raise
             # What fails once a stop was asked for, such as a worker that the signal reached too, is part of stopping.
-            status = "interrupted"
+            status, self._rough = "interrupted", not self._back_to_last_rollout()
         with self.stop.shield():
-            if status == "interrupted":
-                self._write_checkpoint()
+            if status == "interrupted" and self._saved != self.model.num_timesteps:
+                self._write_checkpoint(callback.due("stop"))
             self._write_record(status)
         return status
 
     def _save_what_is_whole(self, error: Exception) -> None:
         """Keep what was learned before an error: of the environments, of the judge, of a disk that was full."""
+        self._rough = not self._back_to_last_rollout()
         with self.stop.shield():
-            learned = self.model.num_timesteps > (self.resumed_at or 0)
+            learned = self.model.num_timesteps > (self.resumed_at or 0) and self._saved != self.model.num_timesteps
             whole = all(bool(weights.isfinite().all()) for weights in self.model.policy.parameters())
             if learned and whole and not isinstance(error, RunError):
                 for with_buffer in (True, False):  # the last transition may lack its reward
                     with contextlib.suppress(Exception):  # the first error is the one to tell of
-                        self._write_checkpoint(with_buffer)
+                        self._write_checkpoint(self._callback.due("stop"), with_buffer)
                         self.notices(self._how_to_go_on().replace("interrupted", "stopped by an error", 1))
                         break
             self._write_record("failed")
@@ -174,7 +240,7 @@ class Session:
     def _how_to_go_on(self) -> str:
         last = self.run.checkpoints()
         if not last:
-            return f"interrupted before the first checkpoint; nothing in '{self.run.path}' can be gone on with"
+            return f"interrupted before the first checkpoint; begin again with: vlmrm train --resume {self.run.path}"
         step = f"{last[-1].step:,}"
         return f"interrupted; go on from step {step} with: vlmrm train --resume {self.run.path}"
 
@@ -195,30 +261,79 @@ class Session:
         options: dict[str, Any] = {"log_interval": None, "reset_num_timesteps": not resumed}
         if self.model.__class__.__name__ == "MaskablePPO":
             options["use_masking"] = self.setup.world.masked
+        if callback.episodic_algorithm(self.model):
+            _tell_of_updates(self.model, callback, self.recipe.steps)
         try:
             self.model.learn(remaining, callback, **options)
         except (ValueError, RuntimeError):
             check_finite(self.model)  # what torch says of numbers that are none does not tell where they came from
             raise
 
-    def _make_checkpoint(self) -> dict[str, float]:
-        """Save the policy, try it, and remember the best by VLM reward."""
+    def _open_tables(self) -> None:
+        run, resumed, state = self.run, self.resumed_at, self._state
+        text = times = first = None
+        if resumed is not None:
+            text = MetricsTable.until(run.path / "metrics.csv", resumed) if state is None else state.metrics
+            times = MetricsTable.until(run.path / "timings.csv", resumed)
+            first = resumed + (state is None or not state.due.verdict)
+            run.remove_after(resumed)
+        elif (run.path / "metrics.csv").exists():  # of a run that was killed before its first checkpoint
+            text = times = ""
+            first = 0
+        if state is not None or first == 0:
+            run.write_best(None if state is None else state.best)
+        self._table = MetricsTable(run.path / "metrics.csv", text=text)
+        self._times = MetricsTable(run.path / "timings.csv", text=times, of_times=True)
+        self._events = Events(run.path / "tensorboard", first)
+
+    def _save(self, due: Due) -> None:
+        """Make a checkpoint while learning; worlds that cannot be stored begin anew there, whether it stops or not."""
         with self.stop.shield():
-            self._write_checkpoint()
+            worlds = self._write_checkpoint(due)
             self._write_record("running")
+        if worlds is None and due.kind == "rollout":
+            begin_worlds_anew(self.setup, fresh_seed(self.record.seed, self.model.num_timesteps))
+
+    def _judge(self) -> dict[str, float]:
+        """Try the policy of the last checkpoint, unless that was done, and remember the best by VLM reward."""
         self._stop_if_asked()
-        verdict, best = self.trials.play(self._stop_if_asked), self.run.best
+        verdict, self._verdict = self._verdict, None
+        if verdict is None:
+            with kept_random_states():
+                verdict = self.trials.play(self._stop_if_asked)
+            write_verdict(self._place, verdict)
+        best = self.run.best
         if best is None or verdict.vlm_reward > best.vlm_reward:
             self.run.write_best(verdict)
         numbers = verdict.model_dump(exclude={"step"}, exclude_none=True)
         return {f"eval/{name}": value for name, value in numbers.items()}
 
+    def _keep(self) -> None:
+        """Remember the state between two rollouts, where a stop may come within one."""
+        if not hasattr(self.model, "replay_buffer"):
+            training, worlds = take_state(self.setup, update=False)
+            self._kept = Kept(self.model.num_timesteps, training, worlds, running_means(self.model))
+
+    def _back_to_last_rollout(self) -> bool:
+        """Where a rollout is under way, go back to what was before it; says whether all is whole now."""
+        if self._kept is None or not self._callback.within_rollout:
+            return False
+        self.model.num_timesteps = self._kept.step
+        put_running_means(self.model, self._kept.means)
+        return True
+
     def _stop_if_asked(self, *_: Any) -> None:
         if self.stop:
             raise StopTraining
 
-    def _write_checkpoint(self, with_buffer: bool = True) -> None:
-        """Save the policy and all that going on needs; of replay buffers, which may be large, the newest is kept."""
+    def _write_checkpoint(self, due: Due, with_buffer: bool = True) -> list[Any] | None:
+        """Save the policy and all that going on needs; of what may be large, that of the last two is kept.
+
+        Returns:
+            The state of each world, if they can tell.
+        """
+        step, state = self.model.num_timesteps, None
+        buffer: Any = getattr(self.model, "replay_buffer", None)
         size = buffer_bytes(self.model) if with_buffer else 0
         fits = has_room(self.run.path, size)
         if size and not fits:
@@ -227,15 +342,27 @@ class Session:
                 f"the disk has no room for the replay buffer ({size / 1e6:,.0f} MB), so it is not stored; "
                 "a resumed run fills it again before learning goes on",
             )
+        if not self._rough:
+            state = self._whole_state(due)
 
         def save(folder: Path) -> None:
-            save_checkpoint(folder, self.model, self.recipe, self.setup.scale, with_buffer=size > 0 and fits)
+            with_it = buffer is not None and size > 0 and fits
+            save_checkpoint(folder, self.model, self.recipe, self.setup.scale, with_buffer=with_it, state=state)
 
-        written = self.run.write_checkpoint(self.model.num_timesteps, save)
-        if (written.path / REPLAY_FILE).exists():
-            for checkpoint in self.run.checkpoints():
-                if checkpoint.path != written.path:
-                    (checkpoint.path / REPLAY_FILE).unlink(missing_ok=True)
+        self._place = self.run.write_checkpoint(step, save).path
+        self._saved = None if state is None else step
+        for checkpoint in self.run.checkpoints()[:-KEPT]:
+            forget_state(checkpoint.path)
+        return None if state is None else state.worlds
+
+    def _whole_state(self, due: Due) -> WholeState:
+        if self._kept is not None and self._callback.within_rollout:
+            training, worlds = self._kept.training, self._kept.worlds
+        else:
+            if hasattr(self.model, "replay_buffer"):
+                self.model.replay_buffer.fill()
+            training, worlds = take_state(self.setup, update=due.update is not None)
+        return WholeState(due, self._table.text(), self.run.best, worlds, training)
 
     @property
     def seconds(self) -> float:
@@ -245,3 +372,19 @@ class Session:
     def _write_record(self, status: str) -> None:
         changes = {"status": status, "step": self.model.num_timesteps, "seconds": round(self.seconds, 3)}
         self.run.write_record(self.record.model_copy(update=changes))
+
+
+def _tell_of_updates(model: Any, callback: TrainingCallback, steps: int) -> None:
+    """Let the callback act between the updates of ARS, whose rollouts end within them, and its schedules see the run.
+
+    What ARS does between drawing its candidates and taking the best of them is in nobody's reach.
+    """
+    update, progress = model._do_one_update, model._update_current_progress_remaining
+
+    def told(*args: Any, **kwargs: Any) -> None:
+        callback.between_rollouts()
+        update(*args, **kwargs)
+        callback.after_rollout(None)
+
+    model._do_one_update = told
+    model._update_current_progress_remaining = lambda made, _: progress(made, steps)

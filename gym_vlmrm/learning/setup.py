@@ -74,13 +74,14 @@ class Setup:
         inspect_recipe(self.recipe, self.world, resumed=self._resumed)
         self.reward_model: RewardModel = load_reward_model(self.task)
         self._closing.enter_context(one_torch_thread())
-        pool = self.make_pool()
-        late = LateRewards(self.reward_model, self.recipe.num_envs, self.every)
+        self.pool = pool = self.make_pool()
+        self.late = late = LateRewards(self.reward_model, self.recipe.num_envs, self.every)
         self._closing.callback(late.close)
         algorithm, gamma = find_algorithm(self.recipe.algorithm), discount(self.recipe)
         self.scale = RewardScale(self.recipe.num_envs, gamma) if self.recipe.normalize_reward else None
         source = RewardSource(late, self.scale)
         base = LateRewardVecEnv(pool, late, self.task.env.id)
+        self.source, self.steps = source, base.steps
         self.statistics = RolloutStatistics(self.recipe.num_envs)
         base.listeners.append(self.statistics.add_step)
         base.listeners.append(self._watch_task_rewards)

@@ -7,9 +7,10 @@ from pathlib import Path
 from gym_vlmrm.errors import RunError, whole_number
 from gym_vlmrm.learning.algorithms import find_algorithm
 from gym_vlmrm.learning.callbacks import Progress
+from gym_vlmrm.learning.checkpoints import load_whole_state
 from gym_vlmrm.learning.provenance import library_versions
 from gym_vlmrm.learning.records import MAX_SEED, RunRecord
-from gym_vlmrm.learning.run_folder import RunFolder, default_run_path
+from gym_vlmrm.learning.run_folder import Checkpoint, RunFolder, default_run_path
 from gym_vlmrm.learning.session import Session, TrainingResult
 from gym_vlmrm.task.catalog import override
 from gym_vlmrm.task.spec import Recipe, TaskSpec
@@ -70,7 +71,9 @@ def resume(
 ) -> TrainingResult:
     """Go on with a run from its last checkpoint to its number of steps, or to `steps`.
 
-    A run that was stopped while its last checkpoint was judged has that done, and is finished.
+    It goes on as if it had never stopped, to the bit where everything computes on a CPU: what lies after the
+    checkpoint is made again. A verdict that the checkpoint still lacks is given first. A run that has no checkpoint yet
+    begins again, and a damaged checkpoint is passed over for the newest whole one.
 
     Args:
         run: the run folder.
@@ -88,20 +91,44 @@ def resume(
     steps = None if steps is None else whole_number("steps", steps, 1)
     workers = None if workers is None else whole_number("workers", workers, 1)
     with run.only_writer():
-        record, checkpoint = run.record, run.checkpoint("last")
+        record, step = run.record, 0
+        checkpoint = _newest_whole(run, on_notice)
+        if checkpoint is not None:
+            step = checkpoint.step
         recipe = record.recipe.model_copy(update={} if steps is None else {"steps": steps})
-        unjudged = record.status != "finished" and checkpoint.step >= record.recipe.steps and steps is None
-        if recipe.steps <= checkpoint.step and not unjudged:
-            raise RunError(f"'{run.path}' has made its {checkpoint.step:,} steps; ask for more (--steps)")
+        unjudged = record.status != "finished" and step >= record.recipe.steps and steps is None
+        if recipe.steps <= step and not unjudged:
+            raise RunError(f"'{run.path}' has made its {step:,} steps; ask for more (--steps)")
         versions = library_versions()
         for name, version in versions.items():
             if version != record.versions.get(name, version):
                 on_notice(f"{name} was {record.versions[name]} when this run began and is {version} now")
-        record = record.model_copy(update={"recipe": recipe, "versions": versions})
+        record = record.model_copy(update={"recipe": recipe, "versions": versions, "step": step})
         task = override(run.task, device=device)
         with Session(task, record, workers, on_progress, on_notice) as session:
             session.describe_machine()
-            session.restore(checkpoint.path)
+            if checkpoint is not None:
+                session.restore(checkpoint.path)
             if device is not None:
                 run.write_task(task)
             return session.learn(run)
+
+
+def _newest_whole(run: RunFolder, on_notice: Callable[[str], None]) -> Checkpoint | None:
+    """Return the newest checkpoint that is what was written, or ``None`` where none was made yet.
+
+    Raises:
+        RunError: there are some, and every one is damaged.
+    """
+    found = run.checkpoints()
+    for checkpoint in reversed(found):
+        try:
+            load_whole_state(checkpoint.path)
+        except RunError as error:
+            if checkpoint == found[0]:
+                raise
+            on_notice(f"{error}; going on from an earlier checkpoint")
+        else:
+            return checkpoint
+    on_notice("the run has no checkpoint yet, so it begins again")
+    return None

@@ -11,6 +11,7 @@ from gymnasium.vector import VectorEnv
 
 from gym_vlmrm.arrays import Frames
 from gym_vlmrm.errors import TrainingError
+from gym_vlmrm.worlds.state import WorldState, put_state, state_of
 
 __all__ = ["FrameObservation", "check_every", "is_scored", "refused_hindsight"]
 
@@ -66,6 +67,8 @@ class FrameObservation(gym.Wrapper[dict[str, Any], Any, Any, Any]):
     last frame of an episode stays in the terminal observation. Steps that are not scored, and resets, carry zeros.
     """
 
+    counters = ("_step", "_due")
+
     def __init__(self, env: gym.Env[Any, Any], size: int, every: int = 1) -> None:
         """Wrap an environment whose `render` returns uint8 (size, size, 3).
 
@@ -85,6 +88,18 @@ class FrameObservation(gym.Wrapper[dict[str, Any], Any, Any, Any]):
         self._due = False
 
     compute_reward = refused_hindsight
+
+    @property
+    def world_state(self) -> WorldState | None:
+        """The state of the whole (see `gym_vlmrm.worlds.state`), ``None`` where it cannot be told.
+
+        An attribute, so that pools read it by ``get_attr`` and give each world its own by ``set_attr``.
+        """
+        return state_of(self)
+
+    @world_state.setter
+    def world_state(self, state: WorldState) -> None:
+        put_state(self, state)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

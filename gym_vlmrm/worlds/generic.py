@@ -31,6 +31,8 @@ MAX_SIDE = 8192
 class SquareFrame(HiddenWrapper):
     """`render` returns uint8 (size, size, 3): padded to a square, then resized smoothly."""
 
+    counters = ()
+
     def __init__(self, env: gym.Env[Any, Any], env_id: str, size: int, camera: CameraSpec | None = None) -> None:
         """Wrap an environment; where MuJoCo draws it, `camera` moves the camera.
 

@@ -126,6 +126,8 @@ class Guarded(gym.Wrapper[Any, Any, Any, Any]):
     (`ResetNeeded`, `ClosedEnvironmentError`, `InvalidAction`) can still be caught as such.
     """
 
+    counters = ()
+
     def __init__(self, env: gym.Env[Any, Any], env_id: str) -> None:
         """Wrap an environment; `env_id` is what messages call it.
 

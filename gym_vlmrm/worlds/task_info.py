@@ -28,6 +28,8 @@ class TaskInfo(HiddenWrapper):
     A pickled copy is built anew by `rebuild`.
     """
 
+    counters = ()
+
     def __init__(self, env: gym.Env[Any, Any], task: TaskSpec, rebuild: Callable[[], gym.Env[Any, Any]]) -> None:
         """Wrap `env`; `rebuild` makes the whole again, this wrapper included.
 

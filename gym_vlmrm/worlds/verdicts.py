@@ -79,6 +79,8 @@ class OnlyVerdicts(gym.Wrapper[Any, Any, Any, Any]):
     ``success`` is not the task's. After the end of an episode the mask allows everything, as nobody asks for it.
     """
 
+    counters = ()
+
     def __init__(self, env: gym.Env[Any, Any], *, judged: bool) -> None:
         """Wrap `env`; `judged` says whether the task has a rule of success."""
         super().__init__(env)

@@ -1,0 +1,191 @@
+"""The whole state of a world as plain data: what it takes to go on from a moment as if nothing had happened.
+
+A state is a dictionary of numbers, strings, arrays, ``None``, and lists, tuples and dictionaries of those. Worlds that
+have one: the scenes, Gymnasium's classic control and MuJoCo environments, and any environment whose class has both
+``get_state()``, which returns such data, and ``set_state(state)``.
+"""
+
+from typing import Any, TypeAlias
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
+
+from gym_vlmrm.errors import WorldError
+
+__all__ = ["WorldState", "is_plain", "put_random_state", "put_state", "random_state", "state_of"]
+
+WorldState: TypeAlias = dict[str, Any]
+
+_GYMNASIUM: dict[type, tuple[str, ...]] = {
+    TimeLimit: ("_elapsed_steps",),
+    OrderEnforcing: ("_has_reset",),
+    PassiveEnvChecker: ("checked_reset", "checked_step", "checked_render"),
+}
+"""Gymnasium's wrappers by the attributes that make up their state; ours say so themselves, as ``counters``."""
+_CLASSIC = ("state", "steps_beyond_terminated", "last_u")
+_GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
+_DERIVED = (
+    "x", "geom_x", "site_x", "cam_x", "light_x", "subtree_", "cinert", "cvel", "cacc", "cfrc_", "cdof", "qfrc_", "qacc",
+    "actuator_force", "actuator_length", "actuator_velocity", "sensordata", "ten_length", "ten_velocity", "energy",
+    "userdata",
+)  # fmt: skip
+"""Beginnings of the names of MuJoCo's results that environments read between steps, such as ``xipos`` and ``cvel``."""
+
+
+def state_of(env: gym.Env[Any, Any]) -> WorldState | None:
+    """Return the state of a world, wrappers included, or ``None`` where it has none that can be told.
+
+    Raises:
+        Whatever the environment's own ``get_state`` raises.
+    """
+    layers: list[dict[str, Any]] = []
+    while isinstance(env, gym.Wrapper):
+        names = _counters(type(env))
+        if names is None:
+            return None
+        layers.append({name: getattr(env, name) for name in names})
+        env = env.env
+    read = _kind(env)
+    if read is None:
+        return None
+    generator = env._np_random
+    state = {
+        "layers": layers,
+        "world": read[0](env),
+        "random": None if generator is None else random_state(generator),
+        "seed": env._np_random_seed,
+    }
+    return state if is_plain(state) else None
+
+
+def put_state(env: gym.Env[Any, Any], state: WorldState) -> None:
+    """Put a world of the same task into a state. It is reset first, for what it sets up only then.
+
+    Raises:
+        WorldError: the state is that of another world.
+        Whatever the environment's own ``set_state`` raises.
+    """
+    env.reset(seed=0)
+    try:
+        for layer in state["layers"]:
+            if not isinstance(env, gym.Wrapper) or _counters(type(env)) != tuple(layer):
+                raise ValueError("other wrappers")
+            for name, value in layer.items():
+                setattr(env, name, value)
+            env = env.env
+        kind = _kind(env)
+        if isinstance(env, gym.Wrapper) or kind is None:
+            raise ValueError("other wrappers")
+        kind[1](env, state["world"])
+        if state["random"] is not None:
+            env._np_random = put_random_state(env._np_random, state["random"])
+        env._np_random_seed = state["seed"]
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise WorldError(f"this state is not that of such a world ({' '.join(str(error).split())})") from None
+
+
+def _counters(layer: type) -> tuple[str, ...] | None:
+    """Names of the attributes that are a wrapper's state, or ``None`` for a wrapper that nobody knows."""
+    if layer in _GYMNASIUM:
+        return _GYMNASIUM[layer]
+    # Not `getattr`: a subclass may have more state than it inherits.
+    return vars(layer).get("counters") if layer.__module__.startswith("gym_vlmrm.") else None
+
+
+def _kind(env: Any) -> tuple[Any, Any] | None:
+    """How the state of an environment is read and written, or ``None`` where it has none."""
+    modules = [ancestor.__module__ for ancestor in type(env).__mro__]
+    if modules[0].startswith("gymnasium.") or modules[0].startswith("gym_vlmrm."):
+        if any(module.startswith("gymnasium.envs.classic_control.") for module in modules):
+            return _classic, _put_classic
+        if "gymnasium.envs.mujoco.mujoco_env" in modules:
+            return _mujoco, _put_mujoco
+    own = all(callable(getattr(env, name, None)) for name in ("get_state", "set_state"))
+    if own and "gymnasium.envs.mujoco.mujoco_env" not in modules:  # whose set_state takes something else
+        return lambda env: env.get_state(), lambda env, state: env.set_state(state)
+    return None
+
+
+def _classic(env: Any) -> dict[str, Any]:
+    return {name: _copied(getattr(env, name)) for name in _CLASSIC if hasattr(env, name)}
+
+
+def _put_classic(env: Any, state: dict[str, Any]) -> None:
+    if not state.keys() <= set(_CLASSIC):
+        raise ValueError("no state of classic control")
+    for name, value in state.items():
+        setattr(env, name, _copied(value))
+
+
+def _mujoco(env: Any) -> dict[str, Any]:
+    import mujoco
+
+    model, data = env.model, env.data
+    kind = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+    physics = np.empty(mujoco.mj_stateSize(model, kind))
+    mujoco.mj_getState(model, data, physics, kind)
+    # What Pusher and Reacher draw at random, they keep beside MuJoCo.
+    drawn = {name: _copied(getattr(env, name)) for name in ("goal", "goal_pos", "cylinder_pos") if hasattr(env, name)}
+    # After a step MuJoCo's results are those of its last substep, and rewards and observations read them.
+    return {
+        "physics": physics,
+        "results": {name: getattr(data, name).copy() for name in _results(data)},
+        "drawn": drawn,
+    }
+
+
+def _results(data: Any) -> list[str]:
+    names = [name for name in dir(data) if name.startswith(_DERIVED)]
+    return [name for name in names if isinstance(getattr(data, name), np.ndarray)]
+
+
+def _put_mujoco(env: Any, state: dict[str, Any]) -> None:
+    import mujoco
+
+    model, data = env.model, env.data
+    kind = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+    physics = np.asarray(state["physics"], np.float64)
+    if physics.shape != (mujoco.mj_stateSize(model, kind),) or not set(state["results"]) <= set(_results(data)):
+        raise ValueError("no state of this model")
+    mujoco.mj_resetData(model, data)
+    mujoco.mj_setState(model, data, physics, kind)
+    for name, value in state["results"].items():
+        target = getattr(data, name)
+        if target.shape != np.shape(value):
+            raise ValueError(f"{name} of shape {np.shape(value)}, not {target.shape}")
+        target[...] = value
+    for name, value in state["drawn"].items():
+        if name in ("goal", "goal_pos", "cylinder_pos"):
+            setattr(env, name, _copied(value))
+
+
+def _copied(value: Any) -> Any:
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is made of what can be stored: numbers, strings, ``None``, arrays, and collections of those."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "biuf"
+    if isinstance(value, dict):
+        return all(isinstance(key, str | int) and is_plain(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str | np.number | np.bool_)
+
+
+def random_state(generator: np.random.Generator) -> dict[str, Any]:
+    """Return the state of a generator of random numbers as plain data."""
+    return dict(generator.bit_generator.state)
+
+
+def put_random_state(generator: np.random.Generator | None, state: dict[str, Any]) -> np.random.Generator:
+    """Return the generator, or a new one, in a state; raises ValueError, KeyError or TypeError where it is none."""
+    name = state["bit_generator"]
+    if name not in _GENERATORS:
+        raise ValueError(f"no generator is called {name!r}")
+    if generator is None or type(generator.bit_generator).__name__ != name:
+        generator = np.random.Generator(getattr(np.random, name)())
+    generator.bit_generator.state = state
+    return generator
