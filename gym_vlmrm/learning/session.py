@@ -69,6 +69,7 @@ class Session:
 
     def __enter__(self) -> "Session":
         with contextlib.ExitStack() as opened:
+            self._heeding = opened.enter_context(contextlib.ExitStack())  # the last to close
             opened.enter_context(self.setup)
             judge = self._compared(JudgeRecord.of(self.setup.reward_model))
             self.record = self.record.model_copy(update={"judge": judge})
@@ -93,6 +94,10 @@ class Session:
                 self.notices(f"the {words} of the reward model '{judge.model}' were {old} and are {new} now")
         return judge
 
+    def heed_signals(self) -> None:
+        """From now on signals ask for a clean stop, until everything is closed."""
+        self._heeding.enter_context(stopping_on_signals(self.stop))
+
     def describe_machine(self) -> None:
         """Note in the record what draws and computes."""
         judge = self.record.judge
@@ -113,8 +118,8 @@ class Session:
     def learn(self, run: RunFolder) -> TrainingResult:
         """Learn until the recipe's steps are made or a stop is asked for."""
         self.run = run
-        with stopping_on_signals(self.stop):
-            status = self._learn()
+        status = self._learn()
+        self._heeding.enter_context(self.stop.shield())  # what is left is quick, and there is a line to say
         return TrainingResult(
             run, self.model.num_timesteps, self.seconds, status == "interrupted", run.best, self.stop.signal
         )

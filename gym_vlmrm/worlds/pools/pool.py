@@ -106,13 +106,22 @@ class EnvPool(VectorEnv[Any, Any, Any]):
         self._views = read_from_shared_memory(self.single_observation_space, memory, n=num_envs)
         self._whole = True
         packed = pickle.dumps((pack_registrations(), CloudpickleWrapper(make_env)))
-        arguments = [(packed, memory, num_envs, share, autoreset_mode) for share in self._slices]
-        self._workers = Workers(work, arguments, timeout)
+        self._arguments = [(packed, memory, num_envs, share, autoreset_mode) for share in self._slices]
+        self._start(timeout)
+
+    def _start(self, timeout: float) -> None:
+        self._workers = Workers(work, self._arguments, timeout)
         try:
             self._workers.receive()
         except BaseException:
             self._workers.stop(0.0)
             raise
+
+    def restart(self) -> None:
+        """End all worker processes, whatever state they are in, and start new ones; call `reset` next."""
+        self._workers.stop(0.0)
+        self._whole = False
+        self._start(self._workers.timeout)
 
     def reset(self, *, seed: Seeds = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset all environments; `seed` and ``options["reset_mask"]`` mean what they mean in `SyncVectorEnv`."""

@@ -17,9 +17,11 @@ import gymnasium as gym
 from gymnasium.vector.utils import CloudpickleWrapper
 
 from gym_vlmrm.errors import VLMRMError, WorkerError
+from gym_vlmrm.interrupts import stop_is_asked
 
 __all__ = [
     "DEFAULT_TIMEOUT",
+    "LAST_PATIENCE",
     "TIMEOUT_VARIABLE",
     "adopt_registrations",
     "begin_worker",
@@ -37,6 +39,8 @@ DEFAULT_TIMEOUT = 300.0
 TIMEOUT_VARIABLE = "GYM_VLMRM_TIMEOUT"
 _FOR_THE_PARENT = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _PIECE = 1.0
+LAST_PATIENCE = 5.0
+"""How long a worker is waited for once a signal asked for a stop [s]."""
 _Found = TypeVar("_Found")
 _OURS = ("gymnasium.", "gym_vlmrm.")
 
@@ -61,10 +65,13 @@ def patience(timeout: float | None = None, default: float = DEFAULT_TIMEOUT) -> 
 def wait_patiently(look: Callable[[float], _Found], seconds: float) -> _Found | None:
     """Call `look` with a time to wait [s] until it finds something, or until `seconds` have passed in vain.
 
-    The wait is cut into pieces, so that time in which the whole machine stood still counts as one of them.
+    The wait is cut into pieces, so that time in which the whole machine stood still counts as one of them. Once a signal
+    asked for a stop, little is left of it: whoever takes a machine away gives some ten seconds.
     """
-    left = seconds
+    left, hurried = seconds, False
     while left > 0:
+        if not hurried and stop_is_asked():
+            left, hurried = min(left, LAST_PATIENCE), True
         piece, began = min(_PIECE, left), time.monotonic()
         found = look(piece)
         if found:
