@@ -1,5 +1,6 @@
 """How good a trained policy is: success by the paper's rule, rewards against a random policy, and a film."""
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from gym_vlmrm.learning.scores import Evaluation, Scores
 from gym_vlmrm.learning.vec_env import pool_spaces
 from gym_vlmrm.learning.video import tile, write_gif, write_mp4
 from gym_vlmrm.reward import RewardModel, choose_frame_size, load_reward_model
+from gym_vlmrm.reward.threads import one_torch_thread
 from gym_vlmrm.task.catalog import override
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.world import make_worlds
@@ -110,17 +112,16 @@ def evaluate(
     make_folder(folder.path / "eval")
     first_seed = EVALUATION_SEED + seed
     num_envs = min(episodes, MAX_ENVS)
-    pool = _pool(task, num_envs, choose_frame_size(task, reward_model), workers)
-    try:
-        agent.enter(*pool_spaces(pool), task.env.id)
-        count = _Counter(on_progress, 2 * episodes)
-        keeper = BestFrames(reward_model)
-        trained = _episodes(pool, agent, keeper, episodes, first_seed, task.reward.every, count)
-        random_agent = RandomAgent(pool.single_action_space, num_envs, first_seed, masked=agent.masked)
-        random = _episodes(pool, random_agent, reward_model, episodes, first_seed, task.reward.every, count)
-    finally:
-        pool.close()
-    files = _film(folder, task, agent, min(episodes, FILMED_EPISODES), first_seed, workers) if video else []
+    size = choose_frame_size(task, reward_model)
+    with one_torch_thread():
+        with contextlib.closing(_pool(task, num_envs, size, workers)) as pool:
+            agent.enter(*pool_spaces(pool), task.env.id)
+            count = _Counter(on_progress, 2 * episodes)
+            keeper = BestFrames(reward_model)
+            trained = _episodes(pool, agent, keeper, episodes, first_seed, task.reward.every, count)
+            random_agent = RandomAgent(pool.single_action_space, num_envs, first_seed, masked=agent.masked)
+            random = _episodes(pool, random_agent, reward_model, episodes, first_seed, task.reward.every, count)
+        files = _film(folder, task, agent, min(episodes, FILMED_EPISODES), first_seed, workers) if video else []
     result = Evaluation(
         task=task.id,
         goal=task.reward.goal,
