@@ -15,7 +15,7 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 _requests: "list[StopRequest]" = []
 """Those that signals reach now."""
 _deaf: list[bool] = []
-"""Per `raising_on_signals` whether it hears nothing any more, as a clean stop was made and all that is left is to say so."""
+"""Per `raising_on_signals` whether it hears nothing any more: a clean stop was made, and only that is left to say."""
 
 
 class Stopped(KeyboardInterrupt):

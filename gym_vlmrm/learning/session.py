@@ -172,9 +172,14 @@ class Session:
                 for with_buffer in (True, False):  # the last transition may lack its reward
                     with contextlib.suppress(Exception):  # the first error is the one to tell of
                         self._write_checkpoint(with_buffer)
-                        self.notices(self._how_to_go_on().replace("interrupted", "stopped by an error", 1))
+                        self.notices(self._stopped_by_error())
                         break
+            elif isinstance(error, RunError) and self.run.checkpoints():
+                self.notices(self._stopped_by_error())
             self._write_record("failed")
+
+    def _stopped_by_error(self) -> str:
+        return self._how_to_go_on().replace("interrupted", "stopped by an error", 1)
 
     def _how_to_go_on(self) -> str:
         last = self.run.checkpoints()

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.errors import ResetNeededError
 from gym_vlmrm.worlds.pools.cores import usable_cores
-from gym_vlmrm.worlds.pools.processes import pack_registrations, patience, worker_context
+from gym_vlmrm.worlds.pools.processes import in_main_thread, pack_registrations, patience, worker_context
 from gym_vlmrm.worlds.pools.server import work
 from gym_vlmrm.worlds.pools.workers import Workers
 
@@ -110,7 +110,8 @@ class EnvPool(VectorEnv[Any, Any, Any]):
         self._start(timeout)
 
     def _start(self, timeout: float) -> None:
-        self._workers = Workers(work, self._arguments, timeout)
+        arguments = [(*entry, in_main_thread()) for entry in self._arguments]
+        self._workers = Workers(work, arguments, timeout)
         try:
             self._workers.receive()
         except BaseException:
