@@ -62,6 +62,9 @@ class PoolSteps:
     def __init__(self, pool: gym.vector.VectorEnv[Any, Any, Any], restarts: Restarts | None = None) -> None:
         """Take a pool in SAME_STEP mode; without `restarts` a worker that dies or hangs is an error."""
         self.pool, self._restarts = pool, restarts
+        self._began_with: Any = None
+        self._made = 0
+        self._latest: Any = None
         self.num_envs = pool.num_envs
         self.terminal_observations: dict[int, Any] = {}
         """Last observation of each episode that ended in the latest step, by environment."""
@@ -119,11 +122,14 @@ class PoolSteps:
         """Begin every environment anew; the step that was lost led nowhere, as if time had run out before it."""
         space = self.pool.observation_space
         assert isinstance(space, spaces.Dict)
-        self.terminal_observations = dict(enumerate(iterate(space["state"], self._latest)))
         self.terminated, self.dones = np.zeros(self.num_envs, np.bool_), np.ones(self.num_envs, np.bool_)
         seeds = np.random.SeedSequence([*_entropy(self._began_with), self._made]).generate_state(self.num_envs)
         observations, infos = self.pool.reset(seed=[int(seed % 2**31) for seed in seeds])
-        self.masks, self._latest = infos.get("action_mask"), observations["state"]
+        left, self._latest = self._latest, observations["state"]
+        self.terminal_observations = dict(enumerate(iterate(space["state"], self._latest if left is None else left)))
+        self.masks = infos.get("action_mask")
+        if self.frames.size == 0:
+            self.frames = observations["frame"]
         if self.successes is None and "success" in infos:
             self.successes = np.zeros(self.num_envs, np.bool_)
         return self._latest
