@@ -43,6 +43,7 @@ def stopped_in_one_line(command: Callable[_Arguments, _Result]) -> Callable[_Arg
 def end_by_signal() -> Iterator[None]:
     """Run the whole program inside: signals before and after its command leave no traceback and no other exit code."""
     code = 1
+    threading.excepthook = _leave_to_main_thread
     try:
         with raising_on_signals():
             yield
@@ -66,3 +67,9 @@ def _see_to_the_end(code: int) -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGINT, lambda *_: os._exit(code))
+
+
+def _leave_to_main_thread(failure: threading.ExceptHookArgs) -> None:
+    """Say nothing of a full disk that a library's thread met: the main thread meets it too, and says so in one line."""
+    if not issubclass(failure.exc_type, OSError):
+        threading.__excepthook__(failure)

@@ -1,6 +1,7 @@
 """Every way to end, in processes of their own: signals, dead and hung workers, killed parents, a full disk; counted."""
 
 import contextlib
+import errno
 import os
 import random
 import shutil
@@ -9,12 +10,22 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from endings import CODES, TASKS, Program, begin, goes_on, is_whole, random_moment, start, task_file, trains
+from trainings import DQN, cartpole
 
+from gym_vlmrm.errors import RunError, TrainingError, WorkerError
+from gym_vlmrm.interrupts import Stopped
+from gym_vlmrm.learning import resume, train
+from gym_vlmrm.learning.metrics_table import Events
+from gym_vlmrm.learning.restarts import Restarts
 from gym_vlmrm.learning.run_folder import RunFolder
+from gym_vlmrm.learning.vec_env import PoolSteps
 from gym_vlmrm.worlds.pools.processes import TIMEOUT_VARIABLE
+from gym_vlmrm.worlds.world import make_worlds
 
 ALGORITHMS = list(TASKS)
 SIGNALS = list(CODES)
@@ -80,27 +91,40 @@ def test_a_dead_worker_is_replaced_once(tmp_path: Path) -> None:
     goes_on(tmp_path)
 
 
+COUNT = float(os.environ.get("GYM_VLMRM_COUNT", 0))
+counted = pytest.mark.skipif(
+    not COUNT, reason="ten minutes; GYM_VLMRM_COUNT=1 pytest -s -k count tests/test_endings.py"
+)
+
+
+def count(folder: Path, what: str, how: str) -> None:
+    """Note a case and print the counts so far."""
+    with (folder / "counts").open("a") as file:
+        file.write(f"{what}: {how}\n")
+    counts = Counter((folder / "counts").read_text().splitlines())
+    print("\n", *(f"{number:4}  {words}\n" for words, number in sorted(counts.items())), flush=True)
+
+
 @pytest.mark.slow
-@pytest.mark.skipif("GYM_VLMRM_COUNT" not in os.environ, reason="twenty minutes; set GYM_VLMRM_COUNT=1 (and -s)")
-def test_thirty_signals_and_twenty_lost_workers(tmp_path: Path) -> None:
-    """Prints counts: ``GYM_VLMRM_COUNT=1 pytest -s tests/test_endings.py -k thirty``."""
-    counts: Counter[str] = Counter()
-    share = float(os.environ["GYM_VLMRM_COUNT"])
-    for seed in range(round(30 * share)):
-        folder = tmp_path / f"signal-{seed}"
+@counted
+def test_count_of_signals(tmp_path: Path) -> None:
+    for seed in range(round(30 * COUNT)):
+        folder = tmp_path / str(seed)
         folder.mkdir()
         number, algorithm = SIGNALS[seed % 3], ALGORITHMS[seed % 2]
         how = stop_by_signal(folder, algorithm, number, seed)
-        counts[f"{signal.Signals(number).name}, {algorithm} on {TASKS[algorithm]}: {how}"] += 1
-    for seed in range(round(20 * share)):
-        folder = tmp_path / f"worker-{seed}"
+        count(tmp_path, f"{signal.Signals(number).name}, {algorithm} on {TASKS[algorithm]}", how)
+
+
+@pytest.mark.slow
+@counted
+def test_count_of_lost_workers(tmp_path: Path) -> None:
+    for seed in range(round(20 * COUNT)):
+        folder = tmp_path / str(seed)
         folder.mkdir()
         number, algorithm = (signal.SIGKILL, signal.SIGSTOP)[seed % 2], ALGORITHMS[seed // 2 % 2]
         how = lose_worker(folder, algorithm, number, seed)
-        counts[f"worker {'hung' if seed % 2 else 'dead'}, {algorithm} on {TASKS[algorithm]}: {how}"] += 1
-    print()
-    for words, count in sorted(counts.items()):
-        print(f"{count:4}  {words}")
+        count(tmp_path, f"worker {'hung' if seed % 2 else 'dead'}, {algorithm} on {TASKS[algorithm]}", how)
 
 
 @pytest.mark.slow
@@ -148,6 +172,81 @@ def test_a_run_may_be_read_while_it_trains(tmp_path: Path) -> None:
         os.kill(program.process.pid, signal.SIGTERM)
         assert program.end() == 143
         is_whole(tmp_path)
+
+
+def test_a_full_disk_met_by_the_event_file_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    events = Events(tmp_path)
+    monkeypatch.setattr(events._writer, "flush", full)
+    with pytest.raises(RunError, match=r"cannot write '.*No space left"):
+        events.write({"a": 1.0}, {})
+    monkeypatch.setattr(events._writer, "close", full)
+    events.close()
+
+
+def test_a_finetuning_without_a_state_leaves_its_folder_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gym_vlmrm.finetuning import Settings, finetune
+    from gym_vlmrm.finetuning.session import FinetuningSession
+
+    def stopped(*_: Any) -> None:
+        raise Stopped(signal.SIGTERM)
+
+    monkeypatch.setattr(FinetuningSession, "begin", stopped)
+    settings = Settings(captions="cartpole", model="scratch", frames=64, steps=2)
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            finetune(settings, tmp_path / "model")
+        assert not list((tmp_path / "model").iterdir())
+
+
+def test_weights_beside_the_policy_must_be_finite(tmp_path: Path) -> None:
+    from stable_baselines3 import SAC
+
+    from gym_vlmrm.learning.checkpoints import check_finite
+
+    model = SAC("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [4]})
+    check_finite(model)
+    model.log_ent_coef.data.fill_(float("nan"))
+    with pytest.raises(TrainingError, match="'log_ent_coef' of the algorithm is not finite"):
+        check_finite(model)
+
+
+def test_a_stored_reward_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    run = train(cartpole(), DQN, output=tmp_path / "run", workers=1).run
+    path = run.checkpoint("last").path / "replay.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["rewards"][3] = np.nan
+    np.savez(path, **arrays)
+    with pytest.raises(RunError, match=r"replay\.npz: a reward is not finite"):
+        resume(run.path, steps=300, workers=1)
+
+
+def test_a_step_that_was_lost_is_cut_off_and_begins_anew() -> None:
+    notices: list[str] = []
+    pool = make_worlds(cartpole(), 4, render_size=16, verdicts=True, workers=2, autoreset_mode="SameStep")
+    steps = PoolSteps(pool, Restarts(notices.append))
+    try:
+        steps.reset(0)
+        before = steps.step(np.zeros(4, int)).copy()
+        os.kill(pool._processes[1].pid, signal.SIGKILL)  # type: ignore[attr-defined]
+        after = steps.step(np.zeros(4, int))
+        assert steps.dones.all()
+        assert not steps.terminated.any()
+        assert [steps.terminal_observations[index].tolist() for index in range(4)] == before.tolist()
+        assert (after != before).any(axis=1).all()
+        assert len(notices) == 1
+        steps.step(np.zeros(4, int))
+        assert not steps.dones.any()
+        os.kill(pool._processes[0].pid, signal.SIGKILL)  # type: ignore[attr-defined]
+        with pytest.raises(WorkerError, match="worker process 1 of 2 died"):
+            steps.step(np.zeros(4, int))
+        with pytest.raises(WorkerError, match="died"):
+            steps.step(np.zeros(4, int))
+    finally:
+        pool.close()
 
 
 def test_tasks_of_the_harness_are_whole(tmp_path: Path) -> None:

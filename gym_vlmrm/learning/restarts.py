@@ -7,6 +7,7 @@ import gymnasium as gym
 
 from gym_vlmrm.errors import WorkerError
 from gym_vlmrm.interrupts import stop_is_asked
+from gym_vlmrm.worlds.pools.pool import EnvPool
 
 __all__ = ["Restarts"]
 
@@ -18,18 +19,22 @@ class Restarts:
         """Allow so many restarts, of whichever pool; `on_notice` is told of each."""
         self._on_notice, self._left = on_notice, allowed
 
-    def make_good(self, pool: gym.vector.VectorEnv[Any, Any, Any], error: WorkerError) -> None:
+    def make_good(self, pool: gym.vector.VectorEnv[Any, Any, Any] | None, error: WorkerError) -> None:
         """Start the workers of `pool` anew; its environments must be reset next.
+
+        Args:
+            pool: the pool, or ``None`` if it was still starting and is to be made again.
+            error: what ended it.
 
         Raises:
             WorkerError: `error`, where no restart is left or a stop was asked for; another where the new ones fail too.
         """
-        restart = getattr(pool, "restart", None)
-        if restart is None or not self._left or stop_is_asked():
+        if not self._left or stop_is_asked():
             raise error
         self._left -= 1
         self._on_notice(
             f"{error}. All workers were started anew; episodes that were under way are cut off there, and the run goes "
             "on. The next time it ends"
         )
-        restart()
+        if isinstance(pool, EnvPool):
+            pool.restart()

@@ -34,13 +34,11 @@ class Trials:
             Means per step, as they stand in ``best.json`` if no other checkpoint is better.
         """
         setup = self._setup
-        if self._pool is None:
-            self._pool = setup.make_pool()
         try:
-            episodes = self._episodes(self._pool, on_step)
+            episodes = self._episodes(on_step)
         except WorkerError as error:
             setup.restarts.make_good(self._pool, error)
-            episodes = self._episodes(self._pool, on_step)  # the same ones
+            episodes = self._episodes(on_step)  # the same ones
         verdicts: list[Any] = [episode.successes for episode in episodes]
         return Best(
             step=setup.model.num_timesteps,
@@ -49,9 +47,11 @@ class Trials:
             success=None if verdicts[0] is None else float(np.concatenate(verdicts).mean()),
         )
 
-    def _episodes(self, pool: gym.vector.VectorEnv[Any, Any, Any], on_step: Callable[[int], None]) -> list[Episode]:
+    def _episodes(self, on_step: Callable[[int], None]) -> list[Episode]:
         setup = self._setup
+        if self._pool is None:
+            self._pool = setup.make_pool()
         return play(
-            pool, live_agent(setup.model), setup.reward_model, setup.recipe.num_envs, seed=self._seed,
+            self._pool, live_agent(setup.model), setup.reward_model, setup.recipe.num_envs, seed=self._seed,
             every=setup.every, on_step=on_step,
         )  # fmt: skip
