@@ -92,9 +92,7 @@ def test_a_dead_worker_is_replaced_once(tmp_path: Path) -> None:
 
 
 COUNT = float(os.environ.get("GYM_VLMRM_COUNT", 0))
-counted = pytest.mark.skipif(
-    not COUNT, reason="ten minutes; GYM_VLMRM_COUNT=1 pytest -s -k count tests/test_endings.py"
-)
+counted = pytest.mark.skipif(not COUNT, reason="ten minutes: GYM_VLMRM_COUNT=1 pytest -s -k count")
 
 
 def count(folder: Path, what: str, how: str) -> None:

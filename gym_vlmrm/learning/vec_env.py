@@ -123,8 +123,9 @@ class PoolSteps:
         space = self.pool.observation_space
         assert isinstance(space, spaces.Dict)
         self.terminated, self.dones = np.zeros(self.num_envs, np.bool_), np.ones(self.num_envs, np.bool_)
-        seeds = np.random.SeedSequence([*_entropy(self._began_with), self._made]).generate_state(self.num_envs)
-        observations, infos = self.pool.reset(seed=[int(seed % 2**31) for seed in seeds])
+        drawn = np.random.SeedSequence([*_entropy(self._began_with), self._made]).generate_state(self.num_envs)
+        seeds: Any = [int(seed % 2**31) for seed in drawn]
+        observations, infos = self.pool.reset(seed=seeds)
         left, self._latest = self._latest, observations["state"]
         self.terminal_observations = dict(enumerate(iterate(space["state"], self._latest if left is None else left)))
         self.masks = infos.get("action_mask")
