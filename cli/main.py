@@ -9,6 +9,7 @@ import typer
 
 from . import commands
 from .console import one_line_errors
+from .ending import end_by_signal, stopped_in_one_line
 
 __all__ = ["COMMANDS", "app", "main"]
 
@@ -35,7 +36,7 @@ app = typer.Typer(
 )
 for _name, _function in COMMANDS.items():
     _summary = (_function.__doc__ or "").partition("\n")[0]
-    app.command(_name, short_help=_summary)(one_line_errors(_function))
+    app.command(_name, short_help=_summary)(one_line_errors(stopped_in_one_line(_function)))
 
 
 def _print_version(wanted: bool) -> None:
@@ -57,7 +58,8 @@ def _options(
 
 def main() -> None:
     """Run the command line."""
-    app()
+    with end_by_signal():
+        app()
 
 
 if __name__ == "__main__":

@@ -8,10 +8,22 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["STOPPING", "StopRequest", "stopping_on_signals"]
+__all__ = ["STOPPING", "StopRequest", "Stopped", "raising_on_signals", "stop_is_asked", "stopping_on_signals"]
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that ask for a clean stop."""
+_requests: "list[StopRequest]" = []
+"""Those that signals reach now."""
+_deaf: list[bool] = []
+"""Per `raising_on_signals` whether it hears nothing any more: a clean stop was made, and only that is left to say."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal ended what had nothing to save; `signal` is its number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.signal = number
 
 
 class StopRequest:
@@ -58,10 +70,56 @@ def stopping_on_signals(stop: StopRequest) -> Iterator[None]:
             if signal.getsignal(number) is signal.SIG_IGN and number != signal.SIGINT:
                 continue
             before[number] = signal.signal(number, stop._take)
+        _requests.append(stop)
         yield
     finally:
+        with contextlib.suppress(ValueError):
+            _requests.remove(stop)
+        if stop:
+            _deaf[:] = [True] * len(_deaf)
         for number, handler in before.items():
             # None: a handler that was not set from Python, which Python cannot put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def stop_is_asked() -> bool:
+    """Whether a signal asked for a stop that the program is about to make: nothing is worth a long wait any more."""
+    return any(_requests)
+
+
+@contextlib.contextmanager
+def raising_on_signals() -> Iterator[None]:
+    """Raise `Stopped` in the block where a signal of `STOPPING` comes, once; a second Ctrl-C raises it again.
+
+    What the block opens is closed on the way out. `stopping_on_signals` inside has its way. Outside the main thread
+    nothing changes; a signal that is ignored already stays ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    taken: list[int] = []
+    place = len(_deaf)
+    _deaf.append(False)
+
+    def take(number: int, _: Any = None) -> None:
+        if number == getattr(signal, "SIGHUP", None):
+            _leave_dead_terminal()
+        if _deaf[place]:
+            return
+        again = bool(taken)
+        taken.append(number)
+        if not again or number == signal.SIGINT:
+            raise Stopped(taken[0])
+
+    before: dict[int, Any] = {}
+    try:
+        for number in STOPPING:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, take)
+        yield
+    finally:
+        del _deaf[place:]
+        for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 

@@ -17,6 +17,7 @@ from gym_vlmrm.worlds.pools.processes import (
     adopt_registrations,
     begin_worker,
     end_processes,
+    in_main_thread,
     pack_registrations,
     patience,
     starting_workers,
@@ -32,9 +33,9 @@ CHUNK = 24
 _stage: Stage | Exception | None = None
 
 
-def _open(registrations: bytes, task: TaskSpec, size: int) -> None:
+def _open(registrations: bytes, task: TaskSpec, size: int, of_main_thread: bool) -> None:
     global _stage
-    begin_worker(heeds_sigterm=True)
+    begin_worker(of_main_thread=of_main_thread, heeds_sigterm=True)
     try:
         adopt_registrations(registrations)
         _stage = Stage(task, size)
@@ -81,7 +82,7 @@ class StagePool:
             return
         # A job is up to an episode, at a second a step.
         self._patience = patience(default=DEFAULT_TIMEOUT + episode_length(task))
-        arguments = (pack_registrations(), task, size)
+        arguments = (pack_registrations(), task, size, in_main_thread())
         self._executor = ProcessPoolExecutor(workers, worker_context(), _open, arguments)
         self._submit(_show, [(np.zeros((0, 0)), False)] * workers)  # each starts one process while none is idle
         self._processes |= set(self._executor._processes.values())  # the executor forgets them when one dies

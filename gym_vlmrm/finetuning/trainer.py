@@ -1,5 +1,8 @@
 """The whole way from captioned frames and a base model to a folder that ``local-dir:`` loads."""
 
+import contextlib
+import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from gym_vlmrm.finetuning.learner import Learner, default_rate
 from gym_vlmrm.finetuning.scenes import gather
 from gym_vlmrm.finetuning.session import FinetuningResult, FinetuningSession, OnProgress, memory_in_one_line
 from gym_vlmrm.finetuning.settings import SCRATCH, Settings
-from gym_vlmrm.finetuning.state import Record, read_record
+from gym_vlmrm.finetuning.state import RECORD_FILE, Record, read_record
 from gym_vlmrm.learning.provenance import library_versions
 from gym_vlmrm.reward.threads import kept_torch_threads
 
@@ -51,8 +54,23 @@ def finetune(settings: Settings, output: Path, on_progress: OnProgress | None = 
     base = _load_base(settings)
     frames, training, judges = _prepare(data, settings, base)
     make_folder(output)
-    with only_writer(output):
+    with only_writer(output), _leaving_nothing(output):
         return _begin(settings, output, data, base, frames, training, judges, on_progress)
+
+
+@contextlib.contextmanager
+def _leaving_nothing(output: Path) -> Iterator[None]:
+    """Clear a new folder where the block fails before there is anything to go on with; the same command then may."""
+    try:
+        yield
+    except BaseException:
+        if not (output / RECORD_FILE).exists():
+            for path in output.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                elif path.name != ".lock":
+                    path.unlink(missing_ok=True)
+        raise
 
 
 def _begin(

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from stable_baselines3.common.callbacks import BaseCallback
 
+from gym_vlmrm.learning.checkpoints import check_finite
 from gym_vlmrm.learning.rollout_statistics import RolloutStatistics
 from gym_vlmrm.learning.whole_state import Due, learn_from_rollout
 
@@ -181,7 +182,8 @@ class TrainingCallback(BaseCallback):
         self.paused += time.perf_counter() - began
 
     def log(self) -> None:
-        """Write one row of metrics."""
+        """Write one row of metrics; raises TrainingError where what was learned is no number any more."""
+        check_finite(self.model)
         if self._buffer is not None:
             self._buffer.fill()
         means = self.statistics.take()

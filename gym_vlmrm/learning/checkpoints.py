@@ -127,15 +127,19 @@ def forget_state(folder: Path) -> None:
 
 
 def check_finite(model: "BaseAlgorithm") -> None:
-    """Check that learning has not destroyed the policy.
+    """Check that learning has not destroyed the policy, or what the algorithm learns beside it.
 
     Raises:
         TrainingError: a parameter is not finite.
     """
-    name = _not_finite(model.policy.state_dict())
-    if name is not None:
-        cure = "lower the learning rate, or look at the rewards and observations"
-        raise TrainingError(f"'{name}' of the policy is not finite after {model.num_timesteps:,} steps; {cure}")
+    learned: Any = model
+    _, variables = learned._get_torch_save_params()  # SAC's entropy coefficient is no part of the policy
+    alone = {name: getattr(model, name) for name in variables if getattr(model, name) is not None}
+    for whose, tensors in (("policy", model.policy.state_dict()), ("algorithm", alone)):
+        name = _not_finite(tensors)
+        if name is not None:
+            cure = "lower the learning rate, or look at the rewards and observations"
+            raise TrainingError(f"'{name}' of the {whose} is not finite after {model.num_timesteps:,} steps; {cure}")
 
 
 def _not_finite(tensors: dict[str, torch.Tensor]) -> str | None:
@@ -226,6 +230,8 @@ def restore(folder: Path, model: "BaseAlgorithm", scale: RewardScale | None = No
     stored = (folder / REPLAY_FILE).exists()
     if stored:
         restore_buffer(folder / REPLAY_FILE, loaded.replay_buffer)
+        if not np.isfinite(loaded.replay_buffer.rewards[: loaded.replay_buffer.size()]).all():
+            raise RunError(f"{folder / REPLAY_FILE}: a reward is not finite; choose an earlier checkpoint")
     return stored
 
 

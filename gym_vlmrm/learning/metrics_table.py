@@ -1,5 +1,6 @@
 """Where the numbers of a training are written to: ``metrics.csv``, ``timings.csv``, event files for TensorBoard."""
 
+import contextlib
 import csv
 import io
 from pathlib import Path
@@ -127,15 +128,20 @@ class Events(KVWriter):
         """Open a new file in the folder; `from_step` is the first step that a resumed run logs anew."""
         from torch.utils.tensorboard import SummaryWriter
 
+        self._folder = folder
         self._writer: Any = SummaryWriter(str(folder), purge_step=from_step)
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         """Write one log; called by stable-baselines3's logger."""
-        for key, value in sorted(key_values.items()):
-            if isinstance(value, int | float | np.number):
-                self._writer.add_scalar(key, value, step)
-        self._writer.flush()
+        try:
+            for key, value in sorted(key_values.items()):
+                if isinstance(value, int | float | np.number):
+                    self._writer.add_scalar(key, value, step)
+            self._writer.flush()
+        except OSError as error:
+            raise RunError(f"cannot write '{self._folder}' ({error.strerror or error})") from None
 
     def close(self) -> None:
-        """Close the file."""
-        self._writer.close()
+        """Close the file; what could not be written was said when it was written."""
+        with contextlib.suppress(OSError):
+            self._writer.close()

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gym_vlmrm.files import replacing
 from gym_vlmrm.learning import statistics
 from gym_vlmrm.learning.records import Result
 from gym_vlmrm.reward import RewardModel
@@ -146,4 +147,5 @@ def write_contact_sheet(
         left, top = index % columns * (side + gap), index // columns * (side + band + gap)
         sheet.paste(Image.fromarray(frame).resize((side, side), Image.Resampling.LANCZOS), (left, top))
         draw.text((left + 4, top + side + 2), f"{reward:.4f}", fill="black")
-    sheet.save(path)
+    with replacing(path) as part:
+        sheet.save(part, "PNG")

@@ -99,6 +99,7 @@ class Session:
 
     def __enter__(self) -> "Session":
         with contextlib.ExitStack() as opened:
+            self._heeding = opened.enter_context(contextlib.ExitStack())  # the last to close
             opened.enter_context(self.setup)
             judge = self._compared(JudgeRecord.of(self.setup.reward_model))
             self.record = self.record.model_copy(update={"judge": judge})
@@ -122,6 +123,10 @@ class Session:
             if None not in (old, new) and old != new:
                 self.notices(f"the {words} of the reward model '{judge.model}' were {old} and are {new} now")
         return judge
+
+    def heed_signals(self) -> None:
+        """From now on signals ask for a clean stop, until everything is closed."""
+        self._heeding.enter_context(stopping_on_signals(self.stop))
 
     def describe_machine(self) -> None:
         """Note in the record what draws and computes."""
@@ -173,8 +178,8 @@ class Session:
     def learn(self, run: RunFolder) -> TrainingResult:
         """Learn until the recipe's steps are made or a stop is asked for."""
         self.run = run
-        with stopping_on_signals(self.stop):
-            status = self._learn()
+        status = self._learn()
+        self._heeding.enter_context(self.stop.shield())  # what is left is quick, and there is a line to say
         return TrainingResult(
             run, self.model.num_timesteps, self.seconds, status == "interrupted", run.best, self.stop.signal
         )
@@ -233,9 +238,14 @@ class Session:
                 for with_buffer in (True, False):  # the last transition may lack its reward
                     with contextlib.suppress(Exception):  # the first error is the one to tell of
                         self._write_checkpoint(self._callback.due("stop"), with_buffer)
-                        self.notices(self._how_to_go_on().replace("interrupted", "stopped by an error", 1))
+                        self.notices(self._stopped_by_error())
                         break
+            elif isinstance(error, RunError) and self.run.checkpoints():
+                self.notices(self._stopped_by_error())
             self._write_record("failed")
+
+    def _stopped_by_error(self) -> str:
+        return self._how_to_go_on().replace("interrupted", "stopped by an error", 1)
 
     def _how_to_go_on(self) -> str:
         last = self.run.checkpoints()

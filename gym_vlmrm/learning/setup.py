@@ -15,6 +15,7 @@ from gym_vlmrm.learning.building import build_algorithm, discount
 from gym_vlmrm.learning.inspection import inspect_recipe, inspect_world
 from gym_vlmrm.learning.late_rewards import LateRewards
 from gym_vlmrm.learning.records import RunRecord
+from gym_vlmrm.learning.restarts import Restarts
 from gym_vlmrm.learning.rollout_statistics import RolloutStatistics
 from gym_vlmrm.learning.vec_env import ImmediateRewards, LateRewardVecEnv, PoolSteps, normalize_states
 from gym_vlmrm.reward import RewardModel, choose_frame_size, load_reward_model
@@ -55,6 +56,8 @@ class Setup:
         self._seed, self._resumed = record.seed, record.step > 0
         self.every = self.recipe.reward_every or task.reward.every
         """Every k-th frame is scored."""
+        self.restarts = Restarts(notices)
+        """What a worker that dies or hangs gets, in learning and in trials together."""
         self._closing = contextlib.ExitStack()
 
     def __enter__(self) -> "Setup":
@@ -80,7 +83,7 @@ class Setup:
         algorithm, gamma = find_algorithm(self.recipe.algorithm), discount(self.recipe)
         self.scale = RewardScale(self.recipe.num_envs, gamma) if self.recipe.normalize_reward else None
         source = RewardSource(late, self.scale)
-        base = LateRewardVecEnv(pool, late, self.task.env.id)
+        base = LateRewardVecEnv(pool, late, self.task.env.id, self.restarts)
         self.source, self.steps = source, base.steps
         self.statistics = RolloutStatistics(self.recipe.num_envs)
         base.listeners.append(self.statistics.add_step)

@@ -54,6 +54,7 @@ def train(
     record = RunRecord(task=task.id, recipe_name=recipe_name, recipe=recipe, seed=seed, versions=library_versions())
     with Session(task, record, workers, on_progress, on_notice) as session:
         session.describe_machine()
+        session.heed_signals()
         run = RunFolder.create(path)
         with run.only_writer():
             run.write_task(task)
@@ -111,6 +112,7 @@ def resume(
                 session.restore(checkpoint.path)
             if device is not None:
                 run.write_task(task)
+            session.heed_signals()
             return session.learn(run)
 
 

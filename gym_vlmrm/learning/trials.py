@@ -6,8 +6,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from gym_vlmrm.errors import WorkerError
 from gym_vlmrm.learning.agents import live_agent
-from gym_vlmrm.learning.playing import play
+from gym_vlmrm.learning.playing import Episode, play
 from gym_vlmrm.learning.records import Best
 from gym_vlmrm.learning.rollout_statistics import finite_mean
 from gym_vlmrm.learning.setup import Setup
@@ -33,12 +34,11 @@ class Trials:
             Means per step, as they stand in ``best.json`` if no other checkpoint is better.
         """
         setup = self._setup
-        if self._pool is None:
-            self._pool = setup.make_pool()
-        episodes = play(
-            self._pool, live_agent(setup.model), setup.reward_model, setup.recipe.num_envs, seed=self._seed,
-            every=setup.every, on_step=on_step,
-        )  # fmt: skip
+        try:
+            episodes = self._episodes(on_step)
+        except WorkerError as error:
+            setup.restarts.make_good(self._pool, error)
+            episodes = self._episodes(on_step)  # the same ones
         verdicts: list[Any] = [episode.successes for episode in episodes]
         return Best(
             step=setup.model.num_timesteps,
@@ -46,3 +46,12 @@ class Trials:
             task_reward=finite_mean(np.concatenate([episode.task_rewards for episode in episodes])),
             success=None if verdicts[0] is None else float(np.concatenate(verdicts).mean()),
         )
+
+    def _episodes(self, on_step: Callable[[int], None]) -> list[Episode]:
+        setup = self._setup
+        if self._pool is None:
+            self._pool = setup.make_pool()
+        return play(
+            self._pool, live_agent(setup.model), setup.reward_model, setup.recipe.num_envs, seed=self._seed,
+            every=setup.every, on_step=on_step,
+        )  # fmt: skip

@@ -6,14 +6,16 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector.utils import iterate
 from numpy.typing import NDArray
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvStepReturn, VecEnvWrapper
 
-from gym_vlmrm.errors import TrainingError
+from gym_vlmrm.errors import TrainingError, WorkerError
 from gym_vlmrm.learning.adapter import Adapter, Space, States
 from gym_vlmrm.learning.late_rewards import LateRewards
+from gym_vlmrm.learning.restarts import Restarts
 from gym_vlmrm.wrappers.vector import take_frames
 
 __all__ = ["ImmediateRewards", "LateRewardVecEnv", "PoolSteps", "SpacesOnly", "normalize_states", "pool_spaces"]
@@ -57,8 +59,12 @@ class PoolSteps:
     Observations and actions are the environments' own. Their infos must hold verdicts alone (see `OnlyVerdicts`).
     """
 
-    def __init__(self, pool: gym.vector.VectorEnv[Any, Any, Any]) -> None:
-        self.pool = pool
+    def __init__(self, pool: gym.vector.VectorEnv[Any, Any, Any], restarts: Restarts | None = None) -> None:
+        """Take a pool in SAME_STEP mode; without `restarts` a worker that dies or hangs is an error."""
+        self.pool, self._restarts = pool, restarts
+        self._began_with: Any = None
+        self._made = 0
+        self._latest: Any = None
         self.num_envs = pool.num_envs
         self.terminal_observations: dict[int, Any] = {}
         """Last observation of each episode that ended in the latest step, by environment."""
@@ -75,13 +81,26 @@ class PoolSteps:
     def reset(self, seed: int | Sequence[int | None] | None) -> Any:
         """Reset every environment and return N observations, batched as their space says."""
         seeds: Any = list(seed) if isinstance(seed, Sequence) else seed
-        observations, infos = self.pool.reset(seed=seeds)
-        self.masks = infos.get("action_mask")
+        try:
+            observations, infos = self.pool.reset(seed=seeds)
+        except WorkerError as error:
+            self._restart(error)
+            observations, infos = self.pool.reset(seed=seeds)
+        self._began_with, self._made = seeds, 0
+        self.masks, self.frames, self._latest = infos.get("action_mask"), observations["frame"], observations["state"]
         return observations["state"]
 
     def step(self, actions: NDArray[Any]) -> Any:
-        """Step every environment and return the N observations to act on next; the rest is in the attributes."""
-        observations, _, terminated, truncated, infos = self.pool.step(actions)
+        """Step every environment and return the N observations to act on next; the rest is in the attributes.
+
+        Where workers were started anew, every episode is cut off at the state that it was in, and another one begins.
+        """
+        self._made += 1
+        try:
+            observations, _, terminated, truncated, infos = self.pool.step(actions)
+        except WorkerError as error:
+            self._restart(error)
+            return self._cut_off()
         self.terminated, self.dones = terminated, terminated | truncated
         states, self.frames = take_frames(observations, infos)
         self.terminal_observations = {int(index): infos["final_obs"][index] for index in np.flatnonzero(self.dones)}
@@ -91,7 +110,30 @@ class PoolSteps:
         self.task_rewards = task_rewards.astype(np.float64)
         successes = self._of_transition(infos, "success")
         self.successes = None if successes is None else successes.astype(np.bool_)
+        self._latest = states
         return states
+
+    def _restart(self, error: WorkerError) -> None:
+        if self._restarts is None:
+            raise error
+        self._restarts.make_good(self.pool, error)
+
+    def _cut_off(self) -> Any:
+        """Begin every environment anew; the step that was lost led nowhere, as if time had run out before it."""
+        space = self.pool.observation_space
+        assert isinstance(space, spaces.Dict)
+        self.terminated, self.dones = np.zeros(self.num_envs, np.bool_), np.ones(self.num_envs, np.bool_)
+        drawn = np.random.SeedSequence([*_entropy(self._began_with), self._made]).generate_state(self.num_envs)
+        seeds: Any = [int(seed % 2**31) for seed in drawn]
+        observations, infos = self.pool.reset(seed=seeds)
+        left, self._latest = self._latest, observations["state"]
+        self.terminal_observations = dict(enumerate(iterate(space["state"], self._latest if left is None else left)))
+        self.masks = infos.get("action_mask")
+        if self.frames.size == 0:
+            self.frames = observations["frame"]
+        if self.successes is None and "success" in infos:
+            self.successes = np.zeros(self.num_envs, np.bool_)
+        return self._latest
 
     def _of_transition(self, infos: dict[str, Any], key: str) -> NDArray[Any] | None:
         """Values (N,) of an info key; for ended episodes they are in ``final_info``, as `infos` is of the next one."""
@@ -104,18 +146,28 @@ class PoolSteps:
         return values
 
 
+def _entropy(seed: Any) -> list[int]:
+    """What a reset was seeded with, as whole numbers; none where it was not."""
+    given = seed if isinstance(seed, list) else [seed]
+    return [int(one) for one in given if one is not None]
+
+
 class LateRewardVecEnv(VecEnv):
     """A pool as a VecEnv: observations are states, rewards are zero until a buffer collects them from `late`."""
 
     def __init__(
-        self, pool: gym.vector.VectorEnv[Any, Any, Any], late: LateRewards, env_id: str = "the environment"
+        self,
+        pool: gym.vector.VectorEnv[Any, Any, Any],
+        late: LateRewards,
+        env_id: str = "the environment",
+        restarts: Restarts | None = None,
     ) -> None:
-        """Wrap a pool in SAME_STEP mode; `env_id` names its environment in messages.
+        """Wrap a pool in SAME_STEP mode; `env_id` names its environment in messages, `restarts` as in `PoolSteps`.
 
         Raises:
             TrainingError: no policy can read its observations or take its actions.
         """
-        self.steps = PoolSteps(pool)
+        self.steps = PoolSteps(pool, restarts)
         self.adapter = Adapter(*pool_spaces(pool), env_id)
         self.late = late
         self.listeners: list[Callable[[PoolSteps], None]] = []

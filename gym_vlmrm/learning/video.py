@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from gym_vlmrm.errors import RunError
+from gym_vlmrm.files import replacing
+
 __all__ = ["tile", "write_gif", "write_mp4"]
 
 GIF_FPS = 25.0
@@ -48,7 +51,10 @@ def write_gif(path: Path, film: NDArray[np.uint8], fps: float, max_bytes: int = 
         palette = images[len(images) // 2].quantize(colors)
         frames = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
         duration = max(20, 10 * round(100 * step / fps))  # GIFs count in hundredths of a second
-        frames[0].save(path, save_all=True, append_images=frames[1:], duration=duration, loop=0, optimize=True)
+        with replacing(path) as part:
+            frames[0].save(
+                part, "GIF", save_all=True, append_images=frames[1:], duration=duration, loop=0, optimize=True
+            )
         if path.stat().st_size <= max_bytes:
             return
 
@@ -58,11 +64,15 @@ def write_mp4(path: Path, film: NDArray[np.uint8], fps: float) -> bool:
     try:
         import imageio.v2 as imageio
 
-        writer: Any = imageio.get_writer(path, format="FFMPEG", fps=fps, macro_block_size=2)
-        with contextlib.closing(writer):
-            for frame in film:
-                writer.append_data(frame)
-    except (ImportError, OSError, ValueError, RuntimeError):
+        container = ["-f", "mp4"]  # which the name of a file that is not there yet does not tell
+        with replacing(path) as part:
+            writer: Any = imageio.get_writer(
+                part, format="FFMPEG", fps=fps, macro_block_size=2, output_params=container
+            )
+            with contextlib.closing(writer):
+                for frame in film:
+                    writer.append_data(frame)
+    except (ImportError, OSError, ValueError, RuntimeError, RunError):
         path.unlink(missing_ok=True)
         return False
     return True

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from gym_vlmrm.errors import WorldError
+from gym_vlmrm.errors import WorkerError, WorldError
 from gym_vlmrm.learning.random_states import put_random_states, random_states
 from gym_vlmrm.learning.records import Best
 
@@ -89,7 +89,7 @@ def take_state(setup: "Setup", *, update: bool) -> tuple[dict[str, Any], list[An
         update: whether a rollout is to be learned from that is still in its buffer.
 
     Raises:
-        WorldError, WorkerError: the worlds cannot be asked.
+        WorldError: a world fails to tell.
     """
     model: Any = setup.model
     rollout = getattr(model, "rollout_buffer", None) if update else None
@@ -110,7 +110,10 @@ def take_state(setup: "Setup", *, update: bool) -> tuple[dict[str, Any], list[An
         "random": random_states(model.action_space),
     }
     pool: Any = setup.pool
-    worlds = list(pool.get_attr("world_state"))
+    try:
+        worlds = list(pool.get_attr("world_state"))
+    except WorkerError:  # what died cannot tell; the policy need not be lost with it
+        worlds = [None]
     return training, None if any(world is None for world in worlds) else worlds
 
 

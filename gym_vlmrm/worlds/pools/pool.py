@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.errors import ResetNeededError
 from gym_vlmrm.worlds.pools.cores import usable_cores
-from gym_vlmrm.worlds.pools.processes import pack_registrations, patience, worker_context
+from gym_vlmrm.worlds.pools.processes import in_main_thread, pack_registrations, patience, worker_context
 from gym_vlmrm.worlds.pools.server import work
 from gym_vlmrm.worlds.pools.workers import Workers
 
@@ -106,13 +106,23 @@ class EnvPool(VectorEnv[Any, Any, Any]):
         self._views = read_from_shared_memory(self.single_observation_space, memory, n=num_envs)
         self._whole = True
         packed = pickle.dumps((pack_registrations(), CloudpickleWrapper(make_env)))
-        arguments = [(packed, memory, num_envs, share, autoreset_mode) for share in self._slices]
+        self._arguments = [(packed, memory, num_envs, share, autoreset_mode) for share in self._slices]
+        self._start(timeout)
+
+    def _start(self, timeout: float) -> None:
+        arguments = [(*entry, in_main_thread()) for entry in self._arguments]
         self._workers = Workers(work, arguments, timeout)
         try:
             self._workers.receive()
         except BaseException:
             self._workers.stop(0.0)
             raise
+
+    def restart(self) -> None:
+        """End all worker processes, whatever state they are in, and start new ones; call `reset` next."""
+        self._workers.stop(0.0)
+        self._whole = False
+        self._start(self._workers.timeout)
 
     def reset(self, *, seed: Seeds = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset all environments; `seed` and ``options["reset_mask"]`` mean what they mean in `SyncVectorEnv`."""

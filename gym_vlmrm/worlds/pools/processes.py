@@ -17,13 +17,16 @@ import gymnasium as gym
 from gymnasium.vector.utils import CloudpickleWrapper
 
 from gym_vlmrm.errors import VLMRMError, WorkerError
+from gym_vlmrm.interrupts import stop_is_asked
 
 __all__ = [
     "DEFAULT_TIMEOUT",
+    "LAST_PATIENCE",
     "TIMEOUT_VARIABLE",
     "adopt_registrations",
     "begin_worker",
     "end_processes",
+    "in_main_thread",
     "pack_registrations",
     "patience",
     "starting_workers",
@@ -37,6 +40,8 @@ DEFAULT_TIMEOUT = 300.0
 TIMEOUT_VARIABLE = "GYM_VLMRM_TIMEOUT"
 _FOR_THE_PARENT = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _PIECE = 1.0
+LAST_PATIENCE = 3.0
+"""How long a worker is waited for once a signal asked for a stop [s]."""
 _Found = TypeVar("_Found")
 
 
@@ -60,10 +65,13 @@ def patience(timeout: float | None = None, default: float = DEFAULT_TIMEOUT) -> 
 def wait_patiently(look: Callable[[float], _Found], seconds: float) -> _Found | None:
     """Call `look` with a time to wait [s] until it finds something, or until `seconds` have passed in vain.
 
-    The wait is cut into pieces, so that time in which the whole machine stood still counts as one of them.
+    The wait is cut into pieces, so that time in which the whole machine stood still counts as one of them. Once a
+    signal asked for a stop, little is left of it: whoever takes a machine away gives some ten seconds.
     """
-    left = seconds
+    left, hurried = seconds, False
     while left > 0:
+        if not hurried and stop_is_asked():
+            left, hurried = min(left, LAST_PATIENCE), True
         piece, began = min(_PIECE, left), time.monotonic()
         found = look(piece)
         if found:
@@ -84,7 +92,18 @@ def worker_context() -> Any:
     A fork hangs after an OpenGL or CUDA context exists, and a fork server keeps the environment variables of its first
     start; a new interpreter has neither fault, and takes no longer: imports are what costs.
     """
+    _start_tracker()
     return multiprocessing.get_context("spawn")
+
+
+def _start_tracker() -> None:
+    """Start Python's keeper of shared memory, which heeds no SIGINT and SIGTERM, where no SIGHUP meets it either."""
+    if hasattr(signal, "pthread_sigmask"):
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])  # processes inherit this
+        try:
+            resource_tracker.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -99,7 +118,7 @@ def starting_workers() -> Iterator[None]:
     before = None
     try:
         if hasattr(signal, "pthread_sigmask"):
-            resource_tracker.ensure_running()  # which would unblock them as it starts
+            _start_tracker()  # which would unblock them as it starts
             before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_PARENT)  # processes inherit this
         yield
     finally:
@@ -108,10 +127,12 @@ def starting_workers() -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def begin_worker(*, heeds_sigterm: bool = False) -> None:
+def begin_worker(*, of_main_thread: bool, heeds_sigterm: bool = False) -> None:
     """Leave signals for the parent to decide about, and end as soon as it is gone; called first in every worker.
 
-    `heeds_sigterm` is for workers of a `ProcessPoolExecutor`, which ends them by SIGTERM once one of them has died.
+    Args:
+        of_main_thread: whether the parent's main thread started it, which lives as long as the parent.
+        heeds_sigterm: for workers of a `ProcessPoolExecutor`, which ends them by SIGTERM once one of them has died.
     """
     for number in _FOR_THE_PARENT:
         if heeds_sigterm and number == signal.SIGTERM:
@@ -120,7 +141,22 @@ def begin_worker(*, heeds_sigterm: bool = False) -> None:
         signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else lambda *_: None)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _FOR_THE_PARENT)
+    if of_main_thread and sys.platform == "linux":
+        _let_kernel_end_with_parent()
     threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
+
+
+def in_main_thread() -> bool:
+    """Whether this is the main thread (see `begin_worker`)."""
+    return threading.current_thread() is threading.main_thread()
+
+
+def _let_kernel_end_with_parent() -> None:
+    """Have Linux kill this process with the thread that started it: one that is stopped can watch for nothing."""
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _end_with_parent() -> None:

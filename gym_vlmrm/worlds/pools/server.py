@@ -34,13 +34,14 @@ def work(
     num_envs: int,
     share: slice,
     mode: AutoresetMode,
+    of_main_thread: bool,
 ) -> None:
     """Serve one share of the environments until told to close or until the parent is gone.
 
     `packed` are the registrations of the parent's environments and the function that makes one of them. It is unpacked
     here, so that what it cannot find is an answer and no death.
     """
-    begin_worker()
+    begin_worker(of_main_thread=of_main_thread)
     with contextlib.suppress(EOFError, OSError):  # the parent is gone
         try:
             registrations, make_env = pickle.loads(packed)

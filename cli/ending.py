@@ -1,0 +1,75 @@
+"""How a command ends that a signal stops: one line and the exit code that shells have for it, never half a file."""
+
+import contextlib
+import functools
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import ParamSpec, TypeVar
+
+import typer
+
+from gym_vlmrm.interrupts import STOPPING, Stopped, raising_on_signals
+
+from .console import SIGNALLED, complain
+
+__all__ = ["end_by_signal", "stopped_in_one_line"]
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+def stopped_in_one_line(command: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Make a command end at the first Ctrl-C, SIGTERM or SIGHUP: what it opened is closed, and one line says so.
+
+    A command that saves what it has (``train``, ``finetune``) does that itself (see `gym_vlmrm.interrupts`).
+    """
+
+    @functools.wraps(command)
+    def stoppable(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        try:
+            with raising_on_signals():
+                return command(*args, **kwargs)
+        except Stopped as stopped:
+            complain(f"{stopped}; to begin again, give the same command")
+            raise typer.Exit(SIGNALLED + stopped.signal) from None
+
+    return stoppable
+
+
+@contextlib.contextmanager
+def end_by_signal() -> Iterator[None]:
+    """Run the whole program inside: signals before and after its command leave no traceback and no other exit code."""
+    code = 1
+    threading.excepthook = _leave_to_main_thread
+    try:
+        with raising_on_signals():
+            yield
+    except Stopped as stopped:
+        code = SIGNALLED + stopped.signal
+        raise SystemExit(code) from None
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        raise
+    finally:
+        _see_to_the_end(code)
+
+
+def _see_to_the_end(code: int) -> None:
+    """Let nothing change how the program ends; a Ctrl-C ends it at once, whatever thread is still busy."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    for number in STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, lambda *_: os._exit(code))
+
+
+def _leave_to_main_thread(failure: threading.ExceptHookArgs) -> None:
+    """Say nothing of a full disk that a library's thread met: the main thread meets it too, and says so in one line."""
+    if not issubclass(failure.exc_type, OSError):
+        threading.__excepthook__(failure)
