@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.files import (
+    check_links,
     check_writable,
     free_folder,
     is_free,
@@ -35,10 +34,16 @@ from gym_vlmrm.learning.records import Best, RunRecord
 from gym_vlmrm.task.builtin import short_name
 from gym_vlmrm.task.catalog import load_task
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.task.yaml_file import yaml_text
 
 __all__ = ["Checkpoint", "RunFolder", "default_run_path"]
 
 _CHECKPOINT = re.compile(r"step_(\d{8,})")
+_OWN = (
+    "task.yaml", "run.json", "metrics.csv", "best.json", "checkpoints", "tensorboard", "eval", "video.gif", "video.mp4",
+    "report.html", "report.json", ".lock",
+)  # fmt: skip
+"""What is read and written in a run folder."""
 _REPLACED = ".old"
 """Suffix of a checkpoint that another one of the same step replaces; one is left only where that was cut short."""
 
@@ -88,12 +93,13 @@ class RunFolder:
         """Open an existing run folder.
 
         Raises:
-            RunError: there is none, or its ``run.json`` is not valid.
+            RunError: there is none, its ``run.json`` is not valid, or something in it is a link, a pipe or a device.
         """
         folder = cls(Path(path))
         if not (folder.path / "run.json").is_file():
             why = "has no run.json" if folder.path.is_dir() else "does not exist"
             raise RunError(f"'{folder.path}' is no run folder: it {why}")
+        check_links(folder.path, _OWN)
         _ = folder.record
         return folder
 
@@ -104,8 +110,7 @@ class RunFolder:
 
     def write_task(self, task: TaskSpec) -> None:
         """Write the task with all defaults spelled out."""
-        text = yaml.safe_dump(task.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
-        write_text(self.path / "task.yaml", text)
+        write_text(self.path / "task.yaml", yaml_text(task.model_dump()))
 
     @property
     def record(self) -> RunRecord:

@@ -1,4 +1,4 @@
-"""How a task file is read: YAML with `include:`, plain data out, and where each of its values was written."""
+"""How a task file is read and written: YAML with `include:`, and where each of its values was written."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -8,29 +8,44 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from gym_vlmrm.errors import TaskError, did_you_mean
+from gym_vlmrm.errors import RunError, TaskError, did_you_mean
+from gym_vlmrm.files import read_text
 
-__all__ = ["Document", "Location", "Place", "merge", "overlay", "read_document", "shorten"]
+__all__ = ["Document", "Location", "Place", "merge", "overlay", "read_document", "shorten", "yaml_text"]
 
 MAX_BYTES = 1_000_000
 MAX_NODES = 20_000
 MAX_DEPTH = 50
 MAX_INCLUDES = 8
+MAX_NUMBER = 400
+"""Longest scalar other than text [characters]: Python's own conversions take quadratic time."""
 
 Location: TypeAlias = tuple[str | int, ...]
 """Keys and indices that lead to a value."""
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+_EXPONENT = ("tag:yaml.org,2002:float", re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+0123456789."))
+
+
 class _TaskLoader(_Loader):  # type: ignore[misc, valid-type]
     """YAML 1.1, except that `6e-4` is a number as everybody expects."""
 
 
-_TaskLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+"),
-    list("-+0123456789."),
-)
+class _TaskDumper(yaml.SafeDumper):
+    """Quotes whatever text `_TaskLoader` would take for a number, and repeats a value instead of naming it."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_TaskLoader.add_implicit_resolver(*_EXPONENT)
+_TaskDumper.add_implicit_resolver(*_EXPONENT)
+
+
+def yaml_text(data: Any, width: int = 100) -> str:
+    """Return plain data as YAML from which `read_document` makes the very same data, and people can read it."""
+    return yaml.dump(data, Dumper=_TaskDumper, sort_keys=False, allow_unicode=True, width=width)
 
 
 @dataclass(frozen=True)
@@ -136,20 +151,15 @@ def _find_include(name: str, path: Path, bases: Path, place: Place) -> Path:
 
 def _parse(path: Path) -> Document:
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise TaskError(f"{path}: {size:,} bytes is no task file; the limit is {MAX_BYTES:,}")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise TaskError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise TaskError(f"{path}: is not UTF-8 text") from None
+        text = read_text(path, MAX_BYTES, links=True)
+    except RunError as error:
+        raise TaskError(str(error)) from None
     return _build(path, text)
 
 
 def _build(path: Path, text: str) -> Document:
     try:
-        _check_depth(path, text)
+        _check_events(path, text)
         loader = _TaskLoader(text)
         root = loader.get_single_node()
         builder = _Builder(path, loader)
@@ -169,14 +179,17 @@ def _build(path: Path, text: str) -> Document:
     return Document(data, builder.places)
 
 
-def _check_depth(path: Path, text: str) -> None:
-    """Refuse what is nested so deeply that composing it, which is recursive C, would overflow the stack."""
-    depth = 0
+def _check_events(path: Path, text: str) -> None:
+    """Refuse what would take long or overflow the stack before any of it is built; composing is recursive C."""
+    depth = events = 0
     for event in yaml.parse(text, Loader=_TaskLoader):
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        events += 1
+        if events > 4 * MAX_NODES:
+            raise TaskError(f"{path}:{line}: more than {MAX_NODES:,} values")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                line = event.start_mark.line + 1 if event.start_mark else 1
                 raise TaskError(f"{path}:{line}: values are nested more than {MAX_DEPTH} deep")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
@@ -206,6 +219,9 @@ class _Builder:
             return dict(self._items(node, location))
         if isinstance(node, yaml.SequenceNode):
             return [self.build(item, (*location, index)) for index, item in enumerate(node.value)]
+        if len(node.value) > MAX_NUMBER and not node.tag.endswith((":str", ":binary")):
+            kind = node.tag.rpartition(":")[2]
+            raise TaskError(f"{self.path}:{line}: {shorten(repr(node.value[:100]))} is too long for a {kind}")
         try:
             return self.loader.construct_object(node)
         except yaml.YAMLError:
