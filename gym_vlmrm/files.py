@@ -12,6 +12,7 @@ import os
 import secrets
 import stat
 import tempfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 from gym_vlmrm.errors import RunError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from pydantic import BaseModel
 
@@ -28,14 +30,21 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_JSON", "MAX_TABLE", "check_links", "check_regular", "check_writable", "free_folder", "is_free", "make_folder",
-    "only_writer", "open_regular", "read_arrays", "read_bytes", "read_json", "read_model", "read_text", "replacing",
-    "sync", "unwritable", "write_bytes", "write_json", "write_text",
+    "only_writer", "open_picture", "open_regular", "read_arrays", "read_bytes", "read_json", "read_model", "read_text",
+    "replacing", "sync", "unwritable", "write_bytes", "write_json", "write_text",
 ]  # fmt: skip
 
 MAX_JSON = 16_000_000
 """Largest JSON file that is read [bytes]; an evaluation of 10,000 episodes has 4 million."""
 MAX_TABLE = 64_000_000
 """Largest table or list of words that is read [bytes]."""
+MAX_PICTURE_BYTES = 100_000_000
+MAX_PIXELS = 50_000_000
+"""Largest picture [px], which takes three bytes for each."""
+MAX_RATIO = 20
+"""Longest side of a picture in units of its shorter one: pictures are padded to squares."""
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "MPO")
+"""Formats that are tried; Pillow knows others, some of which start programs such as Ghostscript."""
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
@@ -128,18 +137,19 @@ def read_text(path: Path, limit: int, *, links: bool = False, encoding: str = "u
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = True, suffix: str = "") -> Iterator[Path]:
     """Lend an empty file to fill, and put it in the place of `path` in one move, so that nobody ever reads half of it.
 
     Args:
         path: the file; one that is there already stays as it was until the move, and for good if the block fails.
         durable: whether it must outlast a power failure, which costs some milliseconds.
+        suffix: end of the lent file's name, for writers that ask for one.
 
     Raises:
         RunError: it cannot be written.
     """
     # A fresh name, made here: a link that somebody laid under a known one is never followed.
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part{suffix}")
     try:
         part.open("xb").close()
         try:
@@ -280,6 +290,30 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> "NDArray[Any]":
     return np.ndarray(shape, dtype, content, order="F" if column_order else "C")
 
 
+def open_picture(path: Path) -> "NDArray[np.uint8]":
+    """Read a picture as RGB (H, W, 3); links are followed, since the user names pictures.
+
+    Raises:
+        RunError: no picture that can be decoded, or one of absurd size or shape.
+    """
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
+
+    with open_regular(path, MAX_PICTURE_BYTES, links=True) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Pillow, about sizes that are checked here
+        try:
+            with Image.open(file, formats=PICTURE_FORMATS) as picture:
+                width, height = picture.size
+                if width * height > MAX_PIXELS or max(width, height) > MAX_RATIO * min(width, height):
+                    raise RunError(f"{path}: cannot be read ({width} x {height} pixels)")
+                return np.asarray(picture.convert("RGB"))
+        except RunError:
+            raise
+        except (OSError, *_DAMAGED, Image.DecompressionBombError) as error:
+            reason = "not a picture" if isinstance(error, UnidentifiedImageError) else error
+            raise _unreadable(path, ValueError(reason)) from None
+
+
 def is_free(folder: Path) -> bool:
     """Whether nothing lies there yet; an empty folder may."""
     return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
@@ -343,7 +377,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise unwritable(folder, error) from None
     try:
-        for left in folder.glob(".*.part"):
+        for left in folder.glob(".*.part*"):
             left.unlink(missing_ok=True)
         yield
     finally:

@@ -112,7 +112,7 @@ def _register(specs: "Sequence[TaskSpec]") -> "list[TaskSpec]":
     for spec in own:
         _check_free(spec.id)
     for spec, limit in zip(own, limits, strict=True):
-        _register_id(spec.id, spec.model_dump(exclude_unset=True), limit)
+        _register_id(spec.id, spec.model_dump(mode="json", exclude_unset=True), limit)
     return list(specs)
 
 

@@ -39,6 +39,15 @@ class _TaskDumper(yaml.SafeDumper):
         return True
 
 
+def _write_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # PyYAML writes line ends other than \n in a form that reads back as a blank.
+    style = '"' if _RARE.search(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_RARE = re.compile("[^ -~\xa0-\u2027\u202a-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+"""All but plain text."""
+_TaskDumper.add_representer(str, _write_text)
 _TaskLoader.add_implicit_resolver(*_EXPONENT)
 _TaskDumper.add_implicit_resolver(*_EXPONENT)
 
@@ -181,10 +190,9 @@ def _build(path: Path, text: str) -> Document:
 
 def _check_events(path: Path, text: str) -> None:
     """Refuse what would take long or overflow the stack before any of it is built; composing is recursive C."""
-    depth = events = 0
-    for event in yaml.parse(text, Loader=_TaskLoader):
+    depth = 0
+    for events, event in enumerate(yaml.parse(text, Loader=_TaskLoader)):
         line = event.start_mark.line + 1 if event.start_mark else 1
-        events += 1
         if events > 4 * MAX_NODES:
             raise TaskError(f"{path}:{line}: more than {MAX_NODES:,} values")
         if isinstance(event, yaml.CollectionStartEvent):
