@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ def read_captions(path: Path) -> Captioned:
     for number, (place, file, caption) in enumerate(_rows(table)):
         if number >= MAX_ROWS:
             raise CaptionError(f"{place}: more than {MAX_ROWS:,} rows")
-        picture, text = table.parent / file, " ".join(caption.split())
+        picture, text = Path(os.path.normpath(table.parent / file)), " ".join(caption.split())
         if not file or (picture not in by_file and not _is_file(picture)):
             raise CaptionError(
                 f"{place}: no picture '{shorten(file)}' in {table.parent}; files are named relative to it"

@@ -106,6 +106,7 @@ def evaluate(
     task = override(folder.task, device=device)
     chosen = folder.checkpoint(checkpoint)
     agent = load_agent(chosen.path)
+    folder.name_model()
     reward_model = load_reward_model(task)
     make_folder(folder.path / "eval")
     first_seed = EVALUATION_SEED + seed

@@ -9,7 +9,7 @@ import numpy as np
 from stable_baselines3.common.logger import KVWriter
 
 from gym_vlmrm.errors import RunError
-from gym_vlmrm.files import write_text
+from gym_vlmrm.files import MAX_TABLE, read_text, write_text
 
 __all__ = ["Events", "MetricsTable"]
 
@@ -34,11 +34,12 @@ class MetricsTable(KVWriter):
 
     def _read(self, last_step: int) -> None:
         try:
-            with self.path.open(newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                self.rows = [row for row in reader if int(row[STEP_COLUMN]) <= last_step]
-                self.columns = list(reader.fieldnames or [STEP_COLUMN])
-        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+            reader = csv.DictReader(io.StringIO(read_text(self.path, MAX_TABLE), newline=""))
+            self.rows = [row for row in reader if int(row[STEP_COLUMN]) <= last_step]
+            self.columns = list(reader.fieldnames or [STEP_COLUMN])
+            if any(None in row or None in row.values() for row in self.rows):
+                raise ValueError("a row has other columns than its heading")
+        except (ValueError, KeyError, TypeError, csv.Error) as error:
             raise RunError(f"{self.path}: is no table of metrics ({error})") from None
         self._rewrite()
 

@@ -8,6 +8,7 @@ runs/<name>/
 """
 
 import contextlib
+import logging
 import os
 import re
 import shutil
@@ -31,6 +32,7 @@ from gym_vlmrm.files import (
     write_text,
 )
 from gym_vlmrm.learning.records import Best, RunRecord
+from gym_vlmrm.reward.loading import MODELS
 from gym_vlmrm.task.builtin import short_name
 from gym_vlmrm.task.catalog import load_task
 from gym_vlmrm.task.spec import TaskSpec
@@ -38,6 +40,7 @@ from gym_vlmrm.task.yaml_file import yaml_text
 
 __all__ = ["Checkpoint", "RunFolder", "default_run_path"]
 
+logger = logging.getLogger("gym_vlmrm")
 _CHECKPOINT = re.compile(r"step_(\d{8,})")
 _OWN = (
     "task.yaml", "run.json", "metrics.csv", "best.json", "checkpoints", "tensorboard", "eval", "video.gif", "video.mp4",
@@ -107,6 +110,12 @@ class RunFolder:
     def task(self) -> TaskSpec:
         """The resolved task."""
         return load_task(self.path / "task.yaml")
+
+    def name_model(self) -> None:
+        """Say which model the run names, where that is to be loaded and does not come with this package."""
+        model = self.task.reward.model
+        if model != "embedded" and model not in MODELS:
+            logger.warning("the run in '%s' names the reward model '%s', which is loaded now", self.path, model)
 
     def write_task(self, task: TaskSpec) -> None:
         """Write the task with all defaults spelled out."""

@@ -18,14 +18,19 @@ _KINDS: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Any]]] = {
 """Name to type, and how it becomes text and comes back; a timestamp is a date too, so it is asked for first."""
 
 
-def to_json(value: Any) -> Any:
-    """Return a value of a task file as JSON can hold it; `from_json` undoes it."""
+def to_json(value: Any, infinity: bool = False) -> Any:
+    """Return a value of a task file as JSON can hold it; `from_json` undoes it.
+
+    Args:
+        value: anything.
+        infinity: whether it becomes JSON of the kind that Python writes, which knows ``Infinity`` and ``NaN``.
+    """
     if isinstance(value, Mapping):
-        plain = {str(key): to_json(item) for key, item in value.items()}
+        plain = {str(key): to_json(item, infinity) for key, item in value.items()}
         return {_KIND: "mapping", "value": plain} if set(plain) == {_KIND, "value"} else plain
     if isinstance(value, list | tuple):
-        return [to_json(item) for item in value]
-    if isinstance(value, float) and math.isfinite(value):
+        return [to_json(item, infinity) for item in value]
+    if isinstance(value, float) and (infinity or math.isfinite(value)):
         return float(value)
     for name, (kind, write, _) in _KINDS.items():
         if isinstance(value, kind):

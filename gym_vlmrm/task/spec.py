@@ -10,6 +10,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    SerializationInfo,
     SerializerFunctionWrapHandler,
     field_validator,
     model_serializer,
@@ -20,7 +21,8 @@ from gym_vlmrm.task.plain import from_json, to_json
 from gym_vlmrm.task.rules import Rule, parse_rule
 
 __all__ = [
-    "MODEL_VARIABLE", "CameraSpec", "EnvSpec", "Look", "Quality", "Recipe", "RewardSpec", "SceneSpec", "TaskSpec",
+    "FOR_GYMNASIUM", "MODEL_VARIABLE", "CameraSpec", "EnvSpec", "Look", "Quality", "Recipe", "RewardSpec", "SceneSpec",
+    "TaskSpec",
 ]  # fmt: skip
 
 MODEL_VARIABLE = "GYM_VLMRM_MODEL"
@@ -35,7 +37,16 @@ _Metres = Annotated[float, Field(ge=-_MAX_METRES, le=_MAX_METRES)]
 _FREE_CAMERA = ("distance", "lookat", "elevation", "azimuth")
 _FIXED_CAMERA = ("name", "id")
 Prompt: TypeAlias = Sentence | list[Sentence]
-Arguments: TypeAlias = Annotated[dict[str, Any], BeforeValidator(from_json), PlainSerializer(to_json, when_used="json")]
+FOR_GYMNASIUM = {"infinity": True}
+"""Context of a dump that Gymnasium's own JSON, which knows infinity, can hold."""
+
+
+def _write(value: Any, info: SerializationInfo) -> Any:
+    infinity = bool(info.context and info.context.get("infinity"))
+    return to_json(value, infinity) if infinity or info.mode_is_json() else value
+
+
+Arguments: TypeAlias = Annotated[dict[str, Any], BeforeValidator(from_json), PlainSerializer(_write)]
 """Anything that YAML can say, by name; as JSON it keeps what JSON does not know, such as infinity and dates."""
 _ID = re.compile(r"(?:[A-Za-z0-9_-]+/)?[A-Za-z0-9_.-]+?-v\d+")
 

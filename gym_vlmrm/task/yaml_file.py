@@ -160,7 +160,12 @@ def _find_include(name: str, path: Path, bases: Path, place: Place) -> Path:
 
 def _parse(path: Path) -> Document:
     try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise TaskError(f"{path}: {size:,} bytes is no task file; the limit is {MAX_BYTES:,}")
         text = read_text(path, MAX_BYTES, links=True)
+    except (OSError, ValueError) as error:
+        raise TaskError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     except RunError as error:
         raise TaskError(str(error)) from None
     return _build(path, text)
