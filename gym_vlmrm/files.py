@@ -12,6 +12,7 @@ import os
 import secrets
 import stat
 import tempfile
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -65,15 +66,16 @@ def open_regular(path: Path, limit: int | None = None, *, links: bool = False) -
     try:
         descriptor = os.open(path, flags)
     except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno == errno.ELOOP and path.is_symlink():
+        if not links and isinstance(error, OSError) and error.errno == errno.ELOOP:
             raise RunError(f"{path}: is a link, and links are not followed here; put the file itself there") from None
         raise _unreadable(path, error) from None
+    state = os.fstat(descriptor)
+    regular = stat.S_ISREG(state.st_mode)
+    if not regular or (limit is not None and state.st_size > limit):
+        os.close(descriptor)
+        fault = f"has {state.st_size:,} bytes; the limit is {limit:,}" if regular else "is no regular file"
+        raise RunError(f"{path}: {fault}")
     with os.fdopen(descriptor, "rb") as file:
-        state = os.fstat(descriptor)
-        if not stat.S_ISREG(state.st_mode):
-            raise RunError(f"{path}: is no regular file")
-        if limit is not None and state.st_size > limit:
-            raise RunError(f"{path}: has {state.st_size:,} bytes; the limit is {limit:,}")
         yield file
 
 
@@ -261,7 +263,7 @@ def read_arrays(path: Path, names: Iterable[str], *, links: bool = False) -> "di
 
 _DAMAGED = (
     ValueError, EOFError, LookupError, NotImplementedError, OverflowError, TypeError, SyntaxError, MemoryError,
-    RuntimeError, AttributeError, zipfile.BadZipFile, zlib.error,
+    RuntimeError, AttributeError, zipfile.BadZipFile, zlib.error, tokenize.TokenError,
 )  # fmt: skip
 """What damaged archives and headers raise somewhere in zipfile, zlib, ast and numpy."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.files import MAX_JSON, check_links, read_bytes, replacing, write_text
@@ -93,7 +93,7 @@ def read_record(folder: Path) -> Record:
 
 @cache
 def _record_type() -> "TypeAdapter[Record]":
-    return TypeAdapter(Record, config=ConfigDict(extra="forbid"))
+    return TypeAdapter(Record)
 
 
 def write_state(folder: Path, state: State, record: Record) -> None:

@@ -183,7 +183,7 @@ def _build(path: Path, text: str) -> Document:
         written = text.splitlines()[line - 1 : line]  # libyaml does not name the character that it stumbled over
         tabbed = any("\t" in part[: len(part) - len(part.lstrip())] for part in written)
         hint = "; use spaces, not tabs" if tabbed or re.search(r"\\t|\btab\b", str(error.problem)) else ""
-        raise TaskError(f"{path}:{line}: not valid YAML: {error.problem}{hint}") from None
+        raise TaskError(f"{path}:{line}: not valid YAML: {shorten(error.problem, 200)}{hint}") from None
     except yaml.YAMLError as error:
         raise TaskError(f"{path}: not valid YAML: {shorten(error)}") from None
     except RecursionError:
