@@ -286,8 +286,8 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> "NDArray[Any]":
         size = dtype.itemsize * math.prod(shape)
         if min(shape, default=0) < 0 or size + file.tell() != entry.file_size:
             raise ValueError(f"{name} has {entry.file_size:,} bytes, not those of its shape {shape}")
-        content = bytearray(size)
-        if file.readinto(content) != size or file.read(1):
+        content = bytearray(file.read(size))
+        if len(content) != size or file.read(1):
             raise EOFError(f"{name} is cut short")
     return np.ndarray(shape, dtype, content, order="F" if column_order else "C")
 

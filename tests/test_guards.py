@@ -27,7 +27,8 @@ HEAVY = [
 ]
 ROOMS: list[list[str]] = [
     ["errors"],
-    ["arrays", "files", "interrupts", "tensors"],
+    ["arrays", "files", "interrupts"],
+    ["tensors"],
     ["task"],
     ["worlds"],
     ["reward"],

@@ -116,8 +116,9 @@ def check_config(config: Any, where: str) -> None:
         ModelError: it is none, sets options that may run a program, or holds absurd numbers or names.
     """
     model = config.get("model_cfg") if isinstance(config, dict) else None
-    parts = [model.get(key, {}) for key in ("text_cfg", "vision_cfg")] if isinstance(model, dict) else [None]
-    if not all(isinstance(part, dict) for part in parts):
+    found = [model.get(key, {}) for key in ("text_cfg", "vision_cfg")] if isinstance(model, dict) else [None]
+    parts = [part for part in found if isinstance(part, dict)]
+    if len(parts) < len(found):
         raise ModelError(f"{where} is no open_clip configuration; it needs model_cfg with text_cfg and vision_cfg")
     for part in parts:
         options = part.get("tokenizer_kwargs") or {}

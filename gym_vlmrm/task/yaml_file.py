@@ -1,5 +1,6 @@
 """How a task file is read and written: YAML with `include:`, and where each of its values was written."""
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ def read_document(path: Path, bases: Path, *, trail: tuple[Path, ...] = (), orig
     name = document.data.pop("include")
     place = document.places[("include",)]
     if not isinstance(name, str):
-        raise TaskError(f"{place}: include: needs the name of one file, got {name!r}")
+        raise TaskError(f"{place}: include: needs the name of one file, got {shorten(repr(name))}")
     base = read_document(_find_include(name, path, bases, place), bases, trail=(*trail, resolved), origin=place)
     data = overlay(base.data, document.data)
     return Document(data, {**base.places, **document.places})
@@ -151,11 +152,12 @@ def _expand_scene(data: Mapping[str, Any]) -> dict[str, Any]:
 def _find_include(name: str, path: Path, bases: Path, place: Place) -> Path:
     folders = (path.parent, bases)
     for folder in folders:
-        if (folder / name).is_file():
-            return folder / name
+        with contextlib.suppress(OSError, ValueError):  # a name that no file can have
+            if (folder / name).is_file():
+                return folder / name
     known = {found.name for folder in folders for found in folder.glob("_*.yaml")}
-    hint = did_you_mean(name, known)
-    raise TaskError(f"{place}: include: no file '{name}' beside it or among the built-in bases{hint}")
+    hint = did_you_mean(name[:100], known)
+    raise TaskError(f"{place}: include: no file '{shorten(name)}' beside it or among the built-in bases{hint}")
 
 
 def _parse(path: Path) -> Document:
@@ -252,7 +254,9 @@ class _Builder:
             key = str(key_node.value)
             if key in seen:
                 field = ".".join(map(str, (*location, key)))
-                raise TaskError(f"{self.path}:{line}: {field}: duplicate key, first written on line {seen[key]}")
+                raise TaskError(
+                    f"{self.path}:{line}: {shorten(field, 200)}: duplicate key, first written on line {seen[key]}"
+                )
             seen[key] = line
             self.places[(*location, key)] = Place(self.path, line)
             yield key, self.build(value_node, (*location, key))
