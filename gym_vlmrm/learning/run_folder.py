@@ -43,8 +43,8 @@ __all__ = ["Checkpoint", "RunFolder", "default_run_path"]
 logger = logging.getLogger("gym_vlmrm")
 _CHECKPOINT = re.compile(r"step_(\d{8,})")
 _OWN = (
-    "task.yaml", "run.json", "metrics.csv", "timings.csv", "best.json", "checkpoints", "tensorboard", "eval", "video.gif",
-    "video.mp4", "report.html", "report.json", ".lock",
+    "task.yaml", "run.json", "metrics.csv", "timings.csv", "best.json", "checkpoints", "tensorboard", "eval",
+    "video.gif", "video.mp4", "report.html", "report.json", ".lock",
 )  # fmt: skip
 """What is read and written in a run folder."""
 _REPLACED = ".old"
