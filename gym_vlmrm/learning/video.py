@@ -20,7 +20,7 @@ __all__ = ["Film", "Reel", "tile", "write_gif", "write_mp4"]
 GIF_FPS = 25.0
 """GIFs are shown at this rate at most [frames/s]; players slow faster ones down."""
 MAX_GIF_BYTES = 2_000_000
-MAX_REEL = 600
+MAX_REEL = 300
 """Most frames that a reel keeps."""
 
 Frame = NDArray[np.uint8]
