@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from processes import started
 from speed import Loop
 
-from gym_vlmrm.reward.clip.opening import MERGES_FILE, open_clip
+from gym_vlmrm.reward.clip.opening import open_clip
+from gym_vlmrm.reward.folders import MERGES_FILE
 from gym_vlmrm.reward.loading import EMBEDDED_FOLDER
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.pools.cores import usable_cores

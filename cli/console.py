@@ -1,22 +1,49 @@
-"""What the commands say, and where: results on stdout, everything else on stderr."""
+"""What the commands say, and where: results on stdout, everything else on stderr.
+
+Much of it was written by somebody else: prompts, names of files, words of libraries. Characters that would command the
+terminal, or show a line other than it is, are replaced wherever anything is printed.
+"""
 
 import functools
 import json
 import logging
+import re
 import signal
+import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import IO, Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["SIGNALLED", "complain", "note", "one_line_errors", "print_json", "print_table", "say", "stderr", "stdout"]
+__all__ = [
+    "SIGNALLED", "complain", "harmless", "note", "one_line_errors", "print_json", "print_table", "say", "stderr",
+    "stdout",
+]  # fmt: skip
+
+_COMMANDING = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
+)
+"""Control characters but tab and line feed, marks of direction, invisible tags and halves of characters."""
+REPLACEMENT = "\ufffd"
 
 stdout = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def harmless(text: str, stream: IO[str] | None = None) -> str:
+    """Return text in which nothing commands a terminal, in characters that the stream (stdout if not given) has."""
+    text = _COMMANDING.sub(REPLACEMENT, text)
+    encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.encode(encoding, "replace").decode(encoding)
+    return text
+
 
 SIGNALLED = 128
 """What shells add to a signal's number to make an exit code."""
@@ -30,34 +57,35 @@ _Result = TypeVar("_Result")
 
 def say(message: str) -> None:
     """Print one line of a result on stdout."""
-    stdout.print(Text(message))
+    stdout.print(Text(harmless(message, stdout.file)))
 
 
 def note(message: str) -> None:
     """Print one line on stderr that the user should read."""
-    stderr.print(Text.assemble(("note: ", "yellow"), " ".join(message.split())))
+    stderr.print(Text.assemble(("note: ", "yellow"), harmless(" ".join(message.split()), stderr.file)))
 
 
 def complain(message: str) -> None:
     """Print one red line on stderr."""
-    stderr.print(Text("error: " + " ".join(message.split()), style="red"))
+    stderr.print(Text("error: " + harmless(" ".join(message.split()), stderr.file), style="red"))
 
 
 def print_json(data: Any) -> None:
     """Print one JSON object on stdout, and nothing around it."""
-    typer.echo(json.dumps(data, indent=2, allow_nan=False))
+    typer.echo(json.dumps(data, indent=2, allow_nan=False).replace("\x7f", "\\u007f"))
 
 
 def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None, whole: int = 1
 ) -> None:
     """Print a table on stdout; the first `whole` columns are never broken into lines, the others fold."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    target = stdout if stdout.is_terminal else Console(width=FILE_WIDTH, highlight=False)
+    heading = None if title is None else Text(harmless(title, target.file))
+    table = Table(title=heading, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
         table.add_column(column, no_wrap=index < whole, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    target = stdout if stdout.is_terminal else Console(width=FILE_WIDTH, highlight=False)
+        table.add_row(*(Text(harmless(cell, target.file)) for cell in row))
     target.print(table)
 
 
@@ -75,6 +103,8 @@ def one_line_errors(command: Callable[_Arguments, _Result]) -> Callable[_Argumen
         except Exception as error:
             from gym_vlmrm.errors import VLMRMError
 
+            if isinstance(error, MemoryError):
+                error = VLMRMError("there is not enough memory for this" + (f" ({error})" if str(error) else ""))
             if not isinstance(error, VLMRMError | OSError):
                 raise
             complain(str(error))

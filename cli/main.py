@@ -1,5 +1,7 @@
 """Entry point of the `vlmrm` command: every file in `commands` is one."""
 
+import io
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pkgutil import iter_modules
@@ -57,7 +59,10 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; what the locale has no character for is printed as a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     with end_by_signal():
         app()
 

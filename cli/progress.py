@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from .console import stderr
+from .console import harmless, stderr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,12 +61,12 @@ def bar(
     if clock is not None:
         columns.append(TimeElapsedColumn() if clock == "elapsed" else TimeRemainingColumn())
     with Progress(*columns, console=stderr, transient=True) as progress:
-        line = progress.add_task(title, total=None, words=fields.format_map(_Dashes()))
+        line = progress.add_task(harmless(title, stderr.file), total=None, words=fields.format_map(_Dashes()))
 
         def show(done: float, total: float, title: str | None = None, **values: str) -> None:
             changes: dict[str, Any] = {"words": fields.format_map(_Dashes(values))}
             if title is not None:
-                changes["description"] = title
+                changes["description"] = harmless(title, stderr.file)
             # The last rollout may end behind the last step that was asked for.
             progress.update(line, completed=max(0, min(done, total)), total=total, **changes)
 

@@ -20,7 +20,7 @@ from gym_vlmrm.arrays import Frames
 from gym_vlmrm.files import replacing
 from gym_vlmrm.finetuning.scratch import CONTEXT_LENGTH, build_clip
 from gym_vlmrm.finetuning.vocabulary import MAX_VOCABULARY
-from gym_vlmrm.reward.clip.opening import MERGES_FILE
+from gym_vlmrm.reward.folders import MERGES_FILE
 from gym_vlmrm.tensors import load_tensors, save_tensors
 
 __all__ = ["Weights", "averaged_image", "fit_image", "fit_text", "refit_image", "sample_data"]

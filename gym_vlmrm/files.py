@@ -1,44 +1,157 @@
-"""Reading and writing safely: a file whole or not at all, one writer per folder, one line for whatever goes wrong."""
+"""Reading and writing safely: a file whole or not at all, one writer per folder, one line for whatever goes wrong.
+
+Files may come from anybody. What is opened here is a regular file of bounded size, never a pipe, a device or (in
+folders that people pass around) a link. JSON holds finite numbers; arrays are no pickles and no larger than their file.
+"""
 
 import contextlib
+import errno
 import json
 import math
 import os
 import secrets
+import stat
 import tempfile
+import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from gym_vlmrm.errors import RunError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from pydantic import BaseModel
 
     Model = TypeVar("Model", bound=BaseModel)
 
 __all__ = [
-    "check_writable", "free_folder", "is_free", "make_folder", "only_writer", "read_arrays", "read_json", "read_model",
+    "MAX_JSON", "MAX_TABLE", "check_links", "check_regular", "check_writable", "free_folder", "is_free", "make_folder",
+    "only_writer", "open_picture", "open_regular", "read_arrays", "read_bytes", "read_json", "read_model", "read_text",
     "replacing", "sync", "unwritable", "write_bytes", "write_json", "write_text",
 ]  # fmt: skip
 
+MAX_JSON = 16_000_000
+"""Largest JSON file that is read [bytes]; an evaluation of 10,000 episodes has 4 million."""
+MAX_TABLE = 64_000_000
+"""Largest table or list of words that is read [bytes]."""
+MAX_PICTURE_BYTES = 100_000_000
+MAX_PIXELS = 50_000_000
+"""Largest picture [px], which takes three bytes for each."""
+MAX_RATIO = 20
+"""Longest side of a picture in units of its shorter one: pictures are padded to squares."""
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "MPO")
+"""Formats that are tried; Pillow knows others, some of which start programs such as Ghostscript."""
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
 
 @contextlib.contextmanager
-def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+def open_regular(path: Path, limit: int | None = None, *, links: bool = False) -> Iterator[IO[bytes]]:
+    """Open a regular file for reading; a pipe without a writer does not block, and no device is ever read.
+
+    Args:
+        path: the file.
+        limit: largest size [bytes]; any if not given.
+        links: whether `path` may be a link, as for files that the user names.
+
+    Raises:
+        RunError: it cannot be read, is a link, no regular file, or too large.
+    """
+    flags = os.O_RDONLY | _AT_ONCE | (0 if links else _NO_LINK)
+    try:
+        descriptor = os.open(path, flags)
+    except (OSError, ValueError) as error:
+        if not links and isinstance(error, OSError) and error.errno == errno.ELOOP:
+            raise RunError(f"{path}: is a link, and links are not followed here; put the file itself there") from None
+        raise _unreadable(path, error) from None
+    state = os.fstat(descriptor)
+    regular = stat.S_ISREG(state.st_mode)
+    if not regular or (limit is not None and state.st_size > limit):
+        os.close(descriptor)
+        fault = f"has {state.st_size:,} bytes; the limit is {limit:,}" if regular else "is no regular file"
+        raise RunError(f"{path}: {fault}")
+    with os.fdopen(descriptor, "rb") as file:
+        yield file
+
+
+def _unreadable(path: Path, error: Exception) -> RunError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return RunError(f"{path}: cannot be read ({' '.join(str(reason).split())})")
+
+
+def check_regular(path: Path, limit: int | None = None, *, links: bool = False) -> None:
+    """Check that `open_regular` would open a file, for libraries that open paths themselves; raises RunError."""
+    with open_regular(path, limit, links=links):
+        pass
+
+
+def check_links(folder: Path, names: Iterable[str]) -> None:
+    """Check that some entries of a folder that somebody else may have made, and all below them, are files and folders.
+
+    Whatever is written there then stays in the folder, and whatever is read comes from it.
+
+    Args:
+        folder: it may itself be reached by links.
+        names: its entries, where they exist.
+
+    Raises:
+        RunError: one is a link, a pipe or a device; the message names it.
+    """
+    for name in names:
+        path = folder / name
+        try:
+            mode = path.lstat().st_mode
+            if stat.S_ISDIR(mode):
+                check_links(path, os.listdir(path))
+                continue
+        except FileNotFoundError:
+            continue
+        except (OSError, RecursionError) as error:
+            raise _unreadable(path, error) from None
+        if not stat.S_ISREG(mode):
+            kind = "link" if stat.S_ISLNK(mode) else "pipe or device"
+            raise RunError(f"{path}: is a {kind}, and '{folder}' may only hold files and folders; remove it")
+
+
+def read_bytes(path: Path, limit: int, *, links: bool = False) -> bytes:
+    """Read a file as `open_regular` opens it; raises RunError."""
+    with open_regular(path, limit, links=links) as file:
+        try:
+            content = file.read(limit + 1)
+        except (OSError, MemoryError) as error:
+            raise _unreadable(path, error) from None
+    if len(content) > limit:  # it grew
+        raise RunError(f"{path}: has more than {limit:,} bytes")
+    return content
+
+
+def read_text(path: Path, limit: int, *, links: bool = False, encoding: str = "utf-8") -> str:
+    """Read UTF-8 text as `open_regular` opens it, line ends as they are; raises RunError."""
+    try:
+        return read_bytes(path, limit, links=links).decode(encoding)
+    except UnicodeDecodeError:
+        raise RunError(f"{path}: is not UTF-8 text") from None
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, durable: bool = True, suffix: str = "") -> Iterator[Path]:
     """Lend an empty file to fill, and put it in the place of `path` in one move, so that nobody ever reads half of it.
 
     Args:
         path: the file; one that is there already stays as it was until the move, and for good if the block fails.
         durable: whether it must outlast a power failure, which costs some milliseconds.
+        suffix: end of the lent file's name, for writers that ask for one.
 
     Raises:
         RunError: it cannot be written.
     """
     # A fresh name, made here: a link that somebody laid under a known one is never followed.
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part{suffix}")
     try:
         part.open("xb").close()
         try:
@@ -93,14 +206,33 @@ def _finite(data: Any) -> Any:
     return [_finite(value) for value in data] if isinstance(data, list | tuple) else data
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON; raises RunError when the file is missing or no JSON."""
+def read_json(path: Path, limit: int = MAX_JSON, *, links: bool = False) -> Any:
+    """Read JSON as `open_regular` opens it.
+
+    Raises:
+        RunError: the file is missing, too large, no JSON, or holds a number that is not finite or half a character.
+    """
+    text = read_text(path, limit, links=links)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{path}: not valid JSON ({error})") from None
+        data = json.loads(text, parse_float=_finite_float, parse_constant=_finite_float, parse_int=_short_int)
+        if "\\ud" in text.lower():  # half a character, which can be neither printed nor written
+            json.dumps(data, ensure_ascii=False).encode()
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise RunError(f"{path}: not valid JSON ({' '.join(str(error).split())})") from None
+    return data
+
+
+def _short_int(text: str) -> int:
+    if len(text) > 20:
+        raise ValueError(f"{text[:20]}... has too many digits")
+    return int(text)
+
+
+def _finite_float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is no finite number")
+    return number
 
 
 def read_model(path: Path, model: "type[Model]") -> "Model":
@@ -114,20 +246,74 @@ def read_model(path: Path, model: "type[Model]") -> "Model":
         raise RunError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
-def read_arrays(path: Path, names: Iterable[str]) -> "dict[str, NDArray[Any]]":
-    """Read the arrays of those names from an npz file, and nothing else; no pickles.
+def read_arrays(path: Path, names: Iterable[str], *, links: bool = False) -> "dict[str, NDArray[Any]]":
+    """Read the arrays of those names from an npz file, and nothing else; no pickles, nothing compressed.
+
+    Since nothing is compressed, arrays take no more memory than the file takes on the disk.
 
     Raises:
         RunError: the file is missing or damaged, or lacks one of them.
     """
-    import numpy as np
-
     try:
-        # Opened here: numpy leaves a damaged archive open.
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return {name: file[name] for name in names}
-    except (OSError, ValueError, EOFError, LookupError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        raise RunError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+        with open_regular(path, links=links) as opened, zipfile.ZipFile(opened) as archive:
+            return {name: _read_array(archive, f"{name}.npy") for name in names}
+    except (OSError, *_DAMAGED) as error:
+        raise _unreadable(path, error) from None
+
+
+_DAMAGED = (
+    ValueError, EOFError, LookupError, NotImplementedError, OverflowError, TypeError, SyntaxError, MemoryError,
+    RuntimeError, AttributeError, zipfile.BadZipFile, zlib.error, tokenize.TokenError,
+)  # fmt: skip
+"""What damaged archives and headers raise somewhere in zipfile, zlib, ast and numpy."""
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> "NDArray[Any]":
+    import numpy as np
+    from numpy.lib import format as npy
+
+    entry = archive.getinfo(name)
+    if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
+        raise ValueError(f"{name} is compressed")
+    with archive.open(entry) as file:
+        version = npy.read_magic(file)
+        header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
+        if header is None:
+            raise ValueError(f"{name} has an unknown format")
+        shape, column_order, dtype = header(file)
+        if dtype.hasobject:
+            raise ValueError(f"{name} is a pickle")
+        size = dtype.itemsize * math.prod(shape)
+        if min(shape, default=0) < 0 or size + file.tell() != entry.file_size:
+            raise ValueError(f"{name} has {entry.file_size:,} bytes, not those of its shape {shape}")
+        content = bytearray(file.read(size))
+        if len(content) != size or file.read(1):
+            raise EOFError(f"{name} is cut short")
+    return np.ndarray(shape, dtype, content, order="F" if column_order else "C")
+
+
+def open_picture(path: Path) -> "NDArray[np.uint8]":
+    """Read a picture as RGB (H, W, 3); links are followed, since the user names pictures.
+
+    Raises:
+        RunError: no picture that can be decoded, or one of absurd size or shape.
+    """
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
+
+    with open_regular(path, MAX_PICTURE_BYTES, links=True) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Pillow, about sizes that are checked here
+        try:
+            with Image.open(file, formats=PICTURE_FORMATS) as picture:
+                width, height = picture.size
+                if width * height > MAX_PIXELS or max(width, height) > MAX_RATIO * min(width, height):
+                    raise RunError(f"{path}: cannot be read ({width} x {height} pixels)")
+                return np.asarray(picture.convert("RGB"))
+        except RunError:
+            raise
+        except (OSError, *_DAMAGED, Image.DecompressionBombError) as error:
+            reason = "not a picture" if isinstance(error, UnidentifiedImageError) else error
+            raise _unreadable(path, ValueError(reason)) from None
 
 
 def is_free(folder: Path) -> bool:
@@ -193,7 +379,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise unwritable(folder, error) from None
     try:
-        for left in folder.glob(".*.part"):
+        for left in folder.glob(".*.part*"):
             left.unlink(missing_ok=True)
         yield
     finally:

@@ -104,6 +104,7 @@ def register_tasks(folder: str | os.PathLike[str]) -> "list[TaskSpec]":
 
 def _register(specs: "Sequence[TaskSpec]") -> "list[TaskSpec]":
     from gym_vlmrm.task.catalog import builtin_tasks
+    from gym_vlmrm.task.spec import FOR_GYMNASIUM
     from gym_vlmrm.worlds.world import episode_limit
 
     builtin = {task.id: task for task in builtin_tasks().values()}
@@ -112,7 +113,7 @@ def _register(specs: "Sequence[TaskSpec]") -> "list[TaskSpec]":
     for spec in own:
         _check_free(spec.id)
     for spec, limit in zip(own, limits, strict=True):
-        _register_id(spec.id, spec.model_dump(exclude_unset=True), limit)
+        _register_id(spec.id, spec.model_dump(exclude_unset=True, context=FOR_GYMNASIUM), limit)
     return list(specs)
 
 

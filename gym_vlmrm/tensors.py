@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gym_vlmrm.errors import RunError
+from gym_vlmrm.files import open_regular
 
 if TYPE_CHECKING:
     import torch
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
 __all__ = ["load_metadata", "load_state", "load_tensors", "save_state", "save_tensors"]
 
 _SKELETON = "skeleton"
+_MAX_HEADER = 16_000_000
+"""Longest list of tensors that is read [bytes]; a model of a thousand tensors has 100,000."""
+
+
+def _check(path: Path) -> None:
+    """Check that a file is a regular one with a short header; safetensors itself compares sizes with the file."""
+    with open_regular(path) as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > _MAX_HEADER:
+        raise RunError(f"{path}: cannot be read as safetensors (a header of {length:,} bytes)")
 
 
 def save_tensors(path: Path, tensors: "Mapping[str, torch.Tensor]", metadata: dict[str, str] | None = None) -> None:
@@ -43,9 +54,10 @@ def load_tensors(path: Path) -> "dict[str, torch.Tensor]":
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    _check(path)
     try:
         return load_file(path)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError, LookupError, TypeError, RuntimeError, MemoryError) as error:
         raise _damaged(path, error) from None
 
 
@@ -57,10 +69,11 @@ def load_metadata(path: Path) -> dict[str, str]:
     """
     from safetensors import SafetensorError, safe_open
 
+    _check(path)
     try:
         with safe_open(path, framework="np") as file:
             return file.metadata() or {}
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError, RuntimeError, MemoryError) as error:
         raise _damaged(path, error) from None
 
 
@@ -89,7 +102,7 @@ def load_state(path: Path) -> Any:
     tensors, metadata = load_tensors(path), load_metadata(path)
     try:
         return _put_together(json.loads(metadata[_SKELETON]), tensors)
-    except (KeyError, ValueError, TypeError, RecursionError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(f"{path}: holds no training state ({error!r})") from None
 
 

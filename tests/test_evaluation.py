@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from gym_vlmrm.learning.agents import RandomAgent
 from gym_vlmrm.learning.evaluation import evaluate, summarize, wilson_interval
 from gym_vlmrm.learning.playing import Episode, film, play
 from gym_vlmrm.learning.run_folder import RunFolder
-from gym_vlmrm.learning.video import tile, write_gif
+from gym_vlmrm.learning.video import Reel, tile, write_gif, write_mp4
 from gym_vlmrm.task.spec import EnvSpec
 
 
@@ -75,19 +77,47 @@ def test_every_environment_plays_its_share(num_episodes: int) -> None:
 
 
 def test_a_film_shows_the_terminal_frame() -> None:
-    films = film(counting_pool(), _agent(), seed=0)
-    assert len(films) == NUM_ENVS
-    for frames in films:
-        np.testing.assert_array_equal(frames[:, 0, 0, 2], np.arange(1, len(frames) + 1))
+    shown = np.array(list(film(counting_pool(), _agent(), seed=0)))
+    assert shown.shape[1] == NUM_ENVS
+    lengths = []
+    for frames in shown.swapaxes(0, 1):
+        length = int(frames[-1, 0, 0, 2])
+        lengths.append(length)
+        np.testing.assert_array_equal(frames[:length, 0, 0, 2], np.arange(1, length + 1))
+        assert (frames[length:] == frames[length - 1]).all()  # rests on its last frame
         assert (frames[:, 0, 0, 1] == 0).all()
+    assert max(lengths) == len(shown)
 
 
-def test_tiles_rest_on_their_last_frame() -> None:
-    films = [np.full((length, 4, 4, 3), 10 * length, np.uint8) for length in (1, 3, 2)]
-    tiled = tile(films)
-    assert tiled.shape == (3, 8, 8, 3)
-    assert (tiled[2, :4, :4] == 10).all()
-    assert (tiled[:, 4:, 4:] == 0).all()
+def test_a_film_that_never_ends_is_cut() -> None:
+    assert len(list(film(counting_pool(), _agent(), seed=0, limit=2))) == 2
+
+
+def test_tiles() -> None:
+    tiled = tile(np.array([np.full((4, 4, 3), shade, np.uint8) for shade in (10, 30, 20)]))
+    assert tiled.shape == (8, 8, 3)
+    assert (tiled[:4, :4] == 10).all()
+    assert (tiled[:4, 4:] == 30).all()
+    assert (tiled[4:, :4] == 20).all()
+    assert (tiled[4:, 4:] == 0).all()
+
+
+def test_a_reel_thins_itself_out_and_keeps_its_time() -> None:
+    reel = Reel(fps=50, limit=4)
+    frames = [np.full((4, 4, 3), shade, np.uint8) for shade in range(19)]
+    assert len(list(reel.keeping(frames))) == 19
+    assert [int(reel[index][0, 0, 0]) for index in range(len(reel))] == [0, 8, 16]
+    assert reel.fps == 50 / 8
+
+
+def test_a_film_that_fails_is_no_missing_ffmpeg(tmp_path: Path) -> None:
+    def frames() -> Iterator[Any]:
+        yield np.zeros((16, 16, 3), np.uint8)
+        raise ValueError("of the environment")
+
+    with pytest.raises(ValueError, match="of the environment"):
+        write_mp4(tmp_path / "a.mp4", frames(), 25)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_gif_keeps_its_time_and_its_size(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from gym_vlmrm.arrays import Floats
 from gym_vlmrm.auditing.plan import FILE, POLICY, ROLLOUT, Plan, plan_states
 from gym_vlmrm.auditing.stage import Seen, Stage, episode_length, join_seen
 from gym_vlmrm.auditing.stage_pool import StagePool
-from gym_vlmrm.errors import TaskError, VLMRMError
+from gym_vlmrm.errors import RunError, TaskError, VLMRMError
+from gym_vlmrm.files import open_picture
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.task.rules import quantity_scales, shortfalls
 from gym_vlmrm.task.spec import TaskSpec
@@ -28,6 +29,8 @@ ROLLOUTS, ROLLOUT_FRAMES = 6, 20
 BLIND_ROLLOUTS, BLIND_FRAMES = 40, 25
 """The same where states cannot be posed: every frame comes from a rollout."""
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+MAX_PICTURES = 10_000
+"""Most pictures of each kind that are read into memory."""
 OnDone = Callable[[int, int], None]
 
 
@@ -170,6 +173,8 @@ def audit_set_from_files(folder: str | os.PathLike[str], size: int) -> AuditSet:
     for label, part in ((True, "goal"), (False, "other")):
         place = Path(folder) / part
         found = sorted(path for path in place.glob("*") if path.suffix.lower() in PICTURES)
+        if len(found) > MAX_PICTURES:
+            raise VLMRMError(f"'{place}' holds {len(found):,} pictures; --frames takes {MAX_PICTURES:,} at most")
         if len(found) < 2:
             raise VLMRMError(f"'{place}' holds {len(found)} pictures; --frames needs at least 2 in goal/ and in other/")
         frames += [_read(path, size) for path in found]
@@ -182,10 +187,7 @@ def audit_set_from_files(folder: str | os.PathLike[str], size: int) -> AuditSet:
 
 
 def _read(path: Path, size: int) -> NDArray[np.uint8]:
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        with Image.open(path) as picture:
-            return fit_square(np.asarray(picture.convert("RGB"), np.uint8), size)
-    except (OSError, UnidentifiedImageError) as error:
-        raise VLMRMError(f"'{path}' is no picture that can be read ({error})") from None
+        return fit_square(open_picture(path), size)
+    except RunError as error:
+        raise VLMRMError(f"{error}; use PNG or JPEG") from None

@@ -16,6 +16,7 @@ from gym_vlmrm.auditing.numbers import measure
 from gym_vlmrm.auditing.results import Candidate, Numbers
 from gym_vlmrm.auditing.stage_pool import StagePool
 from gym_vlmrm.errors import ModelError, TaskError, VLMRMError
+from gym_vlmrm.files import read_text
 from gym_vlmrm.learning import statistics
 from gym_vlmrm.reward import RewardModel, choose_frame_size
 from gym_vlmrm.reward.loading import cut_prompts, unknown_words
@@ -28,6 +29,9 @@ __all__ = [
 
 MAX_PROMPTS = 500
 """Most sentences that a file of templates may expand to."""
+MAX_FILE = 1_000_000
+MAX_LINE = 10_000
+"""Longest file of prompts [bytes], and its longest line [characters]."""
 DETAILED = 20
 """Candidates, the best ones, that get intervals."""
 TEMPLATES = (
@@ -96,18 +100,18 @@ def read_prompt_file(path: str | os.PathLike[str]) -> PromptTrial:
     Raises:
         VLMRMError: the file cannot be read, holds no goal prompt, or expands to more than `MAX_PROMPTS` sentences.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise VLMRMError(f"{os.fspath(path)}: cannot be read ({reason})") from None
+    lines = read_text(Path(path), MAX_FILE, links=True).splitlines()
     trial: dict[str, list[str]] = {"goal": [], "baseline": []}
     for line in lines:
         text = line.partition("#")[0].strip()
         kind, colon, rest = text.partition(":")
         if not (colon and kind.strip().lower() in trial):
             kind, rest = "goal", text
+        if len(text) > MAX_LINE:
+            raise VLMRMError(f"{os.fspath(path)}: a line of {len(text):,} characters; the limit is {MAX_LINE:,}")
         trial[kind.strip().lower()] += [sentence for sentence in expand_template(rest.strip()) if sentence]
+        if sum(map(len, trial.values())) > MAX_PROMPTS:
+            break
     if not trial["goal"]:
         raise VLMRMError(f"{os.fspath(path)}: holds no prompt; write one sentence a line")
     if sum(map(len, trial.values())) > MAX_PROMPTS:

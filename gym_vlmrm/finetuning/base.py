@@ -26,8 +26,9 @@ from gym_vlmrm.finetuning.scratch import (
 )
 from gym_vlmrm.finetuning.vocabulary import write_vocabulary
 from gym_vlmrm.reward.clip.devices import choose_device
-from gym_vlmrm.reward.clip.opening import MERGES_FILE, open_model
-from gym_vlmrm.reward.loading import EMBEDDED_FOLDER, WORDS_FILE
+from gym_vlmrm.reward.clip.opening import open_model
+from gym_vlmrm.reward.folders import MERGES_FILE, WORDS_FILE, read_words
+from gym_vlmrm.reward.loading import EMBEDDED_FOLDER
 
 __all__ = ["SCRATCH_PREPROCESSING", "Base", "build_scratch", "load_base", "write_model"]
 
@@ -113,8 +114,8 @@ def write_model(base: Base, folder: Path, texts: Sequence[str]) -> None:
     if base.folder is not None:
         if (base.folder / MERGES_FILE).is_file():
             shutil.copyfile(base.folder / MERGES_FILE, folder / MERGES_FILE)
-        if (base.folder / WORDS_FILE).is_file():
-            known = set((base.folder / WORDS_FILE).read_text(encoding="utf-8").split())
+        known = read_words(base.folder)
+        if known is not None:
             known |= {word for text in texts for word in re.findall(r"[\w']+", text.lower())}
             write_text(folder / WORDS_FILE, "\n".join(sorted(known)) + "\n")
     write_weights(folder, base.model_cfg, base.preprocess_cfg, base.model.state_dict())

@@ -1,7 +1,9 @@
 """Captioned frames from a folder: pictures beside a table of file names and captions."""
 
 import csv
+import io
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +12,20 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_vlmrm.errors import VLMRMError
+from gym_vlmrm.errors import RunError, VLMRMError
+from gym_vlmrm.files import MAX_TABLE, open_picture, read_text
+from gym_vlmrm.task.yaml_file import shorten
 
 __all__ = ["CAPTION_FILES", "CaptionError", "Captioned", "read_captions", "read_picture"]
 
 CAPTION_FILES = ("captions.csv", "captions.jsonl")
 COLUMNS = ("file", "caption")
+MAX_ROWS = 1_000_000
+"""Most rows of a table."""
+MAX_CAPTION = 1000
+"""Longest caption [characters], as for the prompts of a task."""
+MAX_CAPTIONS = 100
+"""Most different captions of one picture; each says how it relates to each of the others."""
 Row: TypeAlias = tuple[str, str, str]
 """Place in the table, file, caption."""
 
@@ -48,13 +58,22 @@ def read_captions(path: Path) -> Captioned:
     """
     table = _table(path)
     by_file: dict[Path, dict[str, None]] = {}
-    for place, file, caption in _csv_rows(table) if table.suffix == ".csv" else _json_rows(table):
-        picture, text = table.parent / file, " ".join(caption.split())
-        if not file or not picture.is_file():
-            raise CaptionError(f"{place}: no picture '{file}' in {table.parent}; files are named relative to it")
+    for number, (place, file, caption) in enumerate(_rows(table)):
+        if number >= MAX_ROWS:
+            raise CaptionError(f"{place}: more than {MAX_ROWS:,} rows")
+        picture, text = Path(os.path.normpath(table.parent / file)), " ".join(caption.split())
+        if not file or (picture not in by_file and not _is_file(picture)):
+            raise CaptionError(
+                f"{place}: no picture '{shorten(file)}' in {table.parent}; files are named relative to it"
+            )
         if not text:
             raise CaptionError(f"{place}: the caption of '{file}' is empty; write what the picture shows")
-        by_file.setdefault(picture, {})[text] = None
+        if len(text) > MAX_CAPTION:
+            raise CaptionError(f"{place}: a caption of {len(text):,} characters; the limit is {MAX_CAPTION:,}")
+        captions = by_file.setdefault(picture, {})
+        captions[text] = None
+        if len(captions) > MAX_CAPTIONS:
+            raise CaptionError(f"{place}: '{file}' has more than {MAX_CAPTIONS} different captions")
     if not by_file:
         raise CaptionError(f"{table} holds no captions; write one row (file, caption) for each picture")
     return Captioned(list(by_file), [list(texts) for texts in by_file.values()])
@@ -66,14 +85,17 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     Raises:
         CaptionError: not a picture that can be decoded; names it.
     """
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = "not a picture" if isinstance(error, UnidentifiedImageError) else error
-        raise CaptionError(f"cannot read picture {path} ({reason}); use PNG or JPEG") from None
+        return open_picture(path)
+    except RunError as error:
+        raise CaptionError(f"cannot read picture {error}; use PNG or JPEG") from None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _table(path: Path) -> Path:
@@ -90,32 +112,35 @@ def _table(path: Path) -> Path:
     return found[0]
 
 
-def _csv_rows(table: Path) -> Iterator[Row]:
+def _rows(table: Path) -> Iterator[Row]:
     try:
-        with table.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines)
-            _check_columns(f"{table}:1", reader.fieldnames or [])
-            for row in reader:
-                place = f"{table}:{reader.line_num}"
-                if None in row:
-                    raise CaptionError(f"{place}: more than two columns; put captions with commas in double quotes")
-                yield place, (row["file"] or "").strip(), row["caption"] or ""
-    except (UnicodeDecodeError, csv.Error) as error:
+        text = read_text(table, MAX_TABLE, links=True, encoding="utf-8-sig")
+    except RunError as error:
+        raise CaptionError(f"{error}; captions are a UTF-8 table") from None
+    return _csv_rows(table, text) if table.suffix == ".csv" else _json_rows(table, text)
+
+
+def _csv_rows(table: Path, text: str) -> Iterator[Row]:
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        _check_columns(f"{table}:1", reader.fieldnames or [])
+        for row in reader:
+            place = f"{table}:{reader.line_num}"
+            if None in row:
+                raise CaptionError(f"{place}: more than two columns; put captions with commas in double quotes")
+            yield place, (row["file"] or "").strip(), row["caption"] or ""
+    except csv.Error as error:
         raise CaptionError(f"cannot read {table} ({error}); it must be a UTF-8 table") from None
 
 
-def _json_rows(table: Path) -> Iterator[Row]:
-    try:
-        lines = table.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise CaptionError(f"cannot read {table} ({error}); it must be UTF-8") from None
-    for number, line in enumerate(lines, start=1):
+def _json_rows(table: Path, text: str) -> Iterator[Row]:
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         place = f"{table}:{number}"
         try:
             row: Any = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CaptionError(f"{place}: not JSON ({error})") from None
         if not isinstance(row, dict):
             raise CaptionError(f'{place}: not an object; write {{"file": ..., "caption": ...}}')
@@ -128,7 +153,7 @@ def _json_rows(table: Path) -> Iterator[Row]:
 def _check_columns(place: str, names: Any) -> None:
     for name in names:
         if name not in COLUMNS:
-            raise CaptionError(f"{place}: unknown column '{name}'; the columns are file and caption")
+            raise CaptionError(f"{place}: unknown column '{shorten(name)}'; the columns are file and caption")
     for column in COLUMNS:
         if column not in names:
             raise CaptionError(f"{place}: no column '{column}'; the columns are file and caption")

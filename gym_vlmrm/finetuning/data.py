@@ -15,6 +15,8 @@ from gym_vlmrm.reward.clip.preprocessing import Preprocessing
 
 __all__ = ["CaptionedFrames", "Indices", "prepare", "split"]
 
+MAX_PAIRS = 20_000_000
+"""Most pairs of captions of one picture, over all pictures; each takes some ten bytes."""
 Indices = NDArray[np.int64]
 
 
@@ -63,6 +65,10 @@ def prepare(data: Captioned, preprocess: Mapping[str, Any]) -> CaptionedFrames:
     texts = list(dict.fromkeys(text for captions in data.captions for text in captions))
     if len(texts) < 2:
         raise CaptionError(f"every picture has the caption '{texts[0]}'; nothing can be told apart")
+    if sum(len(captions) ** 2 for captions in data.captions) > MAX_PAIRS and not data.complete:
+        raise CaptionError(
+            f"pictures have so many captions that they make more than {MAX_PAIRS:,} pairs; take out some"
+        )
     numbers = {text: number for number, text in enumerate(texts)}
     members = [np.array([numbers[text] for text in captions]) for captions in data.captions]
     fit = Preprocessing(preprocess, torch.device("cpu"))

@@ -1,15 +1,18 @@
 """A fine-tuning on disk: what it was asked, how far it is, and the exact state to go on from. No pickles."""
 
 import json
+import os
 import shutil
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from gym_vlmrm.errors import RunError
-from gym_vlmrm.files import replacing, write_text
+from gym_vlmrm.files import MAX_JSON, check_links, read_bytes, replacing, write_text
 from gym_vlmrm.finetuning.settings import Settings
 from gym_vlmrm.tensors import load_metadata, load_tensors, save_tensors
 
@@ -79,13 +82,18 @@ def read_record(folder: Path) -> Record:
         raise RunError(
             f"no {RECORD_FILE} in {folder}; --resume takes the output folder of an interrupted `vlmrm finetune`"
         )
+    check_links(folder, os.listdir(folder))
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        settings = Settings(**raw.pop("settings"))
-        measurements = [Measurement(**row) for row in raw.pop("measurements")]
-        return Record(settings=settings, measurements=measurements, **raw)
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise RunError(f"{path} is no record of a fine-tuning ({type(error).__name__}: {error})") from None
+        return _record_type().validate_json(read_bytes(path, MAX_JSON))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "it"
+        raise RunError(f"{path} is no record of a fine-tuning ({where}: {first['msg']})") from None
+
+
+@cache
+def _record_type() -> "TypeAdapter[Record]":
+    return TypeAdapter(Record)
 
 
 def write_state(folder: Path, state: State, record: Record) -> None:
@@ -126,7 +134,11 @@ def read_state(folder: Path, step: int, optimizer: torch.optim.Optimizer) -> Sta
         kind, _, name = key.partition(".")
         if kind == "optimizer":
             index, _, slot = name.partition(".")
+            if not index.isdecimal():
+                raise RunError(f"{path}: holds no state of an optimiser")
             slots.setdefault(int(index), {})[slot] = value
+        elif kind not in parts:
+            raise RunError(f"{path}: holds no state of a fine-tuning")
         else:
             parts[kind][name] = value
     groups = optimizer.state_dict()["param_groups"]

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gym_vlmrm.files import write_bytes, write_text
-from gym_vlmrm.reward.clip.opening import MERGES_FILE
-from gym_vlmrm.reward.loading import WORDS_FILE
+from gym_vlmrm.reward.folders import MERGES_FILE, WORDS_FILE
 
 __all__ = ["MAX_VOCABULARY", "write_vocabulary"]
 

@@ -1,11 +1,16 @@
 """Observation and action spaces as JSON."""
 
+import math
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
 __all__ = ["space_from_json", "space_to_json"]
+
+
+MAX_SIZE = 50_000_000
+"""Most numbers of an observation or action, or values of a choice."""
 
 
 def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
@@ -37,13 +42,21 @@ def space_from_json(data: dict[str, Any]) -> spaces.Space[Any]:
     kind = data["type"]
     if kind == "Box":
         dtype = np.dtype(data["dtype"])
+        if math.prod(data["shape"]) > MAX_SIZE or min(data["shape"], default=0) < 0:
+            raise ValueError(f"a space of shape {data['shape']}")
         low, high = (_bound_from_json(data[key], dtype, data["shape"]) for key in ("low", "high"))
         return spaces.Box(low, high, dtype=dtype.type)
     if kind == "Discrete":
+        if data["n"] > MAX_SIZE:
+            raise ValueError(f"a space of {data['n']:,} values")
         return spaces.Discrete(data["n"], start=data["start"])
     if kind == "MultiDiscrete":
+        if np.sum(data["nvec"], dtype=float) > MAX_SIZE:
+            raise ValueError("a space of too many values")
         return spaces.MultiDiscrete(np.array(data["nvec"]), start=data.get("start"))
     if kind == "MultiBinary":
+        if np.prod(data["n"], dtype=float) > MAX_SIZE:
+            raise ValueError(f"a space of shape {data['n']}")
         return spaces.MultiBinary(data["n"])
     if kind == "Dict":
         parts = data["spaces"]  # pairs where JSON would turn keys into text

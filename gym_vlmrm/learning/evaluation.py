@@ -22,7 +22,7 @@ from gym_vlmrm.learning.rollout_statistics import finite_mean
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.scores import Evaluation, Scores
 from gym_vlmrm.learning.vec_env import pool_spaces
-from gym_vlmrm.learning.video import tile, write_gif, write_mp4
+from gym_vlmrm.learning.video import Reel, tile, write_gif, write_mp4
 from gym_vlmrm.reward import RewardModel, choose_frame_size, load_reward_model
 from gym_vlmrm.reward.threads import one_torch_thread
 from gym_vlmrm.task.catalog import override
@@ -109,6 +109,7 @@ def evaluate(
     task = override(folder.task, device=device)
     chosen = folder.checkpoint(checkpoint)
     agent = load_agent(chosen.path)
+    folder.name_model()
     reward_model = load_reward_model(task)
     make_folder(folder.path / "eval")
     first_seed = EVALUATION_SEED + seed
@@ -176,10 +177,13 @@ def _film(folder: RunFolder, task: TaskSpec, agent: Agent, episodes: int, seed: 
     filmed = task.model_copy(update={"reward": task.reward.model_copy(update={"every": 1})})
     pool = _pool(filmed, episodes, FILM_SIZE, workers)
     try:
-        frames = tile(film(pool, agent, seed=seed))
         fps = float(pool.metadata.get("render_fps") or DEFAULT_FPS)
+        reel = Reel(fps)
+        frames = reel.keeping(tile(shown) for shown in film(pool, agent, seed=seed))
+        written = write_mp4(folder.path / "video.mp4", frames, fps)
+        for _ in frames:  # those that no ffmpeg took
+            pass
     finally:
         pool.close()
-    write_gif(folder.path / "video.gif", frames, fps)
-    written = write_mp4(folder.path / "video.mp4", frames, fps)
+    write_gif(folder.path / "video.gif", reel, reel.fps)
     return ["video.gif", "video.mp4"] if written else ["video.gif"]

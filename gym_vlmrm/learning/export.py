@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from gym_vlmrm.files import make_folder, unwritable
+from gym_vlmrm.files import make_folder, replacing, unwritable
 from gym_vlmrm.learning.checkpoints import load_agent
 from gym_vlmrm.learning.run_folder import RunFolder
 
@@ -29,11 +29,13 @@ def export_sb3(run: RunFolder | Path, output: Path, checkpoint: Literal["best", 
     written = [output / "policy.zip"]
     make_folder(output)
     try:
-        model.save(written[0])
+        with replacing(written[0]) as part, part.open("wb") as file:
+            model.save(file)
         normalizer = model.get_vec_normalize_env()
         if normalizer is not None:
             written.append(output / "vecnormalize.pkl")
-            normalizer.save(str(written[-1]))
+            with replacing(written[-1]) as part:
+                normalizer.save(str(part))
     except OSError as error:
         raise unwritable(output, error) from None
     return written

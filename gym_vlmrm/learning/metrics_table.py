@@ -10,7 +10,7 @@ import numpy as np
 from stable_baselines3.common.logger import KVWriter
 
 from gym_vlmrm.errors import RunError
-from gym_vlmrm.files import write_text
+from gym_vlmrm.files import MAX_TABLE, read_text, write_text
 
 __all__ = ["Events", "MetricsTable"]
 
@@ -48,6 +48,8 @@ class MetricsTable(KVWriter):
         try:
             reader = csv.DictReader(io.StringIO(text, newline=""))
             self.rows = [row for row in reader if int(row[STEP_COLUMN]) >= 0]
+            if any(None in row or None in row.values() for row in self.rows):
+                raise ValueError("a row has other columns than its heading")
         except (ValueError, KeyError, TypeError, csv.Error) as error:
             raise RunError(f"{self.path}: is no table of metrics ({error})") from None
         # Columns that only later rows had appear anew, in their turn.
@@ -64,9 +66,8 @@ class MetricsTable(KVWriter):
         if not path.exists():
             return ""
         try:
-            with path.open(newline="", encoding="utf-8") as file:
-                lines = list(csv.reader(file))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            lines = list(csv.reader(io.StringIO(read_text(path, MAX_TABLE), newline="")))
+        except csv.Error as error:
             raise RunError(f"{path}: is no table of metrics ({error})") from None
         text, last = io.StringIO(newline=""), -1
         header, *rows = lines or [[]]

@@ -1,6 +1,6 @@
 """Whole episodes of an agent in a pool, with their VLM rewards."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,9 @@ from gym_vlmrm.learning.vec_env import PoolSteps
 from gym_vlmrm.reward.protocol import RewardModel
 
 __all__ = ["Episode", "film", "play"]
+
+MAX_FILM = 20_000
+"""Most steps of a film."""
 
 
 @dataclass(frozen=True)
@@ -101,18 +104,27 @@ def _cut(
     return episodes
 
 
-def film(pool: gym.vector.VectorEnv[Any, Any, Any], agent: Agent, *, seed: int) -> list[NDArray[np.uint8]]:
-    """Return the frames (T, S, S, 3) of each environment's first episode; the pool must carry every frame."""
+def film(
+    pool: gym.vector.VectorEnv[Any, Any, Any], agent: Agent, *, seed: int, limit: int = MAX_FILM
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield the frames (N, S, S, 3) of each step of each environment's first episode; the pool must carry every frame.
+
+    An episode that is over rests on its last frame. After `limit` steps the film ends, whatever goes on.
+    """
     steps = PoolSteps(pool)
-    films: list[list[NDArray[np.uint8]]] = [[] for _ in range(pool.num_envs)]
     over = np.zeros(pool.num_envs, dtype=np.bool_)
     starts = np.ones(pool.num_envs, dtype=np.bool_)
+    shown: NDArray[np.uint8] | None = None
     agent.restart()
     observations = steps.reset(seed)
-    while not over.all():
+    for _ in range(limit):
         observations = steps.step(agent.act(observations, starts, steps.masks))
         starts = steps.dones
-        for index in np.flatnonzero(~over):
-            films[index].append(steps.frames[index].copy())
+        frames = np.array(steps.frames)
+        if shown is not None:
+            frames[over] = shown[over]
+        shown = frames
+        yield shown
         over |= starts
-    return [np.array(frames) for frames in films]
+        if over.all():
+            return

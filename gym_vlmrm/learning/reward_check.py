@@ -135,7 +135,7 @@ class BestFrames:
 def write_contact_sheet(
     path: Path, frames: Sequence[tuple[float, NDArray[np.uint8]]], columns: int = 4, side: int = 160
 ) -> None:
-    """Write frames (reward, (H, W, 3)) as one picture, each with its reward below; `path` ends in its kind."""
+    """Write frames (reward, (H, W, 3)) as one PNG, each with its reward below; raises RunError."""
     from PIL import Image, ImageDraw
 
     band, gap = 16, 4
@@ -147,5 +147,5 @@ def write_contact_sheet(
         left, top = index % columns * (side + gap), index // columns * (side + band + gap)
         sheet.paste(Image.fromarray(frame).resize((side, side), Image.Resampling.LANCZOS), (left, top))
         draw.text((left + 4, top + side + 2), f"{reward:.4f}", fill="black")
-    with replacing(path) as part:
-        sheet.save(part, "PNG")
+    with replacing(path, durable=False) as part:
+        sheet.save(part, format="PNG")

@@ -9,6 +9,7 @@ runs/<name>/
 """
 
 import contextlib
+import logging
 import os
 import re
 import shutil
@@ -18,10 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.files import (
+    check_links,
     check_writable,
     free_folder,
     is_free,
@@ -33,13 +33,21 @@ from gym_vlmrm.files import (
     write_text,
 )
 from gym_vlmrm.learning.records import Best, RunRecord
+from gym_vlmrm.reward.loading import MODELS
 from gym_vlmrm.task.builtin import short_name
 from gym_vlmrm.task.catalog import load_task
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.task.yaml_file import yaml_text
 
 __all__ = ["Checkpoint", "RunFolder", "default_run_path"]
 
+logger = logging.getLogger("gym_vlmrm")
 _CHECKPOINT = re.compile(r"step_(\d{8,})")
+_OWN = (
+    "task.yaml", "run.json", "metrics.csv", "timings.csv", "best.json", "checkpoints", "tensorboard", "eval",
+    "video.gif", "video.mp4", "report.html", "report.json", ".lock",
+)  # fmt: skip
+"""What is read and written in a run folder."""
 _REPLACED = ".old"
 """Suffix of a checkpoint that another one of the same step replaces; one is left only where that was cut short."""
 
@@ -89,12 +97,13 @@ class RunFolder:
         """Open an existing run folder.
 
         Raises:
-            RunError: there is none, or its ``run.json`` is not valid.
+            RunError: there is none, its ``run.json`` is not valid, or something in it is a link, a pipe or a device.
         """
         folder = cls(Path(path))
         if not (folder.path / "run.json").is_file():
             why = "has no run.json" if folder.path.is_dir() else "does not exist"
             raise RunError(f"'{folder.path}' is no run folder: it {why}")
+        check_links(folder.path, _OWN)
         _ = folder.record
         return folder
 
@@ -103,10 +112,15 @@ class RunFolder:
         """The resolved task."""
         return load_task(self.path / "task.yaml")
 
+    def name_model(self) -> None:
+        """Say which model the run names, where that is to be loaded and does not come with this package."""
+        model = self.task.reward.model
+        if model != "embedded" and model not in MODELS:
+            logger.warning("the run in '%s' names the reward model '%s', which is loaded now", self.path, model)
+
     def write_task(self, task: TaskSpec) -> None:
         """Write the task with all defaults spelled out."""
-        text = yaml.safe_dump(task.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
-        write_text(self.path / "task.yaml", text)
+        write_text(self.path / "task.yaml", yaml_text(task.model_dump()))
 
     @property
     def record(self) -> RunRecord:

@@ -1,10 +1,12 @@
 """All that a run folder says, read at once: for reports and comparisons."""
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
 from gym_vlmrm.errors import RunError
+from gym_vlmrm.files import MAX_TABLE, read_text
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.scores import read_evaluation
 
@@ -12,6 +14,9 @@ __all__ = ["read_metrics", "run_metrics", "run_summary"]
 
 LARGEST = 1e100
 """From here on, and where it is no number at all, a cell counts as empty: no chart has an axis for it."""
+
+
+MAX_COLUMNS = 1000
 
 
 def run_summary(run: RunFolder) -> dict[str, Any]:
@@ -57,11 +62,13 @@ def read_metrics(path: Path) -> dict[str, list[float | None]]:
     if not path.exists():
         return {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-            return {str(name): [_number(row.get(name)) for row in rows] for name in reader.fieldnames or []}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reader = csv.DictReader(io.StringIO(read_text(path, MAX_TABLE), newline=""))
+        names = list(reader.fieldnames or [])
+        if len(names) > MAX_COLUMNS:
+            raise RunError(f"{path}: has {len(names):,} columns; the limit is {MAX_COLUMNS}")
+        rows = list(reader)
+        return {str(name): [_number(row.get(name)) for row in rows] for name in names}
+    except csv.Error as error:
         raise RunError(f"{path}: is no table of metrics ({error})") from None
 
 

@@ -106,6 +106,7 @@ def resume(
                 on_notice(f"{name} was {record.versions[name]} when this run began and is {version} now")
         record = record.model_copy(update={"recipe": recipe, "versions": versions, "step": step})
         task = override(run.task, device=device)
+        run.name_model()
         with Session(task, record, workers, on_progress, on_notice) as session:
             session.describe_machine()
             if checkpoint is not None:

@@ -5,13 +5,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from gym_vlmrm.files import make_folder, write_json, write_text
+from gym_vlmrm.files import make_folder, read_bytes, write_json, write_text
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.run_summary import run_summary
 from gym_vlmrm.reports.charts import curve_chart, scatter_chart
 from gym_vlmrm.reports.page import data_uri, render
+from gym_vlmrm.task.yaml_file import yaml_text
 
 __all__ = ["report_run"]
 
@@ -51,8 +50,8 @@ def report_run(run: RunFolder | str | os.PathLike[str], output: Path | None = No
         scatter=_check_chart(summary["evaluation"]),
         scores=SCORES,
         film=_film(folder.path),
-        recipe=yaml.safe_dump(summary["record"]["recipe"], sort_keys=False, allow_unicode=True),
-        task=yaml.safe_dump(summary["task"], sort_keys=False, allow_unicode=True, width=90),
+        recipe=yaml_text(folder.record.recipe.model_dump()),
+        task=yaml_text(folder.task.model_dump(exclude_none=True), width=90),
     )
     make_folder(place)
     write_text(place / "report.html", text)
@@ -93,5 +92,5 @@ def _film(folder: Path) -> dict[str, str] | None:
     for name, kind in (("video.gif", "image/gif"), ("video.mp4", "video/mp4")):
         path = folder / name
         if path.exists() and path.stat().st_size <= MAX_FILM_BYTES:
-            return {"uri": data_uri(path.read_bytes(), kind), "kind": kind.partition("/")[0]}
+            return {"uri": data_uri(read_bytes(path, MAX_FILM_BYTES), kind), "kind": kind.partition("/")[0]}
     return None

@@ -1,6 +1,5 @@
 """From a model's name to a reward model; torch is imported only when a model needs it."""
 
-import json
 import logging
 import os
 import pkgutil
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gym_vlmrm.errors import ModelError
+from gym_vlmrm.reward.folders import CONFIG_FILE, check_folder, read_words
 from gym_vlmrm.reward.protocol import RewardModel
 from gym_vlmrm.task.catalog import load_task, override
 from gym_vlmrm.task.spec import TaskSpec
@@ -28,8 +28,6 @@ MODELS: dict[str, str] = {
 """Name to "module:Class" of reward models that read no prompts and are made without arguments; any other name is
 ``embedded`` or open_clip's."""
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
-WORDS_FILE = "words.txt"
-"""A model folder may list the words that its text tower was trained on, one a line."""
 DEFAULT_FRAME_SIZE = 224
 logger = logging.getLogger("gym_vlmrm")
 
@@ -121,9 +119,9 @@ def model_frame_size(model: str) -> int:
     if plain is not None:
         return plain.frame_size
     location = _location(model)
-    config = Path(location.removeprefix("local-dir:")) / "open_clip_config.json"
+    config = Path(location.removeprefix("local-dir:")) / CONFIG_FILE
     if location.startswith("local-dir:") and config.is_file():
-        return _image_size(config)
+        return _image_size(config, check_folder(config.parent))
     return DEFAULT_FRAME_SIZE
 
 
@@ -142,21 +140,20 @@ def choose_frame_size(task: TaskSpec, model: Any = None) -> int:
     return model_frame_size(task.reward.model) if model is None else int(model.frame_size)
 
 
-def _image_size(config: Path) -> int:
+def _image_size(path: Path, config: dict[str, Any]) -> int:
     try:
-        vision = json.loads(config.read_text(encoding="utf-8"))["model_cfg"]["vision_cfg"]
+        vision = config["model_cfg"]["vision_cfg"]
         size = vision.get("image_size", DEFAULT_FRAME_SIZE)
         return int(max(size) if isinstance(size, list) else size)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ModelError(f"{config} is no open_clip configuration ({type(error).__name__}: {error})") from None
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path} is no open_clip configuration ({type(error).__name__}: {error})") from None
 
 
 def unknown_words(model: str, sentences: Sequence[str]) -> list[str]:
     """Return the words that a model's list of training words lacks; empty where the model has no such list."""
-    path = Path(_location(model).removeprefix("local-dir:")) / WORDS_FILE
-    if model in MODELS or not path.is_file():
+    known = None if model in MODELS else read_words(_location(model).removeprefix("local-dir:"))
+    if known is None:
         return []
-    known = set(path.read_text(encoding="utf-8").split())
     words = dict.fromkeys(word for sentence in sentences for word in re.findall(r"[\w']+", sentence.lower()))
     return [word for word in words if word not in known]
 

@@ -6,6 +6,7 @@ or ``info.x_position``. A rule is a comparison, or a mapping with exactly one of
 A rule can be asked whether a state holds, what it reads, how far a state is from it, and what keeps a state from it.
 """
 
+import math
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,10 +34,14 @@ OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
 }
 _COMPARISON = re.compile(
-    r"\s*(?P<name>obs\[\d+\]|[A-Za-z_][\w.]*)\s*(?P<op><=|>=|==|!=|<|>)\s*"
-    r"(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
+    r"(?P<name>obs\[\d{1,9}\]|[A-Za-z_][\w.]*)\s*(?P<op><=|>=|==|!=|<|>)\s*"
+    r"(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
 )
 MAX_DEPTH = 8
+MAX_LENGTH = 200
+"""Longest comparison [characters]."""
+MAX_PARTS = 1000
+"""Most comparisons of a rule."""
 _OPPOSITE = {"<": ">=", ">": "<=", "<=": ">", ">=": "<", "==": "!=", "!=": "=="}
 MISS = 1.0
 """What an inequality lacks that can only be met or not, in units of spread."""
@@ -90,29 +95,55 @@ class Not:
 Rule: TypeAlias = Comparison | AllOf | AnyOf | Not
 
 
-def parse_rule(source: Any, depth: int = 0) -> Rule:
+def parse_rule(source: Any) -> Rule:
     """Build a rule from its YAML form (string, list or mapping).
 
     Raises:
         ValueError: the source is no rule; the message says what would be one.
     """
+    rule = _parse(source, 0)
+    if sum(1 for _ in quantity_names(rule)) > MAX_PARTS:
+        raise ValueError(f"rule has more than {MAX_PARTS:,} comparisons")
+    return rule
+
+
+def _parse(source: Any, depth: int) -> Rule:
     if depth > MAX_DEPTH:
         raise ValueError(f"rule is nested more than {MAX_DEPTH} deep")
     if isinstance(source, str):
-        match = _COMPARISON.fullmatch(source)
-        if match is None:
-            raise ValueError(f"{source!r} is no comparison; write 'name op number' with one of {', '.join(OPERATORS)}")
-        return Comparison(match["name"], match["op"], float(match["number"]))
+        return _comparison(source)
     if isinstance(source, Mapping) and len(source) == 1:
         key, value = next(iter(source.items()))
         if key in ("all", "any"):
             if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-                raise ValueError(f"'{key}' needs a non-empty list of rules, got {value!r}")
-            parts = tuple(parse_rule(part, depth + 1) for part in value)
+                raise ValueError(f"'{key}' needs a non-empty list of rules, got {_quoted(value)}")
+            if len(value) > MAX_PARTS:
+                raise ValueError(f"'{key}' has more than {MAX_PARTS:,} parts")
+            parts = tuple(_parse(part, depth + 1) for part in value)
             return AllOf(parts) if key == "all" else AnyOf(parts)
         if key == "not":
-            return Not(parse_rule(value, depth + 1))
-    raise ValueError(f"{source!r} is no rule; write a comparison, or one of 'all: [...]', 'any: [...]', 'not: ...'")
+            return Not(_parse(value, depth + 1))
+    raise ValueError(
+        f"{_quoted(source)} is no rule; write a comparison, or one of 'all: [...]', 'any: [...]', 'not: ...'"
+    )
+
+
+def _comparison(source: str) -> Comparison:
+    match = _COMPARISON.fullmatch(source.strip()) if len(source) <= MAX_LENGTH else None
+    if match is None:
+        raise ValueError(
+            f"{_quoted(source)} is no comparison; write 'name op number' with one of {', '.join(OPERATORS)}"
+        )
+    number = float(match["number"])
+    if not math.isfinite(number):
+        raise ValueError(f"{_quoted(source)} compares with a number that is not finite")
+    return Comparison(match["name"], match["op"], number)
+
+
+def _quoted(source: Any) -> str:
+    """A value for a message, no longer than one can read."""
+    text = repr(source[:MAX_LENGTH] if isinstance(source, str) else source)
+    return text if len(text) <= MAX_LENGTH else text[: MAX_LENGTH - 4] + " ..."
 
 
 def quantity_names(rule: Rule) -> Iterator[str]:

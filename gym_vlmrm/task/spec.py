@@ -6,18 +6,23 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
+    SerializationInfo,
     SerializerFunctionWrapHandler,
     field_validator,
     model_serializer,
     model_validator,
 )
 
+from gym_vlmrm.task.plain import from_json, to_json
 from gym_vlmrm.task.rules import Rule, parse_rule
 
 __all__ = [
-    "MODEL_VARIABLE", "CameraSpec", "EnvSpec", "Look", "Quality", "Recipe", "RewardSpec", "SceneSpec", "TaskSpec",
+    "FOR_GYMNASIUM", "MODEL_VARIABLE", "CameraSpec", "EnvSpec", "Look", "Quality", "Recipe", "RewardSpec", "SceneSpec",
+    "TaskSpec",
 ]  # fmt: skip
 
 MODEL_VARIABLE = "GYM_VLMRM_MODEL"
@@ -32,6 +37,17 @@ _Metres = Annotated[float, Field(ge=-_MAX_METRES, le=_MAX_METRES)]
 _FREE_CAMERA = ("distance", "lookat", "elevation", "azimuth")
 _FIXED_CAMERA = ("name", "id")
 Prompt: TypeAlias = Sentence | list[Sentence]
+FOR_GYMNASIUM = {"infinity": True}
+"""Context of a dump that Gymnasium's own JSON, which knows infinity, can hold."""
+
+
+def _write(value: Any, info: SerializationInfo) -> Any:
+    infinity = bool(info.context and info.context.get("infinity"))
+    return to_json(value, infinity) if infinity or info.mode_is_json() else value
+
+
+Arguments: TypeAlias = Annotated[dict[str, Any], BeforeValidator(from_json), PlainSerializer(_write)]
+"""Anything that YAML can say, by name; as JSON it keeps what JSON does not know, such as infinity and dates."""
 _ID = re.compile(r"(?:[A-Za-z0-9_-]+/)?[A-Za-z0-9_.-]+?-v\d+")
 
 
@@ -44,7 +60,7 @@ class EnvSpec(_Strict):
 
     id: str
     """Any registered Gymnasium ID that can render ``rgb_array``."""
-    kwargs: dict[str, Any] = {}
+    kwargs: Arguments = {}
     """Constructor arguments of that environment."""
     max_episode_steps: int | None = Field(default=None, ge=1)
     """Steps until truncation; ``None`` keeps the environment's own limit."""
@@ -175,7 +191,7 @@ class Recipe(_Strict):
     """Environment steps between checkpoints; ``None`` makes twenty of them."""
     reward_every: int | None = Field(default=None, ge=1)
     """``reward.every`` while this recipe trains; ``None`` keeps the task's."""
-    hyperparameters: dict[str, Any] = {}
+    hyperparameters: Arguments = {}
     """Constructor arguments of the algorithm, as stable-baselines3 names them."""
 
 

@@ -1,5 +1,6 @@
-"""How a task file is read: YAML with `include:`, plain data out, and where each of its values was written."""
+"""How a task file is read and written: YAML with `include:`, and where each of its values was written."""
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,29 +9,53 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from gym_vlmrm.errors import TaskError, did_you_mean
+from gym_vlmrm.errors import RunError, TaskError, did_you_mean
+from gym_vlmrm.files import read_text
 
-__all__ = ["Document", "Location", "Place", "merge", "overlay", "read_document", "shorten"]
+__all__ = ["Document", "Location", "Place", "merge", "overlay", "read_document", "shorten", "yaml_text"]
 
 MAX_BYTES = 1_000_000
 MAX_NODES = 20_000
 MAX_DEPTH = 50
 MAX_INCLUDES = 8
+MAX_NUMBER = 400
+"""Longest scalar other than text [characters]: Python's own conversions take quadratic time."""
 
 Location: TypeAlias = tuple[str | int, ...]
 """Keys and indices that lead to a value."""
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+_EXPONENT = ("tag:yaml.org,2002:float", re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+0123456789."))
+
+
 class _TaskLoader(_Loader):  # type: ignore[misc, valid-type]
     """YAML 1.1, except that `6e-4` is a number as everybody expects."""
 
 
-_TaskLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+"),
-    list("-+0123456789."),
-)
+class _TaskDumper(yaml.SafeDumper):
+    """Quotes whatever text `_TaskLoader` would take for a number, and repeats a value instead of naming it."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _write_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # PyYAML writes line ends other than \n in a form that reads back as a blank.
+    style = '"' if _RARE.search(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_RARE = re.compile("[^ -~\xa0-\u2027\u202a-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+"""All but plain text."""
+_TaskDumper.add_representer(str, _write_text)
+_TaskLoader.add_implicit_resolver(*_EXPONENT)
+_TaskDumper.add_implicit_resolver(*_EXPONENT)
+
+
+def yaml_text(data: Any, width: int = 100) -> str:
+    """Return plain data as YAML from which `read_document` makes the very same data, and people can read it."""
+    return yaml.dump(data, Dumper=_TaskDumper, sort_keys=False, allow_unicode=True, width=width)
 
 
 @dataclass(frozen=True)
@@ -91,7 +116,7 @@ def read_document(path: Path, bases: Path, *, trail: tuple[Path, ...] = (), orig
     name = document.data.pop("include")
     place = document.places[("include",)]
     if not isinstance(name, str):
-        raise TaskError(f"{place}: include: needs the name of one file, got {name!r}")
+        raise TaskError(f"{place}: include: needs the name of one file, got {shorten(repr(name))}")
     base = read_document(_find_include(name, path, bases, place), bases, trail=(*trail, resolved), origin=place)
     data = overlay(base.data, document.data)
     return Document(data, {**base.places, **document.places})
@@ -127,11 +152,12 @@ def _expand_scene(data: Mapping[str, Any]) -> dict[str, Any]:
 def _find_include(name: str, path: Path, bases: Path, place: Place) -> Path:
     folders = (path.parent, bases)
     for folder in folders:
-        if (folder / name).is_file():
-            return folder / name
+        with contextlib.suppress(OSError, ValueError):  # a name that no file can have
+            if (folder / name).is_file():
+                return folder / name
     known = {found.name for folder in folders for found in folder.glob("_*.yaml")}
-    hint = did_you_mean(name, known)
-    raise TaskError(f"{place}: include: no file '{name}' beside it or among the built-in bases{hint}")
+    hint = did_you_mean(name[:100], known)
+    raise TaskError(f"{place}: include: no file '{shorten(name)}' beside it or among the built-in bases{hint}")
 
 
 def _parse(path: Path) -> Document:
@@ -139,17 +165,17 @@ def _parse(path: Path) -> Document:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise TaskError(f"{path}: {size:,} bytes is no task file; the limit is {MAX_BYTES:,}")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise TaskError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise TaskError(f"{path}: is not UTF-8 text") from None
+        text = read_text(path, MAX_BYTES, links=True)
+    except (OSError, ValueError) as error:
+        raise TaskError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    except RunError as error:
+        raise TaskError(str(error)) from None
     return _build(path, text)
 
 
 def _build(path: Path, text: str) -> Document:
     try:
-        _check_depth(path, text)
+        _check_events(path, text)
         loader = _TaskLoader(text)
         root = loader.get_single_node()
         builder = _Builder(path, loader)
@@ -159,7 +185,7 @@ def _build(path: Path, text: str) -> Document:
         written = text.splitlines()[line - 1 : line]  # libyaml does not name the character that it stumbled over
         tabbed = any("\t" in part[: len(part) - len(part.lstrip())] for part in written)
         hint = "; use spaces, not tabs" if tabbed or re.search(r"\\t|\btab\b", str(error.problem)) else ""
-        raise TaskError(f"{path}:{line}: not valid YAML: {error.problem}{hint}") from None
+        raise TaskError(f"{path}:{line}: not valid YAML: {shorten(error.problem, 200)}{hint}") from None
     except yaml.YAMLError as error:
         raise TaskError(f"{path}: not valid YAML: {shorten(error)}") from None
     except RecursionError:
@@ -169,14 +195,16 @@ def _build(path: Path, text: str) -> Document:
     return Document(data, builder.places)
 
 
-def _check_depth(path: Path, text: str) -> None:
-    """Refuse what is nested so deeply that composing it, which is recursive C, would overflow the stack."""
+def _check_events(path: Path, text: str) -> None:
+    """Refuse what would take long or overflow the stack before any of it is built; composing is recursive C."""
     depth = 0
-    for event in yaml.parse(text, Loader=_TaskLoader):
+    for events, event in enumerate(yaml.parse(text, Loader=_TaskLoader)):
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        if events > 4 * MAX_NODES:
+            raise TaskError(f"{path}:{line}: more than {MAX_NODES:,} values")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                line = event.start_mark.line + 1 if event.start_mark else 1
                 raise TaskError(f"{path}:{line}: values are nested more than {MAX_DEPTH} deep")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
@@ -206,6 +234,9 @@ class _Builder:
             return dict(self._items(node, location))
         if isinstance(node, yaml.SequenceNode):
             return [self.build(item, (*location, index)) for index, item in enumerate(node.value)]
+        if len(node.value) > MAX_NUMBER and not node.tag.endswith((":str", ":binary")):
+            kind = node.tag.rpartition(":")[2]
+            raise TaskError(f"{self.path}:{line}: {shorten(repr(node.value[:100]))} is too long for a {kind}")
         try:
             return self.loader.construct_object(node)
         except yaml.YAMLError:
@@ -223,7 +254,9 @@ class _Builder:
             key = str(key_node.value)
             if key in seen:
                 field = ".".join(map(str, (*location, key)))
-                raise TaskError(f"{self.path}:{line}: {field}: duplicate key, first written on line {seen[key]}")
+                raise TaskError(
+                    f"{self.path}:{line}: {shorten(field, 200)}: duplicate key, first written on line {seen[key]}"
+                )
             seen[key] = line
             self.places[(*location, key)] = Place(self.path, line)
             yield key, self.build(value_node, (*location, key))

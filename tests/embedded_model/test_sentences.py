@@ -8,8 +8,7 @@ import numpy as np
 from embedded_model.concepts import ANGLES, CARS, CARTS, GENERIC
 from embedded_model.grammar import Grammar, Rewording, own_clause, paraphrases, parts_first, predicate
 from gym_vlmrm.finetuning.vocabulary import write_vocabulary
-from gym_vlmrm.reward.clip.opening import MERGES_FILE
-from gym_vlmrm.reward.loading import WORDS_FILE
+from gym_vlmrm.reward.folders import MERGES_FILE, WORDS_FILE
 
 
 def test_every_phrase_names_a_concept_that_has_a_meaning() -> None:

@@ -1,9 +1,9 @@
 """open_clip models by any of their names: what a name means, the files behind it, and a fresh model of them."""
 
 import contextlib
-import json
 import logging
 import textwrap
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,12 @@ import torch
 
 from gym_vlmrm.errors import ModelError, did_you_mean
 from gym_vlmrm.reward.clip.hub import impatient_hub
+from gym_vlmrm.reward.folders import CONFIG_FILE, MERGES_FILE, check_config, check_folder
 
-__all__ = ["MERGES_FILE", "UNTRAINED", "check_name", "load_tokenizer", "open_model", "state_of_files"]
+__all__ = ["UNTRAINED", "check_name", "load_tokenizer", "open_model", "state_of_files"]
 
 UNTRAINED = "untrained"
 """Pretrained tag of this package: random weights, for measuring speed."""
-MERGES_FILE = "bpe_merges.txt.gz"
-"""A model folder that holds this file brings its own byte-pair vocabulary."""
-TOKENIZER_OPTIONS = frozenset({"clean", "strip_sep_token", "language"})
-"""What a model's configuration may say to its tokenizer; all that open_clip's own configurations say."""
 _SCHEMAS = ("hf-hub:", "local-dir:")
 logger = logging.getLogger("gym_vlmrm")
 
@@ -40,7 +37,9 @@ def open_model(name: str, device: torch.device) -> tuple[Any, Any]:
     arguments = _creation_arguments(name)
     try:
         with impatient_hub(offline=_is_whole(name)):
-            return open_clip.create_model(**arguments, device=device), _tokenizer(name)
+            _check_configuration(name)
+            with _no_questions(name):
+                return open_clip.create_model(**arguments, device=device), _tokenizer(name)
     except ModelError:
         raise
     except Exception as error:
@@ -62,7 +61,9 @@ def load_tokenizer(name: str) -> Any:
 def _kept_tokenizer(name: str, _: object) -> Any:
     try:
         with impatient_hub(offline=True):
-            return _tokenizer(name)
+            _check_configuration(name)
+            with _no_questions(name):
+                return _tokenizer(name)
     except ModelError:
         raise
     except Exception as error:
@@ -71,12 +72,55 @@ def _kept_tokenizer(name: str, _: object) -> Any:
 
 def _is_whole(name: str) -> bool:
     """Whether a model needs nothing from the Hub: a folder that builds on no text tower of transformers."""
-    if not name.startswith("local-dir:"):
-        return False
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-        config = Path(name.removeprefix("local-dir:")) / "open_clip_config.json"
-        return "hf_model_name" not in json.loads(config.read_text(encoding="utf-8"))["model_cfg"]["text_cfg"]
-    return True
+    return name.startswith("local-dir:") and "hf_model_name" not in _folder_config(name)["model_cfg"].get(
+        "text_cfg", {}
+    )
+
+
+def _folder_config(name: str) -> dict[str, Any]:
+    """Configuration of a ``local-dir:`` model, its folder checked."""
+    return check_folder(Path(name.removeprefix("local-dir:")))
+
+
+def _text_config(name: str) -> dict[str, Any]:
+    text: dict[str, Any] = _folder_config(name)["model_cfg"].get("text_cfg", {})
+    return text
+
+
+def _is_plain(name: str) -> bool:
+    """Whether nothing of a folder's model is made by transformers."""
+    text = _text_config(name)
+    return not text.get("hf_tokenizer_name") and not text.get("hf_model_name")
+
+
+def _check_configuration(name: str) -> None:
+    """Read what a stranger wrote before open_clip does, and refuse what may run a program or take all memory."""
+    if name.startswith("local-dir:"):
+        _folder_config(name)
+    elif name.startswith(_SCHEMAS):
+        config = None
+        with contextlib.suppress(Exception):  # what cannot be had fails later, with its reason
+            config = open_clip.get_model_config(name)
+        if config is not None:
+            check_config({"model_cfg": config}, f"model '{name}': its configuration")
+
+
+@contextlib.contextmanager
+def _no_questions(name: str) -> Iterator[None]:
+    """Keep transformers from asking in the terminal whether a model's own program may run: it may not."""
+    modules: Any = None
+    if name.startswith(_SCHEMAS) and not (name.startswith("local-dir:") and _is_plain(name)):
+        with contextlib.suppress(ImportError):
+            from transformers import dynamic_module_utils as modules
+    if modules is None:
+        yield
+        return
+    before = modules.TIME_OUT_REMOTE_CODE
+    modules.TIME_OUT_REMOTE_CODE = 0
+    try:
+        yield
+    finally:
+        modules.TIME_OUT_REMOTE_CODE = before
 
 
 def check_name(name: str) -> None:
@@ -127,33 +171,16 @@ def _check_local_folder(name: str) -> None:
     if not name.startswith("local-dir:"):
         return
     folder = Path(name.removeprefix("local-dir:"))
-    if not (folder / "open_clip_config.json").is_file():
-        raise ModelError(
-            f"model '{name}': no open_clip_config.json in {folder}; local-dir: needs a folder with it and weights"
-        )
+    if not (folder / CONFIG_FILE).is_file():
+        raise ModelError(f"model '{name}': no {CONFIG_FILE} in {folder}; local-dir: needs a folder with it and weights")
+    check_folder(folder)
 
 
 def _tokenizer(name: str) -> Any:
-    _check_tokenizer_options(name)
     folder = Path(name.removeprefix("local-dir:"))
     if name.startswith("local-dir:") and (folder / MERGES_FILE).is_file():
         return open_clip.get_tokenizer(name, bpe_path=str(folder / MERGES_FILE))
     return open_clip.get_tokenizer(name if name.startswith(_SCHEMAS) else name.partition("/")[0])
-
-
-def _check_tokenizer_options(name: str) -> None:
-    """Refuse a stranger's configuration that hands more than harmless options on to transformers."""
-    if not name.startswith(_SCHEMAS):
-        return
-    strange: list[str] = []
-    with contextlib.suppress(Exception):  # what cannot be read fails later, with its reason
-        config = open_clip.get_model_config(name)["text_cfg"]
-        strange = sorted(set(config.get("tokenizer_kwargs") or {}) - TOKENIZER_OPTIONS)
-    if strange:
-        raise ModelError(
-            f"model '{name}': its configuration sets '{strange[0]}' for its tokenizer, which may run a stranger's "
-            f"program; only {', '.join(sorted(TOKENIZER_OPTIONS))} are allowed there"
-        )
 
 
 def _cannot_load(name: str, error: Exception) -> str:
