@@ -62,8 +62,8 @@ def test_a_task_by_name_id_and_path(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("split", "did you mean 'splits'"),
         ("VLMRM/Humanoid-Splits-v1", f"did you mean '{SPLITS}'"),
         ("tasks/split.yaml", "did you mean 'splits'"),
-        ("xyzzy", "known: arms-crossed"),
-        ("", "known: arms-crossed"),
+        ("xyzzy", "arms-crossed, arms-raised, cartpole"),
+        ("", "arms-crossed, arms-raised, cartpole"),
         ("/nowhere/at/all.yaml", "no task file at"),
         ("a\0b", "unknown task"),
     ],
@@ -116,10 +116,14 @@ def test_override_refuses_what_a_file_could_not_say(changes: dict[str, Any], fie
 def test_the_environment_variable_chooses_the_model_where_nothing_else_does(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    def models() -> set[str]:
+        rewards = [task.reward for task in builtin_tasks().values()]
+        return {reward.model for reward in rewards if "model" not in reward.model_fields_set}
+
     monkeypatch.delenv(MODEL_VARIABLE, raising=False)
-    assert {task.reward.model for task in builtin_tasks().values()} == {"embedded"}
+    assert models() == {"embedded"}
     monkeypatch.setenv(MODEL_VARIABLE, "brightness")
-    assert {task.reward.model for task in builtin_tasks().values()} == {"brightness"}
+    assert models() == {"brightness"}
     assert override(load_task("splits"), model="RN50/openai").reward.model == "RN50/openai"
     path = tmp_path / "own.yaml"
     path.write_text("include: _humanoid.yaml\nid: A/B-v0\nreward: {goal: x, model: RN50/openai}\n")
