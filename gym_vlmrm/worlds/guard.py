@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 from gym_vlmrm.errors import RenderingError, TaskError, VLMRMError, WorldError
 from gym_vlmrm.task.yaml_file import shorten
@@ -109,7 +110,8 @@ class Guarded(gym.Wrapper[Any, Any, Any, Any]):
                 space = getattr(env, name)
                 if not isinstance(space, gym.Space):
                     raise TypeError(f"{name} is {shorten(repr(space))} and not a space of Gymnasium")
-            self._space = env.observation_space  # asking through all wrappers costs more than the check at every step
+            self._space = env.observation_space  # asking for it through all wrappers at every step would cost more
+            self._shape, self._dtype = self._space.shape, self._space.dtype
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment.
@@ -178,6 +180,8 @@ class Guarded(gym.Wrapper[Any, Any, Any, Any]):
             return super().has_wrapper_attr(name)
 
     def _check_fit(self, observation: Any) -> None:
+        if type(observation) is np.ndarray and observation.shape == self._shape and observation.dtype == self._dtype:
+            return
         found = misfit(self._space, observation)
         if found is not None:
             said = f"environment '{self._env_id}' gives an observation that does not fit its observation space"
@@ -194,7 +198,9 @@ class Guarded(gym.Wrapper[Any, Any, Any, Any]):
     def _watching(self, doing: str, kind: type[VLMRMError], *passing: type[Exception]) -> Iterator[None]:
         try:
             yield
-        except (VLMRMError, *passing):
+        except VLMRMError:
+            raise
+        except passing:
             raise
         except Exception as error:
             message = f"environment '{self._env_id}' failed when it was {doing}: {describe(error)}"
