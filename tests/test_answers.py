@@ -175,11 +175,12 @@ def test_a_property_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("space", ["no Tuple", "no Dict", "no Box", "nothing deep", "some nothing"])
 def test_an_observation_of_nothing_is_one_line(tmp_path: Path, space: str) -> None:
     with pytest.raises(
-        TrainingError, match=rf"observation(\[.*\])? of {NAME} is .*empty.*; a policy must read something"
+        TrainingError,
+        match=rf"observation(\[.*\])? of {NAME} is .*empty.*; (a policy must read something|policies read numbers)",
     ) as raised:
         inspect_recipe(recipe(), inspect_world(task(space=space), draw=True))
     one_line(raised)
-    with pytest.raises(TrainingError, match="a policy must read something"):
+    with pytest.raises(TrainingError, match="must read something|read numbers"):
         train(task(space=space), recipe(), output=tmp_path / "run", workers=1)
 
 

@@ -111,7 +111,7 @@ class Adapter:
 
     def _readable_part(self, space: Space, where: str) -> Space:
         if 0 in (space.shape or ()):
-            raise TrainingError(f"observation{where} of '{self.env_id}' is empty ({space}); a policy must read something")
+            raise TrainingError(f"observation{where} of '{self.env_id}' is empty, {space}; policies read numbers")
         if isinstance(space, _PLAIN):
             return _counted_from_zero(space)
         self._check_leaves(space, where)
