@@ -180,7 +180,7 @@ def test_an_observation_of_nothing_is_one_line(tmp_path: Path, space: str) -> No
     ) as raised:
         inspect_recipe(recipe(), inspect_world(task(space=space), draw=True))
     one_line(raised)
-    with pytest.raises(TrainingError, match="must read something|read numbers"):
+    with pytest.raises(TrainingError, match=r"must read something|read numbers"):
         train(task(space=space), recipe(), output=tmp_path / "run", workers=1)
 
 
