@@ -1,14 +1,19 @@
 """A wish to stop that arrives as a signal: Ctrl-C, a cluster's SIGTERM, a terminal that closes."""
 
 import contextlib
+import functools
 import os
 import select
 import signal
 import threading
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["STOPPING", "StopRequest", "Stopped", "raising_on_signals", "stop_is_asked", "stopping_on_signals"]
+__all__ = [
+    "STOPPING", "StopRequest", "Stopped", "is_for_the_caller", "raising_on_signals", "stop_is_asked",
+    "stopping_on_signals",
+]  # fmt: skip
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that ask for a clean stop."""
@@ -135,3 +140,25 @@ def _leave_dead_terminal() -> None:
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, descriptor)
                 os.close(nowhere)
+
+
+def is_for_the_caller(error: BaseException) -> bool:
+    """Whether an exception only passed through the environment: Ctrl-C, or what a handler of a signal raised.
+
+    A time limit by SIGALRM, or ``sys.exit`` on SIGTERM, comes out of whatever line is running. Where Ctrl-C is ignored,
+    as in worker processes, a KeyboardInterrupt is the environment's own.
+    """
+    if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        return True
+    handlers = {code for number in signal.valid_signals() if (code := _code(signal.getsignal(number))) is not None}
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_code in handlers for frame in frames)
+
+
+def _code(handler: Any) -> Any:
+    """Return the code that a handler of a signal runs, if it is written in Python."""
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    if callable(handler) and not hasattr(handler, "__code__"):
+        handler = type(handler).__call__
+    return getattr(handler, "__code__", None)

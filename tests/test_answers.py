@@ -172,18 +172,19 @@ def test_a_property_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
     one_line(raised)
 
 
-@pytest.mark.parametrize("space", ["no Tuple", "no Dict", "no Box", "nothing deep"])
+@pytest.mark.parametrize("space", ["no Tuple", "no Dict", "no Box", "nothing deep", "some nothing"])
 def test_an_observation_of_nothing_is_one_line(tmp_path: Path, space: str) -> None:
     with pytest.raises(
-        TrainingError, match=rf"observation(\[.*\])? of {NAME} is .*empty.*; a policy must read something"
+        TrainingError,
+        match=rf"observation(\[.*\])? of {NAME} is .*empty.*; (a policy must read something|policies read numbers)",
     ) as raised:
         inspect_recipe(recipe(), inspect_world(task(space=space), draw=True))
     one_line(raised)
-    with pytest.raises(TrainingError, match="a policy must read something"):
+    with pytest.raises(TrainingError, match=r"must read something|read numbers"):
         train(task(space=space), recipe(), output=tmp_path / "run", workers=1)
 
 
-@pytest.mark.parametrize("space", ["odd keys", "numbered", "mixed keys", "some nothing"])
+@pytest.mark.parametrize("space", ["odd keys", "numbered", "mixed keys"])
 def test_any_keys_train_evaluate_and_go_on(tmp_path: Path, space: str) -> None:
     odd_task = task(space=space)
     scaled = recipe().model_copy(update={"normalize_observation": True})

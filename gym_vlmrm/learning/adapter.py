@@ -87,15 +87,13 @@ class Adapter:
 
     def _readable(self, space: Space) -> Space:
         if isinstance(space, spaces.Dict):
+            if not len(space):
+                raise TrainingError(f"observation of '{self.env_id}' is an empty Dict; a policy must read something")
             self._names = self._policy_names(space)
-            parts = {key: self._readable_part(part, f"[{key!r}]") for key, part in space.items()}
-            read: Space = spaces.Dict({self._names[key]: part for key, part in parts.items()})
-        else:
-            parts = {"": self._readable_part(space, "")}
-            read = parts[""]
-        if not any(np.prod(part.shape or (), dtype=int) for part in parts.values()):
-            raise TrainingError(f"observation of '{self.env_id}' is empty ({space}); a policy must read something")
-        return read
+            return spaces.Dict(
+                {self._names[key]: self._readable_part(part, f"[{key!r}]") for key, part in space.items()}
+            )
+        return self._readable_part(space, "")
 
     def _policy_names(self, space: spaces.Dict) -> dict[Any, str]:
         """Names under which a policy reads the keys of a Dict; most are the keys themselves."""
@@ -112,6 +110,8 @@ class Adapter:
         return {key: names[key] for key in space.spaces}
 
     def _readable_part(self, space: Space, where: str) -> Space:
+        if 0 in (space.shape or ()):
+            raise TrainingError(f"observation{where} of '{self.env_id}' is empty, {space}; policies read numbers")
         if isinstance(space, _PLAIN):
             return _counted_from_zero(space)
         self._check_leaves(space, where)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from gym_vlmrm.interrupts import is_for_the_caller
 from gym_vlmrm.task.yaml_file import shorten
 
 __all__ = ["hides_numbers", "misfit", "one_number", "yes_or_no"]
@@ -24,7 +25,9 @@ def one_number(value: Any) -> float | None:
         if array.size != 1 or array.dtype.kind not in "biufO":
             return None
         return float(array.reshape(())[()])
-    except Exception:  # ragged lists, objects that refuse, tensors on a device
+    except Exception as error:  # ragged lists, objects that refuse, tensors on a device
+        if is_for_the_caller(error):
+            raise
         return None
 
 
@@ -76,7 +79,9 @@ def _misfit_of_array(space: spaces.Space[Any], value: Any, where: str) -> str | 
         return f"{_said(where, value)}, with masked numbers"
     try:
         array = np.asarray(value)
-    except Exception:  # ragged lists, objects that refuse, tensors on a device
+    except Exception as error:  # ragged lists, objects that refuse, tensors on a device
+        if is_for_the_caller(error):
+            raise
         return f"{_said(where, value)} and not {wanted}"
     if array.dtype == object or array.dtype.kind in "SUV":
         return f"{_said(where, value)} and not {wanted}"

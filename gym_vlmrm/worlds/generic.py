@@ -12,11 +12,12 @@ from gymnasium.envs.registration import load_env_creator
 from numpy.typing import NDArray
 
 from gym_vlmrm.errors import RenderingError, TaskError, VLMRMError, did_you_mean
+from gym_vlmrm.interrupts import is_for_the_caller
 from gym_vlmrm.task.spec import CameraSpec, Quality, SceneSpec
 from gym_vlmrm.worlds.canvas import fit_square
 from gym_vlmrm.worlds.contexts import keep_viewers_apart
 from gym_vlmrm.worlds.gl import ensure_gl
-from gym_vlmrm.worlds.guard import describe, guard_construction, is_for_the_caller
+from gym_vlmrm.worlds.guard import describe, guard_construction
 from gym_vlmrm.worlds.hidden import HiddenWrapper
 from gym_vlmrm.worlds.quality import FLOOR_SQUARE, QUALITIES, set_drawing
 from gym_vlmrm.worlds.viewers import Viewers

@@ -3,19 +3,23 @@
 import contextlib
 import functools
 import inspect
-import signal
-import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 from gym_vlmrm.errors import RenderingError, TaskError, VLMRMError, WorldError
+from gym_vlmrm.interrupts import is_for_the_caller
 from gym_vlmrm.task.yaml_file import shorten
 from gym_vlmrm.worlds.answers import misfit, yes_or_no
 
-__all__ = ["Guarded", "describe", "guard_construction", "is_for_the_caller"]
+__all__ = [
+    "Guarded",
+    "describe",
+    "guard_construction",
+]
 
 _WORDS = 300
 _ID = ("env", "id")
@@ -85,28 +89,6 @@ def _construction_error(error: BaseException, env_id: str, kwargs: Mapping[str, 
     return TaskError(f"{message}: {describe(origin)}", field=_blamed(origin, kwargs))
 
 
-def is_for_the_caller(error: BaseException) -> bool:
-    """Whether an exception only passed through the environment: Ctrl-C, or what a handler of a signal raised.
-
-    A time limit by SIGALRM, or ``sys.exit`` on SIGTERM, comes out of whatever line is running. Where Ctrl-C is ignored,
-    as in worker processes, a KeyboardInterrupt is the environment's own.
-    """
-    if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        return True
-    handlers = {code for number in signal.valid_signals() if (code := _code(signal.getsignal(number))) is not None}
-    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
-    return any(frame.f_code in handlers for frame in frames)
-
-
-def _code(handler: Any) -> Any:
-    """Return the code that a handler of a signal runs, if it is written in Python."""
-    while isinstance(handler, functools.partial):
-        handler = handler.func
-    if callable(handler) and not hasattr(handler, "__code__"):
-        handler = type(handler).__call__
-    return getattr(handler, "__code__", None)
-
-
 def _origin(error: BaseException) -> BaseException:
     """Return what the constructor raised, where Gymnasium repeats it with all arguments."""
     repeated = isinstance(error, TypeError) and "was raised from the environment creator" in str(error)
@@ -141,7 +123,8 @@ class Guarded(gym.Wrapper[Any, Any, Any, Any]):
                 space = getattr(env, name)
                 if not isinstance(space, gym.Space):
                     raise TypeError(f"{name} is {shorten(repr(space))} and not a space of Gymnasium")
-            self._space = env.observation_space  # asking through all wrappers costs more than the check at every step
+            self._space = env.observation_space  # asking for it through all wrappers at every step would cost more
+            self._shape, self._dtype = self._space.shape, self._space.dtype
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment.
@@ -210,6 +193,8 @@ class Guarded(gym.Wrapper[Any, Any, Any, Any]):
             return super().has_wrapper_attr(name)
 
     def _check_fit(self, observation: Any) -> None:
+        if type(observation) is np.ndarray and observation.shape == self._shape and observation.dtype == self._dtype:
+            return
         found = misfit(self._space, observation)
         if found is not None:
             said = f"environment '{self._env_id}' gives an observation that does not fit its observation space"
