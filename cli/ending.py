@@ -11,14 +11,23 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
-from gym_vlmrm.interrupts import STOPPING, Stopped, raising_on_signals
-
 from .console import SIGNALLED, complain
 
 __all__ = ["end_by_signal", "stopped_in_one_line"]
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
+
+# gym_vlmrm has its own, but a page of help must not wait for Gymnasium.
+_STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class _Early(KeyboardInterrupt):
+    """A signal that came before or after the command itself."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.signal = number
 
 
 def stopped_in_one_line(command: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
@@ -29,6 +38,8 @@ def stopped_in_one_line(command: Callable[_Arguments, _Result]) -> Callable[_Arg
 
     @functools.wraps(command)
     def stoppable(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        from gym_vlmrm.interrupts import Stopped, raising_on_signals
+
         try:
             with raising_on_signals():
                 return command(*args, **kwargs)
@@ -45,10 +56,12 @@ def end_by_signal() -> Iterator[None]:
     code = 1
     threading.excepthook = _leave_to_main_thread
     try:
-        with raising_on_signals():
-            yield
-    except Stopped as stopped:
-        code = SIGNALLED + stopped.signal
+        for number in _STOPPING:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _end_early)
+        yield
+    except KeyboardInterrupt as stopped:
+        code = SIGNALLED + int(getattr(stopped, "signal", signal.SIGINT))
         raise SystemExit(code) from None
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -57,13 +70,19 @@ def end_by_signal() -> Iterator[None]:
         _see_to_the_end(code)
 
 
+def _end_early(number: int, _: object = None) -> None:
+    interrupts = sys.modules.get("gym_vlmrm.interrupts")
+    if interrupts is None or not interrupts.a_stop_was_made():  # after that, all that is left is to say so
+        raise _Early(number)
+
+
 def _see_to_the_end(code: int) -> None:
     """Let nothing change how the program ends; a Ctrl-C ends it at once, whatever thread is still busy."""
     if threading.current_thread() is not threading.main_thread():
         return
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
-    for number in STOPPING:
+    for number in _STOPPING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGINT, lambda *_: os._exit(code))

@@ -11,14 +11,16 @@ from collections.abc import Iterator
 from typing import Any
 
 __all__ = [
-    "STOPPING", "StopRequest", "Stopped", "is_for_the_caller", "raising_on_signals", "stop_is_asked",
-    "stopping_on_signals",
+    "STOPPING", "StopRequest", "Stopped", "a_stop_was_made", "is_for_the_caller", "raising_on_signals",
+    "stop_is_asked", "stopping_on_signals",
 ]  # fmt: skip
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that ask for a clean stop."""
 _requests: "list[StopRequest]" = []
 """Those that signals reach now."""
+_made: "list[StopRequest]" = []
+"""Those that ended in a clean stop."""
 _deaf: list[bool] = []
 """Per `raising_on_signals` whether it hears nothing any more: a clean stop was made, and only that is left to say."""
 
@@ -82,9 +84,15 @@ def stopping_on_signals(stop: StopRequest) -> Iterator[None]:
             _requests.remove(stop)
         if stop:
             _deaf[:] = [True] * len(_deaf)
+            _made.append(stop)
         for number, handler in before.items():
             # None: a handler that was not set from Python, which Python cannot put back.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def a_stop_was_made() -> bool:
+    """Whether a signal has led to a clean stop in this process."""
+    return bool(_made)
 
 
 def stop_is_asked() -> bool:
