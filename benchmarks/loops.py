@@ -92,7 +92,11 @@ class TrainingLoop(Loop):
 
     def _run(self, updates: int) -> int:
         callback = TrainingCallback(
-            steps=NEVER, statistics=self.session.setup.statistics, checkpoint_every=NEVER, make_checkpoint=dict
+            steps=NEVER,
+            statistics=self.session.setup.statistics,
+            checkpoint_every=NEVER,
+            save=lambda due: None,
+            judge=dict,
         )
         before = self.model.num_timesteps
         self.model.learn(updates * self.per_update, callback, log_interval=None, reset_num_timesteps=False)

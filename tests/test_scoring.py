@@ -39,13 +39,14 @@ def frames(count: int) -> Any:
 
 def test_a_split_batch_earns_the_rewards_of_the_whole() -> None:
     model, drawn = ConcurrentReward(), frames(7)
+    before = set(threading.enumerate())
     team = ScoringTeam(model, threads=3)
     np.testing.assert_array_equal(team(drawn), CountingReward()(drawn))
     assert sorted(model.batches) == [2, 2, 3]
     np.testing.assert_array_equal(team(drawn[:1]), CountingReward()(drawn[:1]))
     np.testing.assert_array_equal(team.submit(drawn).result(), CountingReward()(drawn))
     team.close()
-    assert not any(thread.name.startswith("scoring") for thread in threading.enumerate())
+    assert not any(thread.name.startswith("scoring") for thread in set(threading.enumerate()) - before)
 
 
 def test_only_models_that_say_so_are_called_from_several_threads() -> None:
