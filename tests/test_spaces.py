@@ -268,7 +268,7 @@ def _store(run: Path, observation_space: dict[str, Any]) -> None:
         description = json.loads((checkpoint.path / "policy.json").read_text())
         description["observation_space"] = observation_space
         (checkpoint.path / "policy.json").write_text(json.dumps(description))
-        (checkpoint.path / "manifest.json").unlink()  # 0.1.0 wrote none
+        write_manifest(checkpoint.path)
 
 
 @pytest.mark.parametrize(
