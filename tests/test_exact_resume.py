@@ -11,7 +11,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 from trainings import DQN, PPO, cartpole
 
 from gym_vlmrm import load_task
@@ -106,24 +105,32 @@ def test_a_few_kills_at_random_moments_change_nothing() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("recipe", [PPO, DQN], ids=["PPO", "DQN"])
-def test_a_signal_changes_hardly_anything_either(tmp_path: Path, recipe: Recipe) -> None:
+@pytest.mark.parametrize(
+    ("recipe", "at"),
+    [
+        *(pytest.param(PPO, at, id=f"PPO-{at}") for at in (0, 30, 60, 100)),
+        pytest.param(PPO, 150, id="PPO-150", marks=pytest.mark.xfail(reason="other last bits, not understood yet")),
+        *(pytest.param(DQN, at, id=f"DQN-{at}") for at in (0, 30, 60, 100, 150)),
+    ],
+)
+def test_a_signal_changes_nothing_either(
+    tmp_path: Path, recipe: Recipe, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gym_vlmrm.learning.callbacks.PROGRESS_PERIOD", 0)  # told of every step, however fast they are
     whole = train(cartpole(), recipe, seed=2, output=tmp_path / "whole", workers=1).run
 
     def stop(progress: Any) -> None:
-        if progress.step >= 60:
+        if progress.step >= at:
             os.kill(os.getpid(), signal.SIGTERM)
 
     stopped = train(cartpole(), recipe, seed=2, output=tmp_path / "stopped", workers=1, on_progress=stop)
-    if not stopped.interrupted:
-        pytest.skip("the training was over before its progress was told")
+    assert stopped.interrupted
     assert RunFolder.open(tmp_path / "stopped").checkpoint("last").step == stopped.step
     run = resume(tmp_path / "stopped", workers=1).run
-    last = [at.checkpoint("last").path / "policy.safetensors" for at in (whole, run)]
-    first, second = (load_file(path) for path in last)  # once, on a busy machine, the last bits differed
-    assert first.keys() == second.keys()
-    for name, weights in first.items():
-        np.testing.assert_allclose(weights, second[name], rtol=1e-3, atol=1e-5)
+    last = [folder.checkpoint("last").path / "policy.safetensors" for folder in (whole, run)]
+    assert last[0].read_bytes() == last[1].read_bytes()
+    assert (whole.path / "metrics.csv").read_bytes() == (run.path / "metrics.csv").read_bytes()
+    assert whole.best == run.best
 
 
 # --- damage
