@@ -99,7 +99,9 @@ def load_state(path: Path) -> Any:
     Raises:
         RunError: the file is missing, damaged, or was not written by `save_state`.
     """
-    tensors, metadata = load_tensors(path), load_metadata(path)
+    metadata = load_metadata(path)
+    # A file's tensors lie at any address; kernels give other last bits there than in memory that torch laid out.
+    tensors = {name: tensor.clone() for name, tensor in load_tensors(path).items()}
     try:
         return _put_together(json.loads(metadata[_SKELETON]), tensors)
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:

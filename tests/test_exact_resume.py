@@ -105,14 +105,8 @@ def test_a_few_kills_at_random_moments_change_nothing() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    ("recipe", "at"),
-    [
-        *(pytest.param(PPO, at, id=f"PPO-{at}") for at in (0, 30, 60, 100)),
-        pytest.param(PPO, 150, id="PPO-150", marks=pytest.mark.xfail(reason="other last bits, not understood yet")),
-        *(pytest.param(DQN, at, id=f"DQN-{at}") for at in (0, 30, 60, 100, 150)),
-    ],
-)
+@pytest.mark.parametrize("at", [0, 30, 60, 100, 150])
+@pytest.mark.parametrize("recipe", [PPO, DQN], ids=["PPO", "DQN"])
 def test_a_signal_changes_nothing_either(
     tmp_path: Path, recipe: Recipe, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
