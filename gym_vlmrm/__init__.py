@@ -11,7 +11,7 @@ import lazy_loader
 from gym_vlmrm.registry import register_builtin_tasks
 
 if TYPE_CHECKING:
-    from gym_vlmrm.api import audit, train
+    from gym_vlmrm.api import audit, compare, train
     from gym_vlmrm.learning import evaluate, load_policy, resume
     from gym_vlmrm.registry import register_task, register_tasks
     from gym_vlmrm.reward import RewardModel, load_reward_model
@@ -27,6 +27,7 @@ __all__ = [
     "VLMReward",
     "VectorVLMReward",
     "audit",
+    "compare",
     "evaluate",
     "load_policy",
     "load_reward_model",
@@ -40,7 +41,7 @@ __all__ = [
 __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "api": ["audit", "train"],
+        "api": ["audit", "compare", "train"],
         "learning": ["evaluate", "load_policy", "resume"],
         "registry": ["register_task", "register_tasks"],
         "reward": ["RewardModel", "load_reward_model"],

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from gym_vlmrm.auditing.judges import StateReward
     from gym_vlmrm.learning import TrainingResult
     from gym_vlmrm.learning.callbacks import Progress
+    from gym_vlmrm.learning.comparison import Comparison
     from gym_vlmrm.reward import RewardModel
 
-__all__ = ["audit", "train"]
+__all__ = ["audit", "compare", "train"]
 
 Task = TaskSpec | str | os.PathLike[str]
 Run = str | os.PathLike[str]
@@ -135,6 +136,23 @@ def audit(
     if folder is not None:
         write_audit(result, folder)
     return result
+
+
+def compare(*runs: Run) -> "Comparison":
+    """Put runs beside one another, as ``vlmrm compare`` does; those that differ in their seed alone are one group.
+
+    Args:
+        runs: run folders, or folders of such.
+
+    Returns:
+        The ``groups``, each with its ``runs`` and, over seeds, mean ``numbers`` and ``curves`` with 95% intervals.
+
+    Raises:
+        RunError: no such run, a damaged one, or too many.
+    """
+    from gym_vlmrm.learning.comparison import compare as compare_runs
+
+    return compare_runs(runs)
 
 
 def _task(task: Task) -> TaskSpec:

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     Model = TypeVar("Model", bound=BaseModel)
 
 __all__ = [
-    "MAX_JSON", "MAX_TABLE", "check_links", "check_regular", "check_writable", "free_folder", "is_free", "make_folder",
-    "only_writer", "open_picture", "open_regular", "read_arrays", "read_bytes", "read_json", "read_model", "read_text",
-    "replacing", "sync", "unwritable", "write_bytes", "write_json", "write_text",
+    "MAX_JSON", "MAX_TABLE", "check_links", "check_regular", "check_writable", "free_folder", "is_free", "is_held",
+    "make_folder", "only_writer", "open_picture", "open_regular", "read_arrays", "read_bytes", "read_json",
+    "read_model", "read_text", "replacing", "sync", "unwritable", "write_bytes", "write_json", "write_text",
 ]  # fmt: skip
 
 MAX_JSON = 16_000_000
@@ -46,6 +46,7 @@ MAX_RATIO = 20
 """Longest side of a picture in units of its shorter one: pictures are padded to squares."""
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "MPO")
 """Formats that are tried; Pillow knows others, some of which start programs such as Ghostscript."""
+_LOCK = ".lock"
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
@@ -370,7 +371,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    path = folder / ".lock"
+    path = folder / _LOCK
     lock = FileLock(path, timeout=0)
     try:
         lock.acquire()
@@ -386,3 +387,20 @@ def only_writer(folder: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             path.unlink()  # while it is held: whoever opened it in between finds that it is gone
         lock.release()
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process holds a folder by `only_writer` now; nothing is written to find out."""
+    try:
+        descriptor = os.open(folder / _LOCK, os.O_RDONLY | _AT_ONCE | _NO_LINK)
+    except OSError:
+        return False
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (ImportError, BlockingIOError):  # Windows has no such lock, and there the file goes with its holder
+        return True
+    finally:
+        os.close(descriptor)
+    return False

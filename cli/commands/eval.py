@@ -3,7 +3,18 @@
 from typing import TYPE_CHECKING
 
 from ..console import print_json, print_table, say, stderr
-from ..options import Checkpoint, Device, Episodes, Json, Quiet, Run, Seed, Workers, which_checkpoint
+from ..options import (
+    Checkpoint,
+    Device,
+    Episodes,
+    Json,
+    OptionalRun,
+    Quiet,
+    Seed,
+    Workers,
+    named_or_newest,
+    which_checkpoint,
+)
 from ..progress import episode_bar, number
 
 if TYPE_CHECKING:
@@ -13,7 +24,7 @@ __all__ = ["eval"]
 
 
 def eval(
-    run: Run,
+    run: OptionalRun = None,
     episodes: Episodes = 100,
     checkpoint: Checkpoint = "best",
     device: Device = None,
@@ -29,14 +40,16 @@ def eval(
     which = which_checkpoint(checkpoint)
     from gym_vlmrm.learning.evaluation import evaluate
 
+    path = named_or_newest(run)
     with episode_bar(shown=stderr.is_terminal and not quiet) as on_progress:
         result = evaluate(
-            run, checkpoint=which, episodes=episodes, seed=seed, device=device, workers=workers, on_progress=on_progress
+            path, checkpoint=which, episodes=episodes, seed=seed, device=device, workers=workers,
+            on_progress=on_progress,
         )  # fmt: skip
     if json:
-        print_json({"run": str(run), **result.model_dump(mode="json")})
+        print_json({"run": str(path), **result.model_dump(mode="json")})
     elif not quiet:
-        _print_table(str(run), result)
+        _print_table(str(path), result)
 
 
 def _print_table(run: str, result: "Evaluation") -> None:

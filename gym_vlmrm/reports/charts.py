@@ -5,14 +5,14 @@ import math
 import re
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gym_vlmrm.arrays import Floats
 from gym_vlmrm.auditing.results import Landscape
 
-__all__ = ["curve_chart", "histogram_chart", "landscape_chart", "scatter_chart", "size_chart"]
+__all__ = ["Band", "band_chart", "curve_chart", "histogram_chart", "landscape_chart", "scatter_chart", "size_chart"]
 COLOURS = ("#3d8bd4", "#e3803b", "#3fa66b", "#b565c9", "#c9a227", "#d4526e", "#7f8c99", "#2aa5a5")
 """Of middling lightness: they show on white and on near-black."""
 _INK = "#010203"
@@ -137,6 +137,31 @@ def curve_chart(title: str, curves: Sequence[tuple[str, Sequence[float], Sequenc
     axes.ticklabel_format(axis="x", style="sci", scilimits=(0, 4))
     axes.xaxis.get_offset_text().set_color(_INK)
     _label(axes, x, title, len(curves) > 1)
+    return _svg(figure, title)
+
+
+class Band(NamedTuple):
+    """A curve with the interval around it; NaN where there is none."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+
+
+def band_chart(title: str, bands: Sequence[Band], x: str = "steps") -> str:
+    """Draw curves, each with its interval."""
+    figure, axes = _figure()
+    for index, band in enumerate(bands):
+        colour = COLOURS[index % len(COLOURS)]
+        axes.plot(
+            band.x, band.y, color=colour, linewidth=1.6, label=band.name, marker="o" if len(band.x) < 3 else None, ms=4
+        )
+        axes.fill_between(band.x, band.low, band.high, color=colour, alpha=0.18, linewidth=0)
+    axes.ticklabel_format(axis="x", style="sci", scilimits=(0, 4))
+    axes.xaxis.get_offset_text().set_color(_INK)
+    _label(axes, x, title, True)
     return _svg(figure, title)
 
 
