@@ -22,10 +22,10 @@ from gym_vlmrm.task.yaml_file import shorten
 __all__ = ["NUMBERS", "ComparedRun", "Comparison", "Curve", "Group", "Mean", "compare"]
 
 NUMBERS: dict[str, str] = {
-    "best_reward": "VLM reward per step of the best checkpoint",
-    "success_rate": "share of episodes in success (evaluation)",
-    "success_share": "share of steps in success (evaluation)",
-    "hold": "share of steps in success, last half of each episode (evaluation)",
+    "best_reward": "VLM reward per step, best checkpoint",
+    "success_rate": "episodes in success",
+    "success_share": "steps in success",
+    "hold": "steps in success, last half",
 }
 """What is compared, and what it means."""
 CURVES = ("eval/vlm_reward", "eval/success", "rollout/vlm_reward", "rollout/success", "rollout/task_reward")

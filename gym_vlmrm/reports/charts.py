@@ -151,7 +151,7 @@ class Band(NamedTuple):
 
 
 def band_chart(title: str, bands: Sequence[Band], x: str = "steps") -> str:
-    """Draw curves, each with its interval."""
+    """Draw curves, each with its interval; one much wider than all curves are apart is cut off."""
     figure, axes = _figure()
     for index, band in enumerate(bands):
         colour = COLOURS[index % len(COLOURS)]
@@ -159,6 +159,10 @@ def band_chart(title: str, bands: Sequence[Band], x: str = "steps") -> str:
             band.x, band.y, color=colour, linewidth=1.6, label=band.name, marker="o" if len(band.x) < 3 else None, ms=4
         )
         axes.fill_between(band.x, band.low, band.high, color=colour, alpha=0.18, linewidth=0)
+    every = np.concatenate([band.y for band in bands])
+    room = max(float(np.ptp(every)), 1e-3)
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(max(bottom, every.min() - room), min(top, every.max() + room))
     axes.ticklabel_format(axis="x", style="sci", scilimits=(0, 4))
     axes.xaxis.get_offset_text().set_color(_INK)
     _label(axes, x, title, True)
