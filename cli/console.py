@@ -114,7 +114,9 @@ def print_table(
     # Rich shrinks the widest column first, and breaks the words of others.
     while _sum(widths, shown) > target.width:
         widths[max(shown, key=lambda index: widths[index] - needed[index])] -= 1
-    table = Table(title=heading, title_justify="left", box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+    if heading is not None:
+        target.print(heading, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
     for index in shown:
         table.add_column(columns[index], width=widths[index], no_wrap=index < whole, overflow="fold")
     for cells in told:
@@ -128,7 +130,7 @@ def _sum(widths: Sequence[int], shown: Sequence[int]) -> int:
 
 def _print_below(target: Console, heading: Text | None, columns: Sequence[str], rows: Sequence[Sequence[Text]]) -> None:
     if heading is not None:
-        target.print(heading)
+        target.print(heading, soft_wrap=True)
     names = [column or "row" for column in columns]
     for first, *others in rows:
         target.print(first)

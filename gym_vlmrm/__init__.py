@@ -11,7 +11,7 @@ import lazy_loader
 from gym_vlmrm.registry import register_builtin_tasks
 
 if TYPE_CHECKING:
-    from gym_vlmrm.api import audit, compare, train
+    from gym_vlmrm.api import audit, compare, score, train
     from gym_vlmrm.learning import evaluate, load_policy, resume
     from gym_vlmrm.registry import register_task, register_tasks
     from gym_vlmrm.reward import RewardModel, load_reward_model
@@ -35,13 +35,14 @@ __all__ = [
     "register_task",
     "register_tasks",
     "resume",
+    "score",
     "train",
 ]
 
 __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "api": ["audit", "compare", "train"],
+        "api": ["audit", "compare", "score", "train"],
         "learning": ["evaluate", "load_policy", "resume"],
         "registry": ["register_task", "register_tasks"],
         "reward": ["RewardModel", "load_reward_model"],

@@ -6,6 +6,7 @@ folders that people pass around) a link. JSON holds finite numbers; arrays are n
 
 import contextlib
 import errno
+import io
 import json
 import math
 import os
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
     Model = TypeVar("Model", bound=BaseModel)
 
 __all__ = [
-    "MAX_JSON", "MAX_TABLE", "check_links", "check_regular", "check_writable", "free_folder", "is_free", "is_held",
-    "make_folder", "only_writer", "open_picture", "open_regular", "read_arrays", "read_bytes", "read_json",
-    "read_model", "read_text", "replacing", "sync", "unwritable", "write_bytes", "write_json", "write_text",
+    "MAX_JSON", "MAX_PIXELS", "MAX_TABLE", "PICTURE_FORMATS", "check_links", "check_regular", "check_writable",
+    "decode_picture", "free_folder", "is_free", "is_held", "make_folder", "only_writer", "open_picture",
+    "open_regular", "read_arrays", "read_bytes", "read_json", "read_model", "read_text", "replacing", "sync",
+    "unwritable", "write_bytes", "write_json", "write_text",
 ]  # fmt: skip
 
 MAX_JSON = 16_000_000
@@ -44,7 +46,7 @@ MAX_PIXELS = 50_000_000
 """Largest picture [px], which takes three bytes for each."""
 MAX_RATIO = 20
 """Longest side of a picture in units of its shorter one: pictures are padded to squares."""
-PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "MPO")
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Formats that are tried; Pillow knows others, some of which start programs such as Ghostscript."""
 _LOCK = ".lock"
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
@@ -299,22 +301,34 @@ def open_picture(path: Path) -> "NDArray[np.uint8]":
     Raises:
         RunError: no picture that can be decoded, or one of absurd size or shape.
     """
+    with open_regular(path, MAX_PICTURE_BYTES, links=True) as file:
+        return _decoded(file, str(path))
+
+
+def decode_picture(content: bytes, name: str) -> "NDArray[np.uint8]":
+    """Return the picture of a file's content as RGB (H, W, 3); raises RunError as `open_picture` does."""
+    if len(content) > MAX_PICTURE_BYTES:
+        raise RunError(f"{name}: has {len(content):,} bytes; the limit is {MAX_PICTURE_BYTES:,}")
+    return _decoded(io.BytesIO(content), name)
+
+
+def _decoded(file: IO[bytes], name: str) -> "NDArray[np.uint8]":
     import numpy as np
     from PIL import Image, UnidentifiedImageError
 
-    with open_regular(path, MAX_PICTURE_BYTES, links=True) as file, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow, about sizes that are checked here
         try:
             with Image.open(file, formats=PICTURE_FORMATS) as picture:
                 width, height = picture.size
                 if width * height > MAX_PIXELS or max(width, height) > MAX_RATIO * min(width, height):
-                    raise RunError(f"{path}: cannot be read ({width} x {height} pixels)")
+                    raise RunError(f"{name}: cannot be read ({width} x {height} pixels)")
                 return np.asarray(picture.convert("RGB"))
         except RunError:
             raise
         except (OSError, *_DAMAGED, Image.DecompressionBombError) as error:
             reason = "not a picture" if isinstance(error, UnidentifiedImageError) else error
-            raise _unreadable(path, ValueError(reason)) from None
+            raise _unreadable(Path(name), ValueError(reason)) from None
 
 
 def is_free(folder: Path) -> bool:
