@@ -1,6 +1,8 @@
 """Films, read one frame at a time by ffmpeg (imageio-ffmpeg brings it). Nothing but the named file is opened."""
 
 import contextlib
+import traceback
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ _GUARD = ("-protocol_whitelist", "file", "-format_whitelist", "mov,matroska,avi,
 
 def frames_per_second(path: Path) -> float | None:
     """Return how many frames a film shows per second, ``None`` where it does not say; raises RunError."""
-    with contextlib.closing(_opened(path)) as reader:
+    with _opened(path) as reader:
         fps = float(_meta(path, reader).get("fps") or 0)
     return fps if 0 < fps < 10_000 else None
 
@@ -38,21 +40,19 @@ def read_film(path: Path, start: float = 0.0, count: int | None = None) -> Itera
         RunError: it is no film, damaged, or its pictures are too large.
     """
     params = ["-ss", f"{start:.6f}"] if start > 0 else []
-    with contextlib.closing(_opened(path, *params)) as reader:
+    with _opened(path, *params) as reader:
         width, height = _meta(path, reader)["size"]
         number = 0
         while count is None or number < count:
-            try:
-                content = next(reader)
-            except StopIteration:
+            content = _next(path, reader)
+            if content is None:
                 break
-            except (OSError, RuntimeError) as error:
-                raise _unreadable(path, error) from None
             yield np.frombuffer(content, np.uint8).reshape(height, width, 3)
             number += 1
 
 
-def _opened(path: Path, *params: str) -> Any:
+@contextlib.contextmanager
+def _opened(path: Path, *params: str) -> Iterator[Any]:
     check_regular(path, links=True)
     try:
         from imageio_ffmpeg import read_frames
@@ -60,14 +60,35 @@ def _opened(path: Path, *params: str) -> Any:
         raise RunError(f"'{path}': reading films needs the package imageio-ffmpeg; install it") from None
     # Absolute and with its scheme: a file called `-y` or `concat:a|b` is no option and no address.
     address = f"file:{path.absolute()}"
-    return read_frames(address, input_params=[*_GUARD, *params], output_params=["-fps_mode", "passthrough", "-an"])
+    reader = read_frames(address, input_params=[*_GUARD, *params], output_params=["-fps_mode", "passthrough", "-an"])
+    try:
+        yield reader
+    finally:
+        with _pipes_left_open():
+            reader.close()
+
+
+def _next(path: Path, reader: Any) -> Any:
+    """Return what comes next of a film, ``None`` at its end; raises RunError."""
+    with _pipes_left_open():
+        try:
+            return next(reader, None)
+        except (OSError, RuntimeError, IndexError, ValueError, AssertionError) as error:
+            fault = _unreadable(path, error)
+            traceback.clear_frames(error.__traceback__)  # which hold the pipes
+    raise fault
+
+
+@contextlib.contextmanager
+def _pipes_left_open() -> Iterator[None]:
+    """Say nothing of the pipes to a finished ffmpeg, which imageio-ffmpeg leaves to the garbage collector."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
 
 
 def _meta(path: Path, reader: Any) -> Any:
-    try:
-        meta = next(reader)
-    except (OSError, RuntimeError, StopIteration, IndexError, ValueError, AssertionError) as error:
-        raise _unreadable(path, error) from None
+    meta = _next(path, reader) or {}
     width, height = meta.get("size") or (0, 0)
     if not 0 < width * height <= MAX_PIXELS:
         raise RunError(f"{path}: cannot be read ({width} x {height} pixels)")

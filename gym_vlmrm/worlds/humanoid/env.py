@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gym_vlmrm.arrays import Floats
 from gym_vlmrm.task.spec import Look, Quality
 from gym_vlmrm.worlds.humanoid.look import PAPER_CAMERA, dress, set_quality
-from gym_vlmrm.worlds.humanoid.quantities import QUANTITIES, quantities
+from gym_vlmrm.worlds.humanoid.quantities import QUANTITIES, UNITS, quantities
 from gym_vlmrm.worlds.offscreen import OffscreenRenderer
 from gym_vlmrm.worlds.poses.survey import BODY_SPACE, PoseSurvey
 from gym_vlmrm.worlds.quality import QUALITIES
@@ -31,7 +31,7 @@ class HumanoidScene(HumanoidEnv):
 
     metadata = _METADATA
     name = "humanoid"
-    quantity_names = QUANTITIES
+    quantity_names, quantity_units = QUANTITIES, UNITS
 
     def __init__(
         self,
