@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gym_vlmrm.registry import register_task, register_tasks
     from gym_vlmrm.reward import RewardModel, load_reward_model
     from gym_vlmrm.task.catalog import load_task
+    from gym_vlmrm.task.schema import schema
     from gym_vlmrm.task.spec import TaskSpec
     from gym_vlmrm.wrappers import VectorVLMReward, VLMReward
 
@@ -35,6 +36,7 @@ __all__ = [
     "register_task",
     "register_tasks",
     "resume",
+    "schema",
     "score",
     "train",
 ]
@@ -47,6 +49,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "registry": ["register_task", "register_tasks"],
         "reward": ["RewardModel", "load_reward_model"],
         "task.catalog": ["load_task"],
+        "task.schema": ["schema"],
         "task.spec": ["TaskSpec"],
         "wrappers": ["VLMReward", "VectorVLMReward"],
     },
