@@ -19,7 +19,9 @@ def complete_tasks(incomplete: str) -> list[str]:
 
 def complete_runs(incomplete: str) -> list[str]:
     """Run folders for a shell that completes words."""
-    found = [str(path.parent) for path in sorted(Path("runs").glob("*/run.json"))]
+    of_seeds = sorted(Path("runs").glob("*/seed-*/run.json"))
+    found = [str(path.parent) for path in (*sorted(Path("runs").glob("*/run.json")), *of_seeds)]
+    found += [str(path.parents[1]) for path in of_seeds]
     found += [str(path.parent) for path in _paths(incomplete, "*/run.json")]
     return list(dict.fromkeys(name for name in found if name.startswith(incomplete)))
 

@@ -9,8 +9,8 @@ from .completion import complete_runs, complete_tasks
 from .console import note
 
 __all__ = [
-    "Algorithm", "Alpha", "Alphas", "Baseline", "Checkpoint", "Device", "Episodes", "Frames", "Goal", "Json", "Model",
-    "NumEnvs", "OptionalRun", "Output", "Quiet", "RecipeName", "Resume", "Run", "Seed", "Steps", "Task", "Workers",
+    "Algorithm", "Alpha", "Alphas", "Baseline", "Checkpoint", "Device", "Episodes", "Goal", "Json", "Model", "NumEnvs",
+    "OptionalRun", "Output", "Pictures", "Quiet", "RecipeName", "Resume", "Run", "Seed", "Steps", "Task", "Workers",
     "named_or_newest", "sentences", "which_checkpoint",
 ]  # fmt: skip
 
@@ -69,9 +69,9 @@ Episodes = Annotated[int, typer.Option("--episodes", min=1, help="Episodes to pl
 Checkpoint = Annotated[
     str, typer.Option("--checkpoint", help="Which policy: `best` (by VLM reward), `last`, or a step.")
 ]
-Frames = Annotated[
+Pictures = Annotated[
     Path | None,
-    typer.Option("--frames", metavar="DIR", help="Your own pictures in DIR/goal and DIR/other, for any environment."),
+    typer.Option("--pictures", metavar="DIR", help="Your own pictures in DIR/goal and DIR/other, for any environment."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing on stdout and show no progress.")]

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def test_short_forms_and_nested_rules_fit() -> None:
         ("--env", "humanoid", "--goal", "a humanoid robot waving: \"hi\" # twice"),
         ("--env", "cartpole", "--goal", "pole down", "--success", "pole_tilt > 100", "--baseline", "pole and cart"),
         ("--env", "mountain-car", "--goal", "yes", "--alpha", "0.5", "--baseline", "a car", "--baseline", "a hill"),
-        ("--env", "Acrobot-v1", "--goal", "up", "--goal", "above", "--success", "obs[0] < 0", "--success", "obs[2] > 0"),
+        ("--env", "Acrobot-v1", "--goal", "up", "--goal", "on", "--success", "obs[0] < 0", "--success", "obs[2] > 0"),
         ("--env", "Acrobot-v1", "--goal", "\u00fcber", "--max-episode-steps", "30", "--id", "Our/Thing-v3"),
     ],
 )  # fmt: skip
@@ -118,7 +119,7 @@ def test_a_new_task_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, op
     assert result.exit_code == 0, result.output
     assert vlmrm("check", "mine.yaml").exit_code == 0
     task = load_task("mine.yaml")
-    goals = [value for key, value in zip(options, options[1:], strict=False) if key == "--goal"]
+    goals = [value for key, value in pairwise(options) if key == "--goal"]
     assert task.reward.goals == goals
     assert errors(raw(Path("mine.yaml"))) == []
     text = Path("mine.yaml").read_text(encoding="utf-8")

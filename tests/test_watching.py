@@ -155,15 +155,19 @@ def test_watch_ends_cleanly_by_a_signal(cartpole_run: Path, number: int) -> None
     command = [sys.executable, "-m", "gym_vlmrm_cli.main", "watch", str(cartpole_run), "--port", "0", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        lines = ""
-        while "}" not in lines:
-            lines += process.stdout.readline()
-        told = json.loads(lines)
-        with urllib.request.urlopen(told["url"] + "numbers", timeout=60) as numbers:
-            first = json.loads(read_until(numbers, b"\n\n").rpartition(b"data: ")[2])
-            assert first["episode"] == 1
-            process.send_signal(number)
-            _, errors = process.communicate(timeout=60)
+        try:
+            lines = ""
+            while "}" not in lines and (line := process.stdout.readline()):
+                lines += line
+            told = json.loads(lines)
+            with urllib.request.urlopen(told["url"] + "numbers", timeout=60) as numbers:
+                while not (first := read_until(numbers, b"\n\n")).startswith(b"data: "):
+                    assert first == b": still here\n\n"
+                assert json.loads(first.removeprefix(b"data: "))["episode"] == 1
+                process.send_signal(number)
+                _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
         assert process.returncode == (0 if number == signal.SIGINT else 128 + number)
         assert "Traceback" not in errors
 

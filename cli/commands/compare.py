@@ -41,7 +41,7 @@ def compare(runs: Runs, output: Output = None, json: Json = False, quiet: Quiet 
 
 def print_comparison(result: "Comparison") -> None:
     """Print every run, and the mean of each group of several."""
-    columns = ("run", "seed", "status", "steps", "best reward", "success", "steps in success", "last half")
+    columns = ("run", "seed", "status", "steps", "best reward", "success", "steps in success", "hold")
     rows = [
         (
             run.run, str(run.seed), run.status, f"{run.step:,}", number(run.best_reward, ".4f"),
@@ -50,10 +50,10 @@ def print_comparison(result: "Comparison") -> None:
         for group in result.groups
         for run in group.runs
     ]  # fmt: skip
-    print_table(columns, rows, spare=("status", "steps", "seed", "last half", "steps in success"))
+    print_table(columns, rows, spare=("status", "steps", "seed", "hold", "steps in success"))
     if len(result.groups) > 1 or len(rows) > 1:
         say("")
-        columns = ("group", "runs", "best reward", "success", "steps in success", "last half")
+        columns = ("group", "runs", "best reward", "success", "steps in success", "hold")
         means = [
             (
                 group.name, str(len(group.runs)), _mean(group.numbers.get("best_reward"), ".4f"),
@@ -61,7 +61,7 @@ def print_comparison(result: "Comparison") -> None:
             )
             for group in result.groups
         ]  # fmt: skip
-        print_table(columns, means, whole=0, spare=("last half", "steps in success"))
+        print_table(columns, means, whole=0, spare=("hold", "steps in success"))
         say("means over seeds; brackets: 95% interval of the mean (Student's t)")
 
 

@@ -58,7 +58,7 @@ def _print_table(run: str, result: "Evaluation") -> None:
     print_table(("", "trained", "random"), rows, title=title)
     if result.reward_check is not None:
         say(("warning: " if result.reward_check.flag else "") + result.reward_check.message)
-    say(f"video: {', '.join(f'{run}/{name}' for name in result.video)}")
+    say(f"film: {', '.join(f'{run}/{name}' for name in result.video)}")
 
 
 def _success_rate(scores: "Scores") -> str:
@@ -74,7 +74,7 @@ def _share(value: float | None) -> str:
 _ROWS = (
     ("episodes in success (at least half of the steps)", _success_rate),
     ("share of steps in success", lambda scores: _share(scores.success_share)),
-    ("the same over the last half", lambda scores: _share(scores.hold)),
+    ("hold: the same over the last half", lambda scores: _share(scores.hold)),
     ("VLM reward per step", lambda scores: f"{scores.vlm_reward:.4f}"),
     ("task reward per step", lambda scores: number(scores.task_reward, ".4f")),
     ("steps per episode", lambda scores: f"{scores.episode_length:.1f}"),

@@ -25,7 +25,7 @@ NUMBERS: dict[str, str] = {
     "best_reward": "VLM reward per step, best checkpoint",
     "success_rate": "episodes in success",
     "success_share": "steps in success",
-    "hold": "steps in success, last half",
+    "hold": "hold: steps in success, last half",
 }
 """What is compared, and what it means."""
 CURVES = ("eval/vlm_reward", "eval/success", "rollout/vlm_reward", "rollout/success", "rollout/task_reward")

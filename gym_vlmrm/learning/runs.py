@@ -47,7 +47,7 @@ class RunEntry(Result):
 
 
 def find_runs(folders: Sequence[str | os.PathLike[str]] = (ROOT,)) -> list[Path]:
-    """Return run folders: each folder itself if it is one, else all that lie directly in it, by name.
+    """Return run folders: each folder itself if it is one, else all that lie in it or in a folder of seeds there.
 
     Raises:
         RunError: a folder is missing, holds no run, or holds too many.
@@ -70,6 +70,8 @@ def _runs_in(folder: Path) -> Iterator[Path]:
     for path in folder.iterdir():
         if os.path.lexists(path / "run.json"):
             yield path
+        else:
+            yield from (below.parent for below in path.glob("seed-*/run.json"))
 
 
 def list_runs(folders: Sequence[str | os.PathLike[str]] = (ROOT,)) -> list[RunEntry]:

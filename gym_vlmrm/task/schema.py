@@ -48,6 +48,10 @@ def schema() -> dict[str, Any]:
         "description": "How the environment looks.",
     }
     definitions["Rule"] = _rule()
+    for prompt in ("goal", "baseline"):
+        for form in definitions["RewardSpec"]["properties"][prompt]["anyOf"]:
+            if form.get("type") == "array":
+                form["minItems"] = 1
     whole = {
         "required": made["required"],
         "properties": {"reward": {"required": definitions["RewardSpec"]["required"]}},
