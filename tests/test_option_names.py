@@ -27,9 +27,9 @@ def test_an_option_takes_one_kind_of_value_everywhere() -> None:
     for command in COMMANDS:
         for name, kind in options(command).items():
             if name != "--output":  # a folder, or a file where one file is written
-                kinds.setdefault(name, set()).add(re.sub(r"list\[(.*)\]", r"\1", kind))
+                kinds.setdefault(name, set()).add(re.sub(r"list\[(.*)\]| range", r"\1", kind))
     several = {name: found for name, found in kinds.items() if len(found) > 1}
-    assert set(several) <= {"--train"}, several
+    assert several == {"--resume": {"RUN", "DIR"}}, several  # both are folders to go on with
 
 
 @pytest.mark.parametrize(
@@ -118,8 +118,6 @@ def test_completion_imports_nothing_heavy(tmp_path: Path) -> None:
     (tmp_path / "runs" / "mine" / "run.json").write_text("")
     assert complete("vlmrm watch ru", tmp_path)[0] == ["runs/mine"]
     assert complete("vlmrm comp", tmp_path)[0] == ["compare"]
-    script = vlmrm("--show-completion")
-    assert "_VLMRM_COMPLETE" in script.stdout or script.exit_code == 0 or "shell" in script.output.lower()
 
 
 def test_help_answers_soon() -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..completion import complete_tasks
 from ..console import note, say, stderr
 from ..options import (
     Algorithm,
@@ -35,7 +36,11 @@ __all__ = ["train"]
 
 OptionalTask = Annotated[
     str | None,
-    typer.Argument(metavar="TASK", help="A task file, a built-in task's name (splits), or an environment ID."),
+    typer.Argument(
+        metavar="TASK",
+        help="A task file, a built-in task's name (splits), or an environment ID.",
+        autocompletion=complete_tasks,
+    ),
 ]
 Seeds = Annotated[
     int | None,
