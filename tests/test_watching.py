@@ -150,6 +150,7 @@ def test_the_window_shows_frame_sentence_and_light(monkeypatch: pytest.MonkeyPat
         assert not window.show(moment(7))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_watch_ends_cleanly_by_a_signal(cartpole_run: Path, number: int) -> None:
     command = [sys.executable, "-m", "gym_vlmrm_cli.main", "watch", str(cartpole_run), "--port", "0", "--json"]

@@ -68,8 +68,6 @@ def new(
 
 
 def _print(path: Path, world: "WorldDescription") -> None:
-    count = (
-        f"{len(world.observation)} numbers, {len(world.action)} {'of an action' if len(world.action) > 1 else 'action'}"
-    )
-    say(f"wrote {path}: {world.environment}, an observation of {count}; it passes `vlmrm check`")
+    say(f"wrote {path}: {world.environment}, an observation of {len(world.observation)} numbers")
+    say("it passes `vlmrm check`; lines that begin with # are there to be uncommented")
     say(f"next: vlmrm show {path}; vlmrm train {path}")

@@ -61,7 +61,9 @@ def write_new_task(
             raise TaskError(report.problems[0].replace(f"{draft}", "a task from these options"))
         for notice in report.notes:
             on_notice(notice.replace(f"{draft}", str(path)))
-        if report.unknown_words:
+        if env not in BASES and model is None and load_task(draft).reward.model == "embedded":
+            on_notice("the embedded model knows the built-in scenes alone; name one of `vlmrm models` with --model")
+        elif report.unknown_words:
             words = ", ".join(map(repr, report.unknown_words))
             on_notice(f"the model never saw {words} in training; name one of `vlmrm models` with --model")
         world = describe_world(load_task(draft))
