@@ -5,11 +5,13 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.wrappers.vector import HumanRendering
 
-from gym_vlmrm.errors import TaskError, did_you_mean
+from gym_vlmrm.errors import TaskError, UnknownArgumentError, did_you_mean
 from gym_vlmrm.reward import choose_frame_size, load_reward_model
 from gym_vlmrm.task import catalog
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.pools.pool import find_autoreset_mode
 from gym_vlmrm.worlds.world import make_world, make_worlds
 from gym_vlmrm.wrappers import VectorVLMReward
 from gym_vlmrm.wrappers.single import BuiltVLMReward
@@ -68,7 +70,8 @@ def make_vec_env(
         task: see `make_env`, as are the arguments that are not named here.
         num_envs: number of environments.
         max_episode_steps: steps until truncation.
-        autoreset_mode: any of Gymnasium's three.
+        autoreset_mode: any of Gymnasium's three, also by value (``SameStep``) or name (``SAME_STEP``).
+        render_mode: ``human`` shows all environments in one window; otherwise as `make_env`.
         workers: worker processes; one per core if not given, 1 stays in this process.
         timeout: how long a worker may take to start, or for one step or reset [s], before it counts as hung; if not
             given, what the environment variable ``GYM_VLMRM_TIMEOUT`` says, else five minutes.
@@ -76,6 +79,9 @@ def make_vec_env(
     Raises:
         TaskError, ModelError, RenderingError: as their names say.
     """
+    if render_mode not in (None, "rgb_array", "human"):
+        raise TaskError(f"render_mode of gymnasium.make_vec must be 'rgb_array' or 'human', got {render_mode!r}")
+    mode = find_autoreset_mode(autoreset_mode)
     spec = _resolve(task, reward, scene=scene, render_size=render_size, max_episode_steps=max_episode_steps, **judge)
     model = load_reward_model(spec) if reward == "vlm" else None
     worlds = make_worlds(
@@ -84,10 +90,19 @@ def make_vec_env(
         render_size=choose_frame_size(spec, model),
         frames=model is not None,
         workers=workers,
-        autoreset_mode=autoreset_mode,
+        autoreset_mode=mode,
         timeout=timeout,
     )
-    return worlds if model is None else VectorVLMReward(worlds, model, spec.reward.every)
+    envs = worlds if model is None else VectorVLMReward(worlds, model, spec.reward.every)
+    return _shown(envs) if render_mode == "human" else envs
+
+
+def _shown(envs: VectorEnv[Any, Any, Any]) -> VectorEnv[Any, Any, Any]:
+    try:
+        return HumanRendering(envs)
+    except ValueError as error:
+        envs.close()
+        raise TaskError(f"render_mode='human' does not fit this task: {error}") from None
 
 
 def _resolve(task: str | Mapping[str, Any], reward: str, **changes: Any) -> TaskSpec:
@@ -95,7 +110,10 @@ def _resolve(task: str | Mapping[str, Any], reward: str, **changes: Any) -> Task
         raise TaskError(f"reward must be 'vlm' or 'task', got {reward!r}")
     for name in changes:
         if name not in catalog.OVERRIDES:
-            raise TaskError(f"'{name}' is no argument of a task's environment{did_you_mean(name, catalog.OVERRIDES)}")
+            raise UnknownArgumentError(
+                f"got an unexpected keyword argument '{name}': "  # TorchRL reads these words
+                f"'{name}' is no argument of a task's environment{did_you_mean(name, catalog.OVERRIDES)}"
+            )
     spec = catalog.load_task(task) if isinstance(task, str) else catalog.task_from_dict(task)
     return catalog.override(spec, **changes)
 
