@@ -1,5 +1,6 @@
 """Entry points: what `gymnasium.make` and `gymnasium.make_vec` call to build a task."""
 
+import os
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -14,8 +15,10 @@ from gym_vlmrm.worlds.world import make_world, make_worlds
 from gym_vlmrm.wrappers import VectorVLMReward
 from gym_vlmrm.wrappers.single import BuiltVLMReward
 
-__all__ = ["make_env", "make_vec_env"]
+__all__ = ["Task", "build_vec_env", "make_env", "make_vec_env", "resolve_task"]
 
+Task: TypeAlias = TaskSpec | str | os.PathLike[str] | Mapping[str, Any]
+"""A task, or its name, environment ID or path, or a whole task as plain data."""
 RewardKind: TypeAlias = Literal["vlm", "task"]
 _METADATA = {"render_modes": ["rgb_array"], "autoreset_mode": AutoresetMode.NEXT_STEP}
 
@@ -42,7 +45,7 @@ def make_env(
     Raises:
         TaskError, ModelError, RenderingError: as their names say.
     """
-    spec = _resolve(task, reward, scene=scene, render_size=render_size, **judge)
+    spec = resolve_task(task, reward, scene=scene, render_size=render_size, **judge)
     model = load_reward_model(spec) if reward == "vlm" else None
     world = make_world(spec, render_size=choose_frame_size(spec, model))
     return world if model is None else BuiltVLMReward(world, model, spec.reward.every)
@@ -76,27 +79,38 @@ def make_vec_env(
     Raises:
         TaskError, ModelError, RenderingError: as their names say.
     """
-    spec = _resolve(task, reward, scene=scene, render_size=render_size, max_episode_steps=max_episode_steps, **judge)
-    model = load_reward_model(spec) if reward == "vlm" else None
-    worlds = make_worlds(
-        spec,
-        num_envs,
-        render_size=choose_frame_size(spec, model),
-        frames=model is not None,
-        workers=workers,
-        autoreset_mode=autoreset_mode,
-        timeout=timeout,
+    spec = resolve_task(
+        task, reward, scene=scene, render_size=render_size, max_episode_steps=max_episode_steps, **judge
     )
-    return worlds if model is None else VectorVLMReward(worlds, model, spec.reward.every)
+    return build_vec_env(spec, num_envs, reward, workers=workers, autoreset_mode=autoreset_mode, timeout=timeout)
 
 
-def _resolve(task: str | Mapping[str, Any], reward: str, **changes: Any) -> TaskSpec:
+def build_vec_env(task: TaskSpec, num_envs: int, reward: str, **pool: Any) -> VectorEnv[Any, Any, Any]:
+    """Build what `make_vec_env` does of a task; `pool` is what `make_worlds` takes."""
+    model = load_reward_model(task) if reward == "vlm" else None
+    worlds = make_worlds(task, num_envs, render_size=choose_frame_size(task, model), frames=model is not None, **pool)
+    return worlds if model is None else VectorVLMReward(worlds, model, task.reward.every)
+
+
+def resolve_task(task: Task, reward: str = "vlm", **changes: Any) -> TaskSpec:
+    """Return the task that is meant, with its overrides.
+
+    Raises:
+        TaskError: no such task, reward or argument.
+    """
     if reward not in get_args(RewardKind):
         raise TaskError(f"reward must be 'vlm' or 'task', got {reward!r}")
     for name in changes:
         if name not in catalog.OVERRIDES:
             raise TaskError(f"'{name}' is no argument of a task's environment{did_you_mean(name, catalog.OVERRIDES)}")
-    spec = catalog.load_task(task) if isinstance(task, str) else catalog.task_from_dict(task)
+    if isinstance(task, TaskSpec):
+        spec = task
+    elif isinstance(task, str | os.PathLike):
+        spec = catalog.load_task(task)
+    elif isinstance(task, Mapping):
+        spec = catalog.task_from_dict(task)
+    else:
+        raise TaskError(f"a task is a name, an environment ID, a path or a TaskSpec, got {type(task).__name__}")
     return catalog.override(spec, **changes)
 
 
