@@ -8,7 +8,8 @@ import gymnasium as gym
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from gym_vlmrm.errors import TaskError, did_you_mean
-from gym_vlmrm.reward import choose_frame_size, load_reward_model
+from gym_vlmrm.reward import RewardModel, choose_frame_size, load_reward_model
+from gym_vlmrm.serving.wanted import wants_sharing
 from gym_vlmrm.task import catalog
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.world import make_world, make_worlds
@@ -30,6 +31,7 @@ def make_env(
     render_mode: str | None = None,
     scene: str | Mapping[str, Any] | None = None,
     render_size: int | None = None,
+    share_model: bool | None = None,
     **judge: Any,
 ) -> gym.Env[Any, Any]:
     """Entry point of `gymnasium.make`: one environment, whose time limit `gymnasium.make` adds.
@@ -40,13 +42,15 @@ def make_env(
         render_mode: ``rgb_array`` whatever is given: the reward needs the frames.
         scene: ``textured``, ``original``, or any keys of a task's ``scene:``.
         render_size: side of the frames [px]; the reward model's input size if not given.
+        share_model: whether a server of this host holds the model for all processes (see docs/many-environments.md); if
+            not given, what the environment variable ``GYM_VLMRM_SHARE_MODEL`` says.
         judge: ``model``, ``goal``, ``baseline``, ``alpha``, ``device``, ``precision`` of `load_reward_model`.
 
     Raises:
         TaskError, ModelError, RenderingError: as their names say.
     """
     spec = resolve_task(task, reward, scene=scene, render_size=render_size, **judge)
-    model = load_reward_model(spec) if reward == "vlm" else None
+    model = _load(spec, share_model) if reward == "vlm" else None
     world = make_world(spec, render_size=choose_frame_size(spec, model))
     return world if model is None else BuiltVLMReward(world, model, spec.reward.every)
 
@@ -63,6 +67,7 @@ def make_vec_env(
     render_mode: str | None = None,
     scene: str | Mapping[str, Any] | None = None,
     render_size: int | None = None,
+    share_model: bool | None = None,
     **judge: Any,
 ) -> VectorEnv[Any, Any, Any]:
     """Entry point of `gymnasium.make_vec`: workers simulate and render, this process scores the whole batch.
@@ -82,14 +87,25 @@ def make_vec_env(
     spec = resolve_task(
         task, reward, scene=scene, render_size=render_size, max_episode_steps=max_episode_steps, **judge
     )
-    return build_vec_env(spec, num_envs, reward, workers=workers, autoreset_mode=autoreset_mode, timeout=timeout)
+    pool = {"workers": workers, "autoreset_mode": autoreset_mode, "timeout": timeout}
+    return build_vec_env(spec, num_envs, reward, share_model, **pool)
 
 
-def build_vec_env(task: TaskSpec, num_envs: int, reward: str, **pool: Any) -> VectorEnv[Any, Any, Any]:
+def build_vec_env(
+    task: TaskSpec, num_envs: int, reward: str, share_model: bool | None = None, **pool: Any
+) -> VectorEnv[Any, Any, Any]:
     """Build what `make_vec_env` does of a task; `pool` is what `make_worlds` takes."""
-    model = load_reward_model(task) if reward == "vlm" else None
+    model = _load(task, share_model) if reward == "vlm" else None
     worlds = make_worlds(task, num_envs, render_size=choose_frame_size(task, model), frames=model is not None, **pool)
     return worlds if model is None else VectorVLMReward(worlds, model, task.reward.every)
+
+
+def _load(task: TaskSpec, share_model: bool | None) -> RewardModel:
+    if not wants_sharing(share_model):
+        return load_reward_model(task)
+    from gym_vlmrm.serving.client import share_reward_model
+
+    return share_reward_model(task.reward)
 
 
 def resolve_task(task: Task, reward: str = "vlm", **changes: Any) -> TaskSpec:

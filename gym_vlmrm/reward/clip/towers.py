@@ -18,9 +18,10 @@ from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward.clip.devices import SMALL_TOWER, choose_device, choose_precision
 from gym_vlmrm.reward.clip.folding import fold_batch_norms
 from gym_vlmrm.reward.clip.int8 import quantise
-from gym_vlmrm.reward.clip.opening import UNTRAINED, open_model, state_of_files
+from gym_vlmrm.reward.clip.opening import UNTRAINED, open_model
 from gym_vlmrm.reward.clip.preprocessing import Preprocessing
 from gym_vlmrm.reward.clip.text import TextTower, weights_digest
+from gym_vlmrm.reward.folders import state_of_files
 from gym_vlmrm.reward.protocol import check_frames
 
 __all__ = ["Towers", "load_towers"]
