@@ -18,10 +18,11 @@ from gym_vlmrm import errors
 from gym_vlmrm.errors import ModelError, VLMRMError
 from gym_vlmrm.serving.desk import Desk
 from gym_vlmrm.serving.place import Place, find_place
+from gym_vlmrm.serving.starting import is_served
 from gym_vlmrm.serving.wire import VERSION, GoneError, Wire, WireError, read_frames
 from gym_vlmrm.task.spec import RewardSpec
 
-__all__ = ["AFTER_LAST", "UNTIL_FIRST", "RewardServer", "run_in_background", "say"]
+__all__ = ["AFTER_LAST", "UNTIL_FIRST", "RewardServer", "open_server", "run_in_background", "say"]
 
 AFTER_LAST = 10.0
 """How long a server waits after its last client [s]: libraries make environments, close them and make them again."""
@@ -196,6 +197,19 @@ def _listen(place: Place) -> socket.socket:
         listener.close()
         raise ModelError(f"{place.folder}: no server can listen there ({error.strerror or error})") from None
     return listener
+
+
+def open_server(judge: RewardSpec, *, until_first: float, after_last: float) -> RewardServer:
+    """Return a `RewardServer` at a place where nobody listens yet, for a process that is there for nothing else.
+
+    Raises:
+        ModelError: there is a server already, or as `RewardServer` raises it.
+    """
+    place = find_place(judge)
+    with FileLock(place.lock):
+        if is_served(place):
+            raise ModelError(f"model '{judge.model}' is served already, at {place.socket}; processes find it there")
+        return RewardServer(judge, until_first=until_first, after_last=after_last)
 
 
 def say(text: str) -> None:

@@ -49,7 +49,8 @@ class Wire:
             raise WireError(f"a message of {len(line):,} bytes is too long; the limit is {MAX_LINE:,}")
         try:
             sent = socket.send_fds(self.socket, [line], [] if descriptor is None else [descriptor])
-            self.socket.sendall(line[sent:])
+            if sent < len(line):
+                self.socket.sendall(line[sent:])
         except TimeoutError:
             raise
         except OSError as error:
