@@ -19,6 +19,7 @@ __all__ = [
     "MERGES_FILE",
     "SCHEMAS",
     "TOKENIZER_OPTIONS",
+    "UNTRAINED",
     "WORDS_FILE",
     "check_config",
     "check_folder",
@@ -33,6 +34,8 @@ WORDS_FILE = "words.txt"
 """A model folder may list the words that its text tower was trained on, one a line."""
 TOKENIZER_OPTIONS = frozenset({"clean", "strip_sep_token", "language"})
 """What a model's configuration may say to its tokenizer; all that open_clip's own configurations say."""
+UNTRAINED = "untrained"
+"""Pretrained tag of this package: random weights, for measuring speed."""
 SCHEMAS = ("hf-hub:", "local-dir:")
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".npz", ".npy")
 MAX_CONFIG = 1_000_000

@@ -129,7 +129,7 @@ class SharedFrames:
 
     def write(self, frames: NDArray[np.uint8]) -> None:
         """Write frames (N, H, W, 3) for the other side to read."""
-        view = memoryview(np.ascontiguousarray(frames)).cast("B")
+        view = np.ascontiguousarray(frames).data.cast("B")
         done = 0
         while done < len(view):
             done += os.pwrite(self.descriptor, view[done:], done)
@@ -151,7 +151,7 @@ def read_frames(descriptor: int, shape: Any) -> NDArray[np.uint8]:
     if max(shape) > MAX_FRAMES or np.prod([*shape, 3], dtype=float) > MAX_FRAMES:
         raise WireError(f"frames of shape {shape!r:.80} are more than {MAX_FRAMES:,} bytes")
     frames = np.empty((*shape, 3), np.uint8)
-    view, done = memoryview(frames).cast("B"), 0
+    view, done = frames.data.cast("B"), 0
     while done < len(view):
         try:
             read = os.preadv(descriptor, [view[done:]], done)

@@ -13,12 +13,18 @@ import torch
 
 from gym_vlmrm.errors import ModelError, did_you_mean
 from gym_vlmrm.reward.clip.hub import impatient_hub
-from gym_vlmrm.reward.folders import CONFIG_FILE, MERGES_FILE, SCHEMAS, check_config, check_folder, state_of_files
+from gym_vlmrm.reward.folders import (
+    CONFIG_FILE,
+    MERGES_FILE,
+    SCHEMAS,
+    UNTRAINED,
+    check_config,
+    check_folder,
+    state_of_files,
+)
 
-__all__ = ["UNTRAINED", "check_name", "load_tokenizer", "open_model"]
+__all__ = ["check_name", "load_tokenizer", "open_model"]
 
-UNTRAINED = "untrained"
-"""Pretrained tag of this package: random weights, for measuring speed."""
 logger = logging.getLogger("gym_vlmrm")
 
 
