@@ -201,6 +201,15 @@ def test_lerobot_s_episodes_are_clips(tmp_path: Path, version: int) -> None:
     assert clips[1].times[1] == pytest.approx(0.1)
 
 
+def test_a_lerobot_set_cannot_lead_out_of_its_folder(tmp_path: Path) -> None:
+    make_lerobot(tmp_path / "set", 2)
+    film = tmp_path / "set" / "videos" / "chunk-000" / "observation.images.top" / "episode_000000.mp4"
+    film.rename(tmp_path / "private.mp4")
+    film.symlink_to(tmp_path / "private.mp4")
+    with pytest.raises(RunError, match="a link that leads out of its folder"):
+        gym_vlmrm.score("cartpole", tmp_path / "set", model=BRIGHT)
+
+
 def test_lerobot_s_pictures_in_tables_are_clips(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     arrow = pytest.importorskip("pyarrow")

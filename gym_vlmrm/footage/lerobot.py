@@ -33,7 +33,7 @@ def open_episodes(folder: Path, camera: str | None = None) -> list[Episode]:
     Raises:
         RunError: it cannot be read, or has no pictures.
     """
-    info = read_json(folder / "meta" / "info.json", links=True)
+    info = read_json(_inside(folder, folder / "meta" / "info.json"), links=True)
     features = info.get("features") if isinstance(info, dict) else None
     if not isinstance(features, dict):
         raise RunError(f"{folder / 'meta' / 'info.json'}: has no 'features'")
@@ -68,7 +68,7 @@ def _of_films(folder: Path, key: str) -> _Episodes:
     for path in sorted((folder / "videos").glob("chunk-*/*/episode_*.mp4")):
         number = re.fullmatch(r"episode_(\d{1,9})", path.stem)
         if path.parent.name == key and number:
-            found[int(number[1])] = lambda path=path: read_film(path)  # type: ignore[misc]
+            found[int(number[1])] = lambda path=path: read_film(_inside(folder, path))  # type: ignore[misc]
     return found
 
 
@@ -77,7 +77,7 @@ def _of_joined_films(folder: Path, key: str, fps: float | None) -> _Episodes:
     columns = ("episode_index", "length", *(f"videos/{key}/{name}" for name in ("chunk_index", "file_index")))
     start = f"videos/{key}/from_timestamp"
     found: _Episodes = {}
-    for row in _rows(sorted((folder / "meta" / "episodes").glob("chunk-*/*.parquet")), (*columns, start)):
+    for row in _rows(folder, sorted((folder / "meta" / "episodes").glob("chunk-*/*.parquet")), (*columns, start)):
         try:
             number, length, chunk, file = (int(row[name]) for name in columns)
             begin = float(row[start])
@@ -86,7 +86,9 @@ def _of_joined_films(folder: Path, key: str, fps: float | None) -> _Episodes:
         path = folder / "videos" / _one_part(key) / f"chunk-{chunk:03d}" / f"file-{file:03d}.mp4"
         # Half a frame earlier: times are rounded.
         offset = max(0.0, begin - (0.5 / fps if fps else 0.0))
-        found[number] = lambda path=path, offset=offset, length=length: read_film(path, offset, length)  # type: ignore[misc]
+        found[number] = lambda path=path, offset=offset, length=length: read_film(  # type: ignore[misc]
+            _inside(folder, path), offset, length
+        )
     return found
 
 
@@ -96,7 +98,7 @@ def _of_tables(folder: Path, key: str) -> _Episodes:
     paths = sorted((folder / "data").glob("chunk-*/*.parquet"))
     numbers: dict[int, list[Path]] = {}
     for path in paths:
-        for row in _rows([path], ("episode_index",)):
+        for row in _rows(folder, [path], ("episode_index",)):
             if path not in (kept := numbers.setdefault(int(row["episode_index"]), [])):
                 kept.append(path)
     for number, places in numbers.items():
@@ -105,7 +107,7 @@ def _of_tables(folder: Path, key: str) -> _Episodes:
 
 
 def _pictures(folder: Path, paths: list[Path], key: str, number: int) -> Iterator[Frames]:
-    for row in _rows(paths, ("episode_index", key)):
+    for row in _rows(folder, paths, ("episode_index", key)):
         if row["episode_index"] != number:
             continue
         value = row[key]
@@ -115,6 +117,18 @@ def _pictures(folder: Path, paths: list[Path], key: str, number: int) -> Iterato
         yield decode_picture(content, f"{paths[0]}, {key}")
 
 
+def _inside(folder: Path, path: Path) -> Path:
+    """Return a path that stays in its data set, or leads into the blobs beside it, as in the Hub's cache.
+
+    Raises:
+        RunError: it is a link that leads elsewhere.
+    """
+    home, target = folder.resolve(), path.resolve()
+    if not any(target.is_relative_to(place) for place in (home, home.parent.parent / "blobs")):
+        raise RunError(f"{path}: is a link that leads out of its folder; put the file itself there")
+    return path
+
+
 def _one_part(name: str) -> str:
     """A feature's name as part of a path; raises RunError where it would lead elsewhere."""
     if name in ("", ".", "..") or "/" in name or "\\" in name:
@@ -122,14 +136,14 @@ def _one_part(name: str) -> str:
     return name
 
 
-def _rows(paths: list[Path], columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _rows(folder: Path, paths: list[Path], columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     """Yield the rows of Parquet files, a batch at a time."""
     try:
         from pyarrow import ArrowException, parquet
     except ImportError:
         raise RunError("reading LeRobot's data sets needs the package pyarrow; install it") from None
     for path in paths:
-        check_regular(path, MAX_PARQUET, links=True)
+        check_regular(_inside(folder, path), MAX_PARQUET, links=True)
         try:
             with parquet.ParquetFile(path) as file:
                 missing = [name for name in columns if name not in file.schema_arrow.names]
