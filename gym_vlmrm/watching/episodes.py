@@ -76,7 +76,8 @@ def play_live(
     run.name_model()
     model = load_reward_model(task)
     world = make_world(task, render_size=choose_frame_size(task, model), limited=True, verdicts=True)
-    twin = make_world(task, render_size=SHOWN) if task.env.id in SCENES else None
+    shown = task.model_copy(update={"scene": task.scene.model_copy(update={"quality": "standard"})})
+    twin = make_world(shown, render_size=SHOWN) if task.env.id in SCENES else None
     agent: TrainedAgent | None = None
     played: Checkpoint | None = None
     episode = 0
