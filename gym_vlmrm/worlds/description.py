@@ -189,7 +189,7 @@ def _joint_names(model: Any) -> tuple[list[str], list[str]]:
 
 def _action_names(env: Any) -> Sequence[str]:
     told: Sequence[str] = getattr(env, "action_names", ())
-    model = getattr(env, "model", None)
+    model: Any = getattr(env, "model", None)
     if told or not hasattr(model, "nu"):
         return told
     return [model.actuator(index).name for index in range(model.nu)]
