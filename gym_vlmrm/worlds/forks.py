@@ -52,8 +52,8 @@ def begin_anew(backend: str) -> None:
         return
     if backend != "egl" or not _open_display():
         raise RenderingError(
-            f"this process was forked from one that has drawn by OpenGL ({backend}), which does not survive that; start "
-            "workers by 'forkserver' or 'spawn' (AsyncVectorEnv(..., context='forkserver')), or use "
+            f"this process was forked from one that has drawn by OpenGL ({backend}), which does not survive that; "
+            "start workers by 'forkserver' or 'spawn' (AsyncVectorEnv(..., context='forkserver')), or use "
             "gymnasium.make_vec(id, num_envs), whose workers are no forks"
         )
     _inherited.discard(backend)

@@ -233,7 +233,7 @@ class EnvPool(VectorEnv[Any, Any, Any]):
 
     def __reduce__(self) -> Any:
         raise TypeError(
-            "a vector environment over worker processes cannot be copied or pickled; make another one: gymnasium.make_vec"
+            "a vector environment over worker processes cannot be copied or pickled; make another by gymnasium.make_vec"
         )
 
     def __del__(self) -> None:
