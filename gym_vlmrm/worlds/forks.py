@@ -30,7 +30,7 @@ def _after_fork() -> None:
     global _parents_display
     _inherited.update(_drawing)
     _drawing.clear()
-    egl = sys.modules.get("mujoco.egl")
+    egl: Any = sys.modules.get("mujoco.egl")
     display = getattr(egl, "EGL_DISPLAY", None)
     if egl is not None and display is not None:
         # Also keeps MuJoCo from ending the parent's display when this process ends.

@@ -1,7 +1,7 @@
 """Many environments, rewarded by one batched call of the reward model per step."""
 
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
@@ -49,7 +49,7 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
         self._whole = True
 
     @property
-    def unwrapped(self) -> VectorEnv[Any, Any, Any]:
+    def unwrapped(self) -> Self:
         """This environment itself: libraries read spaces from it, and those of what lies below hold frames."""
         return self
 
