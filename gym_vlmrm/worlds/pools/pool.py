@@ -34,6 +34,7 @@ __all__ = ["INTERRUPTED", "EnvPool", "Seeds", "find_autoreset_mode", "make_pool"
 
 INTERRUPTED = "the last step was cut short, so what comes next belongs to no step; call reset() first"
 Seeds: TypeAlias = int | np.integer[Any] | Sequence[int | None] | NDArray[np.integer[Any]] | None
+OnEnvs: TypeAlias = Callable[[Sequence[gym.Env[Any, Any]], Sequence[Any]], list[Any]]
 OnShare: TypeAlias = Callable[[slice, Any, dict[str, Any]], None]
 
 
@@ -92,6 +93,10 @@ class _OneProcess(TypedInfos, SyncVectorEnv):
 
     def reset(self, *, seed: Seeds = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         return super().reset(seed=_seeds(seed, self.num_envs), options=options)
+
+    def apply(self, function: OnEnvs, rows: Sequence[int], arguments: Sequence[Any]) -> list[Any]:
+        """Return what a function makes of some environments (see `EnvPool.apply`)."""
+        return function([self.envs[row] for row in rows], arguments)
 
 
 class EnvPool(VectorEnv[Any, Any, Any]):
@@ -208,6 +213,32 @@ class EnvPool(VectorEnv[Any, Any, Any]):
         if len(each) != self.num_envs:
             raise _WrongArgument(f"{len(each)} values of '{name}' for {self.num_envs} environments")
         self._obey("set_attr", [(name, each[share]) for share in self._slices])
+
+    def apply(self, function: OnEnvs, rows: Sequence[int], arguments: Sequence[Any]) -> list[Any]:
+        """Return what a function makes of some environments, where they are.
+
+        Args:
+            function: takes environments and as many arguments, and returns as many values; it must pickle. Each worker
+                calls it once for all of its environments that are meant.
+            rows: their numbers, from 0.
+            arguments: one per row.
+        """
+        places = [
+            [place for place, row in enumerate(rows) if share.start <= row < share.stop] for share in self._slices
+        ]
+        answers = self._obey(
+            "apply",
+            [
+                (function, [rows[place] - share.start for place in chosen], [arguments[place] for place in chosen])
+                for share, chosen in zip(self._slices, places, strict=True)
+            ],
+        )
+        values = {
+            place: value
+            for chosen, found in zip(places, answers, strict=True)
+            for place, value in zip(chosen, found, strict=True)
+        }
+        return [values[place] for place in range(len(rows))]
 
     def check_workers(self) -> None:
         """Raise the WorkerError after which nothing goes on, if there was one."""

@@ -152,6 +152,12 @@ class Server:
         """Set an attribute of every environment."""
         self.envs.set_attr(*argument)
 
+    def apply(self, argument: tuple[Any, list[int], list[Any]]) -> list[Any]:
+        """Call a function with some environments of the share, if any are meant."""
+        function, rows, arguments = argument
+        found: list[Any] = function([self.envs.envs[row] for row in rows], arguments) if rows else []
+        return found
+
     def _write(self, observations: Any) -> None:
         for index, observation in enumerate(iterate(self.envs.observation_space, observations)):
             write_to_shared_memory(self.envs.single_observation_space, self.first + index, observation, self.memory)
