@@ -6,12 +6,14 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.wrappers.vector import HumanRendering
 
-from gym_vlmrm.errors import TaskError, did_you_mean
+from gym_vlmrm.errors import TaskError, UnknownArgumentError, did_you_mean
 from gym_vlmrm.reward import RewardModel, choose_frame_size, load_reward_model
 from gym_vlmrm.serving.wanted import wants_sharing
 from gym_vlmrm.task import catalog
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.pools.pool import find_autoreset_mode
 from gym_vlmrm.worlds.world import make_world, make_worlds
 from gym_vlmrm.wrappers import VectorVLMReward
 from gym_vlmrm.wrappers.single import BuiltVLMReward
@@ -76,7 +78,8 @@ def make_vec_env(
         task: see `make_env`, as are the arguments that are not named here.
         num_envs: number of environments.
         max_episode_steps: steps until truncation.
-        autoreset_mode: any of Gymnasium's three.
+        autoreset_mode: any of Gymnasium's three, also by value (``SameStep``) or name (``SAME_STEP``).
+        render_mode: ``human`` shows all environments in one window; otherwise as `make_env`.
         workers: worker processes; one per core if not given, 1 stays in this process.
         timeout: how long a worker may take to start, or for one step or reset [s], before it counts as hung; if not
             given, what the environment variable ``GYM_VLMRM_TIMEOUT`` says, else five minutes.
@@ -84,11 +87,23 @@ def make_vec_env(
     Raises:
         TaskError, ModelError, RenderingError: as their names say.
     """
+    if render_mode not in (None, "rgb_array", "human"):
+        raise TaskError(f"render_mode of gymnasium.make_vec must be 'rgb_array' or 'human', got {render_mode!r}")
+    mode = find_autoreset_mode(autoreset_mode)
     spec = resolve_task(
         task, reward, scene=scene, render_size=render_size, max_episode_steps=max_episode_steps, **judge
     )
-    pool = {"workers": workers, "autoreset_mode": autoreset_mode, "timeout": timeout}
-    return build_vec_env(spec, num_envs, reward, share_model, **pool)
+    pool = {"workers": workers, "autoreset_mode": mode, "timeout": timeout}
+    envs = build_vec_env(spec, num_envs, reward, share_model, **pool)
+    return _shown(envs) if render_mode == "human" else envs
+
+
+def _shown(envs: VectorEnv[Any, Any, Any]) -> VectorEnv[Any, Any, Any]:
+    try:
+        return HumanRendering(envs)
+    except ValueError as error:
+        envs.close()
+        raise TaskError(f"render_mode='human' does not fit this task: {error}") from None
 
 
 def build_vec_env(
@@ -118,7 +133,10 @@ def resolve_task(task: Task, reward: str = "vlm", **changes: Any) -> TaskSpec:
         raise TaskError(f"reward must be 'vlm' or 'task', got {reward!r}")
     for name in changes:
         if name not in catalog.OVERRIDES:
-            raise TaskError(f"'{name}' is no argument of a task's environment{did_you_mean(name, catalog.OVERRIDES)}")
+            raise UnknownArgumentError(
+                f"got an unexpected keyword argument '{name}': "  # TorchRL reads these words
+                f"'{name}' is no argument of a task's environment{did_you_mean(name, catalog.OVERRIDES)}"
+            )
     if isinstance(task, TaskSpec):
         spec = task
     elif isinstance(task, str | os.PathLike):

@@ -12,6 +12,7 @@ from typing import Any
 
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward.folders import CONFIG_FILE, check_folder, read_words
+from gym_vlmrm.reward.notices import first_to_say
 from gym_vlmrm.reward.protocol import RewardModel
 from gym_vlmrm.task.catalog import load_task, override
 from gym_vlmrm.task.spec import RewardSpec, TaskSpec
@@ -92,7 +93,8 @@ def load_judge(judge: RewardSpec) -> RewardModel:
     for sentence in dict.fromkeys([*prompts, *baselines]):
         if unread := towers.unread_part(sentence):
             message = f"model '{judge.model}' has no room for the end of a prompt: {describe_cut(sentence, unread)}"
-            warnings.warn(CutPromptWarning(message), stacklevel=2)
+            if first_to_say(message):
+                warnings.warn(CutPromptWarning(message), stacklevel=2)
     return ClipReward(judge.model, towers, prompts, baselines or None, judge.alpha)
 
 
@@ -195,7 +197,8 @@ def _warn_unknown_words(model: str, sentences: Sequence[str]) -> None:
     if words:
         listed = ", ".join(repr(word) for word in words)
         message = f"model '{model}' never saw {listed} in training; its reward for such a prompt is a guess"
-        warnings.warn(UnknownWordsWarning(message), stacklevel=3)
+        if first_to_say(message):
+            warnings.warn(UnknownWordsWarning(message), stacklevel=3)
 
 
 def tell_of_model(model: str) -> None:
@@ -206,7 +209,9 @@ def tell_of_model(model: str) -> None:
 
 @cache
 def _say_once_what_embedded_is() -> None:
-    logger.warning(
+    message = (
         "the embedded model is not zero-shot: it knows the built-in scenes and their words; "
         "for anything else name an open_clip model"
     )
+    if first_to_say(message):
+        logger.warning(message)

@@ -23,6 +23,7 @@ from gym_vlmrm.reward.clip.small import open_small
 from gym_vlmrm.reward.clip.text import TextTower, weights_digest
 from gym_vlmrm.reward.folders import UNTRAINED, state_of_files
 from gym_vlmrm.reward.protocol import check_frames
+from gym_vlmrm.reward.threads import survive_forks
 
 __all__ = ["Towers", "load_towers"]
 
@@ -39,6 +40,7 @@ CPU_MICRO_BATCH = 16
 """Larger ones were never clearly faster on a CPU, and sometimes slower: they leave the processor's caches."""
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.bfloat16}
 logger = logging.getLogger("gym_vlmrm")
+survive_forks()
 
 
 class Towers:
