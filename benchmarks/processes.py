@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 
 import psutil
 
-__all__ = ["Peak", "cpu_seconds", "proportional_megabytes", "resident_megabytes", "started"]
+__all__ = ["Peak", "cpu_seconds", "proportional_megabytes", "resident_megabytes", "started", "with_servers"]
 
 PERIOD = 0.2
 
@@ -40,8 +40,8 @@ def resident_megabytes(leave_out: Collection[int] = ()) -> float:
     return total / 1e6
 
 
-def proportional_megabytes(serving: str) -> tuple[float, float]:
-    """Return the PSS [MiB] of this process, its descendants and servers of the same folder, and of this process alone.
+def with_servers(serving: str) -> set[int]:
+    """Return the ids of this process, of its descendants, and of servers of the same folder.
 
     Args:
         serving: part of the command line of servers, which are nobody's descendants; ``XDG_RUNTIME_DIR`` is theirs.
@@ -53,11 +53,16 @@ def proportional_megabytes(serving: str) -> tuple[float, float]:
             same = process.environ().get("XDG_RUNTIME_DIR") == os.environ.get("XDG_RUNTIME_DIR")
             if same and any(serving in part for part in process.cmdline()):
                 everybody.add(process.pid)
-    sizes = dict.fromkeys(everybody, 0.0)
-    for pid in everybody:
+    return everybody
+
+
+def proportional_megabytes(pids: Collection[int]) -> float:
+    """Return the PSS [MiB] of processes: pages that several of them use count once, divided among them."""
+    total = 0.0
+    for pid in pids:
         with contextlib.suppress(psutil.Error):
-            sizes[pid] = psutil.Process(pid).memory_full_info().pss / 2**20
-    return sum(sizes.values()), sizes[here.pid]
+            total += psutil.Process(pid).memory_full_info().pss / 2**20
+    return total
 
 
 class Peak:

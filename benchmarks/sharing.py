@@ -1,7 +1,8 @@
 """Memory and speed of some environments whose rewards come from one model, or from one model each.
 
 `python benchmarks/sharing.py --help`. Every way runs in a process of its own. Memory is PSS of all its processes, the
-reward server included: pages that several of them use count once, divided among them.
+reward server included: pages that several of them use count once, divided among them. Processor time is that of all of
+them too; it hardly depends on what else a machine does, as steps/s do.
 """
 
 import contextlib
@@ -83,7 +84,7 @@ def _actions(envs: Any, num_envs: int) -> Iterator[Any]:
 def measure(way: str, num_envs: int, start: str, seconds: float) -> dict[str, float]:
     """Return steps/s and PSS [MiB] of one way, measured in this process."""
     import numpy as np
-    from processes import proportional_megabytes
+    from processes import cpu_seconds, proportional_megabytes, with_servers
 
     make, kwargs = WAYS[way]
     began = time.monotonic()
@@ -101,14 +102,18 @@ def measure(way: str, num_envs: int, start: str, seconds: float) -> dict[str, fl
 
         for _ in range(WARMING):
             step()
-        began, spent = time.monotonic(), 0
+        everybody = with_servers("gym_vlmrm-reward-server")
+        others = everybody - {os.getpid()}
+        cpu = cpu_seconds(others)
+        began, made = time.monotonic(), 0
         while time.monotonic() - began < seconds:
             step()
-            spent += 1
-        rate = spent * num_envs / (time.monotonic() - began)
-    everybody, alone = proportional_megabytes("gym_vlmrm-reward-server")
+            made += num_envs
+        rate, cpu = made / (time.monotonic() - began), cpu_seconds(others) - cpu
+    memory, of_others = proportional_megabytes(everybody), proportional_megabytes(others)
     envs.close()
-    return {"steps_per_s": rate, "all_mib": everybody, "others_mib": everybody - alone, "ready_s": ready}
+    figures = {"all_mib": memory, "others_mib": of_others, "ready_s": ready}
+    return {"steps_per_s": rate, "cpu_ms": 1000 * cpu / made, **figures}
 
 
 def main(
@@ -135,14 +140,16 @@ def main(
                 command += ["--seconds", str(seconds), "--one", way]
                 output = subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True, check=True).stdout
             found[way].append(json.loads(output.rpartition("RESULT ")[2]))
-    print(f"| {num_envs} environments, {start} | steps/s | MiB, all | MiB without the main process | ready after s |")
-    print("|---|---|---|---|---|")
+    print(
+        f"| {num_envs} environments, {start} | steps/s | processor ms/step | MiB, all | MiB without the main process | s to start |"
+    )
+    print("|---|---|---|---|---|---|")
     for way, runs in found.items():
         middle = {name: median(run[name] for run in runs) for name in runs[0]}
-        print("| {} | {:.0f} | {:.0f} | {:.0f} | {:.1f} |".format(way, *(middle[n] for n in _COLUMNS)))
+        print("| {} | {:.0f} | {:.1f} | {:.0f} | {:.0f} | {:.0f} |".format(way, *(middle[n] for n in _COLUMNS)))
 
 
-_COLUMNS = ("steps_per_s", "all_mib", "others_mib", "ready_s")
+_COLUMNS = ("steps_per_s", "cpu_ms", "all_mib", "others_mib", "ready_s")
 
 
 def _has(package: str) -> bool:

@@ -159,7 +159,9 @@ def test_requests_out_of_order_are_refused(served: RewardServer) -> None:
         wire.close()
 
 
-@pytest.mark.parametrize("shape", [None, [1, 8], [0, 8, 8], [1, -8, 8], [True, 8, 8], [10**9, 10**9, 3], [2, 8, 8]])
+@pytest.mark.parametrize(
+    "shape", [None, [1, 8], [0, 8, 8], [1, -8, 8], [True, 8, 8], [10**9, 10**9, 3], [10**6, 1, 1], [2, 8, 8]]
+)
 def test_memory_holds_the_frames_that_it_is_said_to(tmp_path: Path, shape: Any) -> None:
     with (tmp_path / "frames").open("w+b") as file:
         file.write(bytes(8 * 8 * 3))
@@ -251,6 +253,12 @@ def test_a_folder_that_others_could_write_to_is_not_trusted(folder: Path, tmp_pa
     folder.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ModelError, match="is no folder of user"):
         share_reward_model(BRIGHT)
+    folder.unlink()
+    if os.getuid() == 0:
+        folder.mkdir(mode=0o700)
+        os.chown(folder, 12345, -1)
+        with pytest.raises(ModelError, match="is a folder of user 12345"):
+            share_reward_model(BRIGHT)
 
 
 def test_long_paths_of_runtime_folders_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,6 +281,13 @@ def test_one_place_per_model_arithmetic_and_device(tmp_path: Path, monkeypatch: 
     assert key(model="local-dir:model") == before
     (tmp_path / "model/weights").write_text("12")
     assert key(model="local-dir:model") != before
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    blind = key(device="auto")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert key(device="auto") == blind
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert key(device="auto") != blind
+    assert key() == key(device="cpu")
 
 
 @pytest.mark.parametrize(("said", "wanted"), [("1", True), ("true", True), ("0", False), ("", False), ("NO", False)])

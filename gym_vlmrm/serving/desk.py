@@ -16,7 +16,7 @@ from gym_vlmrm.reward.threads import take_torch_threads
 from gym_vlmrm.task.spec import RewardSpec
 from gym_vlmrm.worlds.pools.cores import usable_cores
 
-__all__ = ["Desk"]
+__all__ = ["MAX_JUDGES", "Desk"]
 
 MAX_JUDGES = 256
 """Sentences, or averages of several, that are kept embedded; older ones are embedded again when they are needed."""
@@ -103,7 +103,7 @@ class Desk:
             try:
                 frames = batch[0].frames if len(batch) == 1 else np.concatenate([one.frames for one in batch])
                 rewards = score(batch[0].judge, frames)
-            except Exception as error:
+            except BaseException as error:  # a thread that ended would leave its askers waiting
                 for one in batch:
                     one.rewards.set_exception(error)
                 continue
