@@ -140,9 +140,8 @@ def main(
                 command += ["--seconds", str(seconds), "--one", way]
                 output = subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True, check=True).stdout
             found[way].append(json.loads(output.rpartition("RESULT ")[2]))
-    print(
-        f"| {num_envs} environments, {start} | steps/s | processor ms/step | MiB, all | MiB without the main process | s to start |"
-    )
+    columns = "steps/s | processor ms/step | MiB, all | MiB without the main process | s to start"
+    print(f"| {num_envs} environments, {start} | {columns} |")
     print("|---|---|---|---|---|---|")
     for way, runs in found.items():
         middle = {name: median(run[name] for run in runs) for name in runs[0]}

@@ -35,7 +35,7 @@ class Desk:
     """One model, held once, that scores by the prompts of whoever asks.
 
     Requests that wait together are scored as one batch, where that is faster: on an accelerator. On a CPU they are
-    scored beside each other, one per core, as each would be alone: there, a batch takes as long as its frames, and
+    scored beside each other, one core each, as each would be alone: there, a batch takes as long as its frames, and
     would make the last bits of a reward depend on who else asks at that moment.
     """
 
@@ -81,14 +81,17 @@ class Desk:
     def score(self, judge: RewardModel, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the rewards, float32 (N,), of uint8 frames (N, H, W, 3), once it is their turn.
 
+        On a CPU several frames are split among the cores, as `ScoringTeam` does.
+
         Raises:
             Whatever `gym_vlmrm.reward.protocol.score` raises.
         """
-        request = _Request(judge, frames, Future())
+        parts = [frames] if self.together else np.array_split(frames, min(self._count, len(frames)))
+        requests = [_Request(judge, part, Future()) for part in parts]
         with self._news:
-            self._waiting.append(request)
-            self._news.notify()
-        return request.rewards.result()
+            self._waiting.extend(requests)
+            self._news.notify(len(requests))
+        return np.concatenate([request.rewards.result() for request in requests])
 
     def _work(self) -> None:
         if self._count > 1:
