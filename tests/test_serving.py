@@ -36,7 +36,7 @@ FRAMES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A runtime folder of the test's own; servers that it leaves are ended."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    monkeypatch.setenv("GYM_VLMRM_TIMEOUT", "60")
+    monkeypatch.setenv("GYM_VLMRM_TIMEOUT", "300")
     yield tmp_path / "gym-vlmrm"
     for pid in servers(tmp_path):
         os.kill(pid, signal.SIGKILL)
@@ -357,7 +357,7 @@ def test_a_server_that_stands_still_is_an_error_in_time(tmp_path: Path, monkeypa
     with pytest.raises(WorkerError, match="the reward server has not answered 'score' for 1 s"):
         model(FRAMES)
     os.kill(pid, signal.SIGCONT)
-    monkeypatch.setenv("GYM_VLMRM_TIMEOUT", "60")
+    monkeypatch.setenv("GYM_VLMRM_TIMEOUT", "300")
     assert model(FRAMES).shape == (5,)
 
 
