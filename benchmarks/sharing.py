@@ -140,6 +140,7 @@ def main(
                 command += ["--seconds", str(seconds), "--one", way]
                 output = subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True, check=True).stdout
             found[way].append(json.loads(output.rpartition("RESULT ")[2]))
+            print(way, found[way][-1], file=sys.stderr, flush=True)
     columns = "steps/s | processor ms/step | MiB, all | MiB without the main process | s to start"
     print(f"| {num_envs} environments, {start} | {columns} |")
     print("|---|---|---|---|---|---|")
