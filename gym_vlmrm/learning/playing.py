@@ -1,6 +1,6 @@
 """Whole episodes of an agent in a pool, with their VLM rewards."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,7 @@ from gym_vlmrm.learning.late_rewards import LateRewards
 from gym_vlmrm.learning.vec_env import PoolSteps
 from gym_vlmrm.reward.protocol import RewardModel
 
-__all__ = ["Episode", "film", "play"]
-
-MAX_FILM = 20_000
-"""Most steps of a film."""
+__all__ = ["Episode", "play"]
 
 
 @dataclass(frozen=True)
@@ -102,29 +99,3 @@ def _cut(
             episodes.append(Episode(vlm_rewards[part, env], task_rewards[part, env], verdicts))
             begin = int(end)
     return episodes
-
-
-def film(
-    pool: gym.vector.VectorEnv[Any, Any, Any], agent: Agent, *, seed: int, limit: int = MAX_FILM
-) -> Iterator[NDArray[np.uint8]]:
-    """Yield the frames (N, S, S, 3) of each step of each environment's first episode; the pool must carry every frame.
-
-    An episode that is over rests on its last frame. After `limit` steps the film ends, whatever goes on.
-    """
-    steps = PoolSteps(pool)
-    over = np.zeros(pool.num_envs, dtype=np.bool_)
-    starts = np.ones(pool.num_envs, dtype=np.bool_)
-    shown: NDArray[np.uint8] | None = None
-    agent.restart()
-    observations = steps.reset(seed)
-    for _ in range(limit):
-        observations = steps.step(agent.act(observations, starts, steps.masks))
-        starts = steps.dones
-        frames = np.array(steps.frames)
-        if shown is not None:
-            frames[over] = shown[over]
-        shown = frames
-        yield shown
-        over |= starts
-        if over.all():
-            return

@@ -1,4 +1,4 @@
-"""Short films of episodes: tiled frames as a GIF (pillow) and, where ffmpeg is at hand, as an MP4 (imageio).
+"""Short films of episodes: frames as a GIF (pillow) and, where ffmpeg is at hand, as an MP4 (imageio).
 
 Frames stream through one at a time, and a `Reel` keeps no more than a GIF can use, so memory does not grow with a film.
 """
@@ -15,7 +15,7 @@ from PIL import Image
 
 from gym_vlmrm.files import replacing
 
-__all__ = ["Film", "Reel", "tile", "write_gif", "write_mp4"]
+__all__ = ["Film", "Reel", "write_gif", "write_mp4"]
 
 GIF_FPS = 25.0
 """GIFs are shown at this rate at most [frames/s]; players slow faster ones down."""
@@ -68,15 +68,6 @@ class Reel:
 
     def __getitem__(self, index: int) -> Frame:
         return np.frombuffer(zlib.decompress(self._kept[index]), np.uint8).reshape(self._shape)
-
-
-def tile(frames: NDArray[np.uint8], columns: int = 2) -> Frame:
-    """Put frames (N, H, W, 3) side by side, `columns` in a row; places left over are black."""
-    columns = min(columns, len(frames))
-    left_over = np.zeros((-len(frames) % columns, *frames.shape[1:]), np.uint8)
-    places = np.concatenate([frames, left_over])
-    rows = [np.concatenate(places[i : i + columns], axis=1) for i in range(0, len(places), columns)]
-    return np.concatenate(rows)
 
 
 def write_gif(path: Path, film: Film, fps: float, max_bytes: int = MAX_GIF_BYTES) -> None:
