@@ -16,6 +16,9 @@ from planted import save_untrained_model
 from gym_vlmrm.auditing import audit
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.learning.evaluation import evaluate
+from gym_vlmrm.learning.recipes import choose_recipe
+from gym_vlmrm.learning.run_folder import RunFolder
+from gym_vlmrm.reports.charts import curve_chart, episode_chart
 from gym_vlmrm.reports.page import NUMBERS, default_folder, number, write_audit
 from gym_vlmrm.reports.run_page import report_run
 from gym_vlmrm.task.catalog import load_task
@@ -38,6 +41,14 @@ def evaluated_run(cartpole_run: Path, tmp_path_factory: pytest.TempPathFactory) 
     run = tmp_path_factory.mktemp("evaluated") / "run"
     shutil.copytree(cartpole_run, run)
     evaluate(run, episodes=2, workers=1, video=False)
+    return run
+
+
+@pytest.fixture(scope="module")
+def filmed_run(cartpole_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("filmed") / "run"
+    shutil.copytree(cartpole_run, run)
+    evaluate(run, episodes=2, workers=1)
     return run
 
 
@@ -131,9 +142,13 @@ def _photograph(page: Path, picture: Path, width: int, *, dark: bool) -> np.ndar
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (Debian package: chromium)")
+@pytest.mark.parametrize("of", ["audit", "run"])
 @pytest.mark.parametrize(("width", "dark"), [(1100, False), (500, True)])
-def test_a_browser_shows_the_page(audited: Path, tmp_path: Path, width: int, dark: bool) -> None:
-    pixels = _photograph(audited, tmp_path / "page.png", width, dark=dark)
+def test_a_browser_shows_the_page(
+    audited: Path, filmed_run: Path, tmp_path: Path, of: str, width: int, dark: bool
+) -> None:
+    page = audited if of == "audit" else report_run(filmed_run, tmp_path)
+    pixels = _photograph(page, tmp_path / "page.png", width, dark=dark)
     assert pixels.shape == (1600, width, 3)
     background = pixels[5, 5].mean()
     assert background < 60 if dark else background > 240
@@ -168,6 +183,53 @@ def test_a_run_has_a_report(cartpole_run: Path, tmp_path: Path) -> None:
     for name, version in data["record"]["versions"].items():
         assert name in page.text
         assert version in page.text
+
+
+def test_the_page_of_an_evaluated_run_opens_with_film_and_curve(filmed_run: Path, tmp_path: Path) -> None:
+    text = report_run(filmed_run, tmp_path).read_text()
+    page = _Page(text)
+    assert page.open == []
+    assert all(address.startswith(("data:", "#")) for address in page.addresses)
+    film, curve, table = (text.index(mark) for mark in ('<video class="film"', "training", "<table"))
+    assert film < curve < table
+    assert re.search(r'<video class="film" src="data:video/mp4;base64,[^"]+" controls', text)
+    data = json.loads((tmp_path / "report.json").read_text())
+    for kind in ("best", "median", "worst"):
+        for reward in data["evaluation"]["frames"][kind]:
+            assert number(reward, 4) in page.text
+    assert page.addresses.count(next(a for a in page.addresses if a.startswith("data:image/png"))) == 1
+    assert "VLM reward over the filmed episodes" in text
+    assert "random policy" in page.text
+    assert "eval/best_frames.png" in page.text
+
+
+def test_the_command_repeats_the_run(filmed_run: Path, tmp_path: Path) -> None:
+    run = RunFolder.open(filmed_run)
+    assert "made in Python" in report_run(run, tmp_path).read_text()  # its recipe is no task's
+    task = load_task("cartpole")
+    name, recipe = choose_recipe(task, algorithm="PPO", steps=640, num_envs=4)
+    shutil.copytree(filmed_run, tmp_path / "run")
+    other = RunFolder.open(tmp_path / "run")
+    other.write_task(task)
+    other.write_record(other.record.model_copy(update={"recipe": recipe, "recipe_name": name, "seed": 3}))
+    lines = _Page(report_run(other).read_text()).text
+    wanted = "vlmrm train cartpole --algorithm PPO --steps 640 --num-envs 4 --seed 3"
+    assert wanted in lines
+    assert f"vlmrm eval {tmp_path / 'run'} --episodes 2 --seed 0" in lines
+    other.write_task(task.model_copy(update={"description": "another one"}))
+    assert wanted.replace("cartpole", f"{tmp_path / 'run'}/task.yaml") in _Page(report_run(other).read_text()).text
+
+
+def test_files_that_a_run_lacks_are_no_error(filmed_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(filmed_run, tmp_path / "run")
+    run = tmp_path / "run"
+    (run / "video.mp4").unlink()
+    (run / "eval" / "best_frames.png").unlink()
+    (run / "eval" / "frames" / "best-2.png").write_bytes(b"x" * 3_000_000)
+    text = report_run(run).read_text()
+    assert '<img class="film" src="data:image/gif' in text
+    assert "eval/best_frames.png" not in text
+    assert len(text) < 4_000_000
 
 
 @pytest.mark.parametrize(
@@ -210,6 +272,20 @@ def test_odd_metrics_are_no_error(cartpole_run: Path, tmp_path: Path, text: str)
     shutil.copytree(cartpole_run, tmp_path / "run")
     (tmp_path / "run" / "metrics.csv").write_text(text)
     assert report_run(tmp_path / "run").is_file()
+
+
+def test_long_axes_count_in_thousands() -> None:
+    long, short = (curve_chart("reward", [("a", [0, end], [0.0, 1.0])]) for end in (200_000, 900))
+    assert "steps [thousands]" in long
+    assert ">200<" in long
+    assert "[thousands]" not in short
+    assert "random policy" in curve_chart("reward", [("a", [0, 1], [0.0, 1.0])], level=("random policy", 0.5))
+
+
+@pytest.mark.parametrize("successes", [None, [], [False] * 3, [True] * 3, [True, False, True]])
+def test_steps_in_success_are_shaded(successes: list[bool] | None) -> None:
+    chart = episode_chart([("trained", [0.1, 0.2, 0.3]), ("random", [0.1])], successes)
+    assert ("in success" in chart) == bool(successes and any(successes))
 
 
 def test_no_run_no_report(tmp_path: Path) -> None:
