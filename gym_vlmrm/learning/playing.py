@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from gym_vlmrm.arrays import Frames
 from gym_vlmrm.learning.agents import Agent
 from gym_vlmrm.learning.late_rewards import LateRewards
 from gym_vlmrm.learning.vec_env import PoolSteps
@@ -40,6 +41,7 @@ def play(
     seed: int,
     every: int = 1,
     on_step: Callable[[int], None] | None = None,
+    on_frames: Callable[[Frames, int, bool], None] | None = None,
 ) -> list[Episode]:
     """Play whole episodes and score every frame of them.
 
@@ -53,6 +55,8 @@ def play(
         seed: of the first episodes' resets; environment i gets ``seed + i``.
         every: score every k-th frame and hold the reward in between.
         on_step: called after each vector step with the number of finished episodes.
+        on_frames: called with the frames (N, H, W, 3) of each vector step, its number from 1, and whether the first
+            environment's first episode was over before it. They are only lent.
 
     Raises:
         TrainingError: an observation or an action is not finite.
@@ -70,6 +74,8 @@ def play(
         while (played < shares).any():
             observations = steps.step(agent.act(observations, starts, steps.masks))
             late.submit(steps.frames, steps.dones)
+            if on_frames is not None:
+                on_frames(steps.frames, len(task_rewards) + 1, bool(played[0]))
             task_rewards.append(steps.task_rewards)
             successes.append(steps.successes)
             starts = steps.dones

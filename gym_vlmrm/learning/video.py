@@ -3,8 +3,9 @@
 Frames stream through one at a time, and a `Reel` keeps no more than a GIF can use, so memory does not grow with a film.
 """
 
+import io
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from PIL import Image
 
 from gym_vlmrm.files import replacing
 
-__all__ = ["Film", "Reel", "write_gif", "write_mp4"]
+__all__ = ["Film", "Reel", "gif_bytes", "write_gif", "write_mp4"]
 
 GIF_FPS = 25.0
 """GIFs are shown at this rate at most [frames/s]; players slow faster ones down."""
@@ -96,6 +97,17 @@ def write_gif(path: Path, film: Film, fps: float, max_bytes: int = MAX_GIF_BYTES
             next(frames).save(part, format="GIF", save_all=True, append_images=frames, **options)
             if part.stat().st_size <= max_bytes:
                 return
+
+
+def gif_bytes(frames: Sequence[Frame], fps: float = 10.0, side: int = 128) -> bytes:
+    """Return a few frames (H, W, 3) as a small GIF, for loggers; at least one."""
+    scale = min(1.0, side / max(frames[0].shape[:2]))
+    height, width = (max(1, round(length * scale)) for length in frames[0].shape[:2])
+    pictures = [_resized(frame, (width, height)) for frame in frames]
+    buffer = io.BytesIO()
+    options = {"duration": max(20, round(1000 / fps)), "loop": 0}
+    pictures[0].save(buffer, format="GIF", save_all=True, append_images=pictures[1:], **options)
+    return buffer.getvalue()
 
 
 def _resized(frame: Frame, size: tuple[int, int]) -> Image.Image:
