@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ..console import print_json, print_table, say, stderr
+from ..console import print_json, print_table, say
 from ..options import Checkpoint, Device, Episodes, Json, Quiet, Run, Seed, Workers, which_checkpoint
 from ..progress import episode_bar, number
 
@@ -30,7 +30,7 @@ def eval(
     which = which_checkpoint(checkpoint)
     from gym_vlmrm.learning.evaluation import evaluate
 
-    with episode_bar(shown=stderr.is_terminal and not quiet) as on_progress:
+    with episode_bar(shown=not quiet) as on_progress:
         result = evaluate(
             run, checkpoint=which, episodes=episodes, seed=seed, device=device, workers=workers, on_progress=on_progress
         )  # fmt: skip

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..console import note, say, stderr
+from ..console import note, say
 from ..options import (
     Algorithm,
     Alpha,
@@ -66,7 +66,7 @@ def train(
         check_resume(context, "TASK", "steps", "device", "workers", "log")
     elif task is None:
         raise typer.BadParameter("name a task, or a run by --resume", param_hint="TASK")
-    with training_bar(shown=stderr.is_terminal and not quiet) as on_progress:
+    with training_bar(shown=not quiet) as on_progress:
         settings: dict[str, Any] = {"workers": workers, "on_progress": on_progress, "on_notice": note, "log": log or ()}
         if resume is not None:
             from gym_vlmrm import learning
