@@ -17,7 +17,7 @@ from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.poses.poses import GOAL_POSES, reference_pose
 from gym_vlmrm.worlds.world import make_world
 
-SIZE, SEEN, GAP, BELOW, COLUMNS = 360, 104, 12, 118, 5
+SIZE, SEEN, GAP, BELOW, COLUMNS = 360, 88, 12, 118, 5
 PAPER, INK, SOFT, GOOD = (255, 255, 255), (28, 33, 39), (91, 101, 112), (29, 127, 74)
 # Two goals show more with their arms in view.
 POSES = {**GOAL_POSES, "lotus": ("lotus", "hands_on_knees"), "one-leg": ("one_leg_left", "t_pose")}

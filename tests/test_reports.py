@@ -1,5 +1,7 @@
 """Reports: one file, no network, the same numbers as the JSON, and a real browser that shows them."""
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -14,6 +16,7 @@ from PIL import Image
 from planted import save_untrained_model
 
 from gym_vlmrm.auditing import audit
+from gym_vlmrm.auditing.portraits import PORTRAIT, portraits
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.learning.evaluation import evaluate
 from gym_vlmrm.learning.recipes import choose_recipe
@@ -22,6 +25,7 @@ from gym_vlmrm.reports.charts import curve_chart, episode_chart
 from gym_vlmrm.reports.page import NUMBERS, default_folder, number, write_audit
 from gym_vlmrm.reports.run_page import report_run
 from gym_vlmrm.task.catalog import load_task
+from gym_vlmrm.worlds.world import make_world
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -91,6 +95,41 @@ def test_the_page_stands_alone(audited: Path) -> None:
     assert "<script" not in text
     assert not re.search(r"(url\(|@import)\s*['\"]?(?!#)http", text)
     assert audited.stat().st_size < 3_000_000
+
+
+def _pictures(page: _Page) -> list[Any]:
+    jpegs = [address for address in page.addresses if address.startswith("data:image/jpeg")]
+    return [Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) for address in jpegs]
+
+
+def test_pictures_of_an_audit_are_large(audited: Path) -> None:
+    pictures = _pictures(_Page(audited.read_text()))
+    assert len(pictures) >= 3 * 24
+    assert {picture.size for picture in pictures} == {(PORTRAIT, PORTRAIT)}
+
+
+@pytest.mark.parametrize("name", ["kneeling", "mountain-car"])
+def test_a_portrait_shows_the_state_and_what_the_reward_saw(name: str) -> None:
+    task = load_task(name)
+    world = make_world(task, render_size=64)
+    states, seen = [], []
+    for seed in range(2):
+        world.reset(seed=seed)
+        for _ in range(8):
+            world.step(world.action_space.sample())
+        states.append(world.unwrapped.configuration())  # type: ignore[attr-defined]
+        seen.append(world.render())
+    world.close()
+    one, other = portraits(task, states, seen)
+    assert one.shape == (PORTRAIT, PORTRAIT, 3)
+    assert (one != other).any()
+    corner = np.asarray(Image.fromarray(one[:80, :80]).resize((64, 64)), float)
+    assert np.abs(corner - np.asarray(seen[0], float)).mean() < 8
+    blank = np.zeros((1, 0, 0, 3), np.uint8)
+    assert portraits(task, states[:1], blank)[0].shape == one.shape  # a reward of states saw none
+    (same,) = portraits(task, [[]], seen[:1])
+    np.testing.assert_array_equal(same, seen[0])
+    assert portraits(task, [], []) == []
 
 
 def test_page_and_json_say_the_same(audited: Path) -> None:
