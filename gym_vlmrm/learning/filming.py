@@ -14,16 +14,12 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.arrays import Frames
 from gym_vlmrm.learning.agents import Agent
+from gym_vlmrm.learning.scores import MAX_FILM
 from gym_vlmrm.learning.vec_env import PoolSteps
 from gym_vlmrm.reward.protocol import RewardModel
 from gym_vlmrm.worlds.frames import is_scored
 
-__all__ = ["FILMED", "MAX_FILM", "Shot", "Take", "film"]
-
-FILMED = ("trained", "random")
-"""Whose episodes a film shows: those of the worlds of its pools, in order."""
-MAX_FILM = 3000
-"""Most steps of a film; an episode that is longer is cut there."""
+__all__ = ["Shot", "Take", "film"]
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ from typing import Literal
 from pydantic import Field
 
 from gym_vlmrm.files import read_model
-from gym_vlmrm.learning.filming import MAX_FILM
 from gym_vlmrm.learning.records import JudgeRecord, Result
 from gym_vlmrm.learning.reward_check import FrameKind, RewardCheck
 from gym_vlmrm.learning.run_folder import RunFolder
 
-__all__ = ["Evaluation", "FilmRecord", "FilmedEpisode", "Scores", "read_evaluation"]
+__all__ = ["MAX_FILM", "Evaluation", "FilmRecord", "FilmedEpisode", "Scores", "read_evaluation"]
+
+MAX_FILM = 3000
+"""Most steps of a film; an episode that is longer is cut there."""
 
 
 class Scores(Result, extra="ignore"):

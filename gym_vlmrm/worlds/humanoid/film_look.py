@@ -147,7 +147,7 @@ def _add(body: "mujoco.MjsBody", part: _Part) -> None:
     kind = getattr(mujoco.mjtGeom, f"mjGEOM_{part.shape.upper()}")
     geom = body.add_geom(type=kind, size=size, material=f"film_{part.material}")
     if isinstance(part.place[0], tuple):
-        geom.fromto = [*part.place[0], *part.place[1]]  # type: ignore[misc]
+        geom.fromto = [*part.place[0], *part.place[1]]
     else:
         geom.pos = part.place
     geom.rgba = [0.5, 0.5, 0.5, 1.0]
