@@ -107,6 +107,15 @@ def test_a_gif_keeps_its_time_and_its_size(tmp_path: Path) -> None:
     assert duration == pytest.approx(1000 * 60 / 50, rel=0.15)
 
 
+def test_a_gif_keeps_the_colour_of_a_small_light(tmp_path: Path) -> None:
+    film = np.linspace(0, 255, 20 * 64 * 64 * 3).reshape(20, 64, 64, 3).astype(np.uint8)
+    film[15:, 4:8, 4:8] = (76, 201, 122)
+    write_gif(tmp_path / "a.gif", film, fps=10)
+    with Image.open(tmp_path / "a.gif") as image:
+        image.seek(image.n_frames - 1)  # type: ignore[attr-defined]
+        assert np.abs(np.asarray(image.convert("RGB"), int)[6, 6] - (76, 201, 122)).max() < 12
+
+
 def test_a_run_is_evaluated(cartpole_run: Path) -> None:
     progress = []
     result = evaluate(cartpole_run, episodes=5, workers=1, on_progress=lambda *numbers: progress.append(numbers))

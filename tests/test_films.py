@@ -12,7 +12,7 @@ from gymnasium.wrappers import TimeLimit
 from gym_vlmrm import load_task
 from gym_vlmrm.learning.agents import RandomAgent
 from gym_vlmrm.learning.film_layout import FILM_SIZE, FilmLayout, font, wrapped
-from gym_vlmrm.learning.filming import Take, film
+from gym_vlmrm.learning.filming import Take, _equal_rows, film
 from gym_vlmrm.worlds.frames import FrameObservation
 from gym_vlmrm.worlds.world import make_world
 
@@ -182,3 +182,11 @@ def test_what_films_add_to_the_humanoid_is_only_seen() -> None:
     assert filmed.mat_reflectance[floor] == 0  # no mirror
     assert filmed.vis.quality.shadowsize > 0
     assert mujoco.mj_id2name(filmed, mujoco.mjtObj.mjOBJ_MATERIAL, floor) == "film_floor"
+
+
+def test_worlds_are_compared_row_by_row() -> None:
+    nan = float("nan")
+    assert _equal_rows(np.array([[1, nan], [2, 3.0]]), np.array([[1, nan], [2, 4.0]])).tolist() == [True, False]
+    left, right = ({"a": np.zeros(2), "b": (np.zeros((2, 3)), np.array([0, last]))} for last in (1, 2))
+    assert _equal_rows(left, right).tolist() == [True, False]
+    assert _equal_rows(("x", "y"), ("z", "y")).tolist() == [False, True]

@@ -107,9 +107,13 @@ def film(
 def _equal_rows(left: Any, right: Any) -> NDArray[np.bool_]:
     """Say of which of two worlds two batches of observations are equal; NaN equals NaN."""
     if isinstance(left, dict):
-        return np.logical_and.reduce([_equal_rows(left[key], right[key]) for key in left])
+        return _all_rows([_equal_rows(left[key], right[key]) for key in left])
     if isinstance(left, tuple) and not isinstance(left[0], int | str):
-        return np.logical_and.reduce([_equal_rows(*parts) for parts in zip(left, right, strict=True)])
-    same = np.asarray(left) == np.asarray(right)
-    same |= (np.asarray(left) != np.asarray(left)) & (np.asarray(right) != np.asarray(right))
-    return np.asarray(same).reshape(2, -1).all(axis=1)
+        return _all_rows([_equal_rows(*parts) for parts in zip(left, right, strict=True)])
+    one, other = np.asarray(left), np.asarray(right)
+    same = (one == other) | ((one != one) & (other != other))
+    return _all_rows(np.asarray(same).reshape(2, -1).T)
+
+
+def _all_rows(parts: Any) -> NDArray[np.bool_]:
+    return np.asarray(np.array(parts, np.bool_).reshape(-1, 2).all(axis=0))

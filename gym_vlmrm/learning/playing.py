@@ -67,7 +67,8 @@ def play(
     shares[: num_episodes % pool.num_envs] += 1
     played = np.zeros(pool.num_envs, dtype=np.int64)
     starts = np.ones(pool.num_envs, dtype=np.bool_)
-    task_rewards, successes = [], []
+    task_rewards: list[NDArray[np.float64]] = []
+    successes: list[NDArray[np.bool_] | None] = []
     agent.restart()
     observations = steps.reset(seed)
     with LateRewards(reward_model, pool.num_envs, every) as late:

@@ -328,8 +328,10 @@ class Session:
             with kept_random_states():
                 verdict = self.trials.play(self._stop_if_asked)
             write_verdict(self._place, verdict)
-            for board in (self._events, *self._trackers) if self.trials.shown else ():
-                board.show(self.trials.shown, verdict.step)
+            if self.trials.shown:
+                self._events.show(self.trials.shown, verdict.step)
+                for tracker in self._trackers:
+                    tracker.show(self.trials.shown, verdict.step)
         best = self.run.best
         if best is None or verdict.vlm_reward > best.vlm_reward:
             self.run.write_best(verdict)

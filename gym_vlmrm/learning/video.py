@@ -90,7 +90,7 @@ def write_gif(path: Path, film: Film, fps: float, max_bytes: int = MAX_GIF_BYTES
             step = stride * factor
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
             shown = range(0, len(film), step)
-            palette = _resized(film[shown[len(shown) // 2]], size).quantize(colors)
+            palette = _palette([_resized(film[shown[place]], size) for place in (0, len(shown) // 2, -1)], colors)
             frames = _quantized(film, shown, size, palette)
             duration = max(20, 10 * round(100 * step / fps))  # GIFs count in hundredths of a second
             options = {"duration": duration, "loop": 0, "optimize": True}
@@ -112,6 +112,14 @@ def gif_bytes(frames: Sequence[Frame], fps: float = 10.0, side: int = 128) -> by
 
 def _resized(frame: Frame, size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS)
+
+
+def _palette(pictures: Sequence[Image.Image], colors: int) -> Image.Image:
+    """Choose colours of several pictures of one size; an octree keeps those of small things, such as a light."""
+    strip = Image.new("RGB", (pictures[0].width, pictures[0].height * len(pictures)))
+    for number, picture in enumerate(pictures):
+        strip.paste(picture, (0, number * picture.height))
+    return strip.quantize(colors, method=Image.Quantize.FASTOCTREE)
 
 
 def _quantized(film: Film, shown: range, size: tuple[int, int], palette: Image.Image) -> Iterator[Image.Image]:

@@ -100,7 +100,7 @@ def _episode_chart(evaluation: dict[str, Any] | None) -> str | None:
 def _frames(folder: Path, evaluation: dict[str, Any] | None) -> list[tuple[str, list[tuple[str, float]]]]:
     """Best, median and worst frames with their rewards, as far as they are there."""
     told = (evaluation or {}).get("frames", {})
-    found = []
+    found: list[tuple[str, list[tuple[str, float]]]] = []
     for kind in FRAME_KINDS:
         rated = []
         for number, reward in enumerate(told.get(kind, [])[:MAX_FRAMES], 1):
