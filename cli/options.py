@@ -9,7 +9,7 @@ from .completion import complete_runs, complete_tasks
 from .console import note
 
 __all__ = [
-    "Algorithm", "Alpha", "Alphas", "Baseline", "Checkpoint", "Device", "Episodes", "Goal", "Json", "Model", "NumEnvs",
+    "Algorithm", "Alpha", "Alphas", "Baseline", "Checkpoint", "Device", "Episodes", "Goal", "Json", "Log", "Model", "NumEnvs",
     "OptionalRun", "Output", "Pictures", "Precision", "Quiet", "RecipeName", "Resume", "Run", "Seed", "Steps", "Task",
     "Workers", "named_or_newest", "sentences", "which_checkpoint",
 ]  # fmt: skip
@@ -76,6 +76,10 @@ Checkpoint = Annotated[
 Pictures = Annotated[
     Path | None,
     typer.Option("--pictures", metavar="DIR", help="Your own pictures in DIR/goal and DIR/other, for any environment."),
+]
+Log = Annotated[
+    list[str] | None,
+    typer.Option("--log", metavar="TRACKER", help="Log to wandb or trackio as well; may be repeated."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing on stdout and show no progress.")]

@@ -1,6 +1,6 @@
 """`vlmrm doctor`: what can this machine do?"""
 
-from ..console import print_json, print_table, say, stderr
+from ..console import print_json, print_table, say
 from ..options import Json, Quiet
 from ..progress import phase_bar
 
@@ -14,7 +14,7 @@ def doctor(json: Json = False, quiet: Quiet = False) -> None:
     """
     from gym_vlmrm.doctor import examine_machine
 
-    with phase_bar(shown=stderr.is_terminal and not quiet) as on_progress:
+    with phase_bar(shown=not quiet) as on_progress:
         found = examine_machine(on_progress)
     if json:
         print_json({"findings": [finding.model_dump(mode="json") for finding in found]})

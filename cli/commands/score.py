@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..console import print_json, print_table, say, stderr
+from ..console import print_json, print_table, say
 from ..options import Alpha, Baseline, Device, Goal, Json, Model, Quiet, Task, sentences
 from ..progress import number, phase_bar
 
@@ -70,7 +70,7 @@ def score(
     )
     check_names(output, curve, film)
     clips = open_clips(files, camera)
-    with phase_bar(shown=stderr.is_terminal and not quiet) as on_progress:
+    with phase_bar(shown=not quiet) as on_progress:
         scores = score_clips(spec, load_reward_model(spec), clips, on_progress)
         if film is not None:
             write_film(scores, clips, film)

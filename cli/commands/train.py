@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..completion import complete_tasks
-from ..console import note, say, stderr
+from ..console import note, say
 from ..options import (
     Algorithm,
     Alpha,
@@ -14,6 +14,7 @@ from ..options import (
     Device,
     Goal,
     Json,
+    Log,
     Model,
     NumEnvs,
     Output,
@@ -65,6 +66,7 @@ def train(
     seeds: Seeds = None,
     output: Output = None,
     resume: Resume = None,
+    log: Log = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -73,7 +75,7 @@ def train(
     Ctrl-C, SIGTERM and a closed terminal save a checkpoint; the last line says how to go on.
     """
     if resume is not None:
-        check_resume(context, "TASK", "steps", "device", "workers")
+        check_resume(context, "TASK", "steps", "device", "workers", "log")
     elif task is None:
         raise typer.BadParameter("name a task, or a run by --resume", param_hint="TASK")
     if seeds is not None or (resume is not None and _is_of_seeds(resume)):
@@ -86,10 +88,10 @@ def train(
                 "the seeds of a folder keep their steps; resume one of its runs", param_hint="--steps"
             )
         folder = resume or _prepare(str(task), range(seed, seed + (seeds or 0)), output, changes)
-        _train_seeds(folder, device, workers, json=json, quiet=quiet)
+        _train_seeds(folder, device, workers, log, json=json, quiet=quiet)
         return
-    with training_bar(shown=stderr.is_terminal and not quiet) as on_progress:
-        settings: dict[str, Any] = {"workers": workers, "on_progress": on_progress, "on_notice": note}
+    with training_bar(shown=not quiet) as on_progress:
+        settings: dict[str, Any] = {"workers": workers, "on_progress": on_progress, "on_notice": note, "log": log or ()}
         if resume is not None:
             from gym_vlmrm import learning
 
@@ -118,7 +120,9 @@ def _print_result(result: "TrainingResult") -> None:
     say(f"trained {result.step:,} steps in {result.seconds:.0f} s; everything is in {result.run.path}")
     if result.best is not None:
         success = "" if result.best.success is None else f", success in {result.best.success:.0%} of steps"
-        say(f"best checkpoint: step {result.best.step:,}, VLM reward {result.best.vlm_reward:.4f} per step{success}")
+        judged = "" if result.best.episodes is None else f", over {result.best.episodes} episodes"
+        reward = f"VLM reward {result.best.vlm_reward:.4f} per step{success}{judged}"
+        say(f"best checkpoint: step {result.best.step:,}, {reward}")
     say(f"next: vlmrm eval {result.run.path}")
 
 
@@ -139,7 +143,9 @@ def _prepare(task: str, seeds: range, output: Path | None, changes: dict[str, An
     return prepare_seeds(spec, chosen, seeds, recipe_name=name, output=output)
 
 
-def _train_seeds(folder: Path, device: str | None, workers: int | None, *, json: bool, quiet: bool) -> None:
+def _train_seeds(
+    folder: Path, device: str | None, workers: int | None, log: list[str] | None, *, json: bool, quiet: bool
+) -> None:
     from gym_vlmrm.learning.comparison import compare
     from gym_vlmrm.learning.seeds import SeedsResult, train_seeds
 
@@ -147,9 +153,15 @@ def _train_seeds(folder: Path, device: str | None, workers: int | None, *, json:
         if not quiet:
             note(f"seed {seed} begins")
 
-    with training_bar(shown=stderr.is_terminal and not quiet) as on_progress:
+    with training_bar(shown=not quiet) as on_progress:
         result = train_seeds(
-            folder, device=device, workers=workers, on_seed=begin, on_progress=on_progress, on_notice=note
+            folder,
+            device=device,
+            workers=workers,
+            log=log or (),
+            on_seed=begin,
+            on_progress=on_progress,
+            on_notice=note,
         )
     found = compare([folder])
 

@@ -96,6 +96,7 @@ def train_seeds(
     *,
     device: str | None = None,
     workers: int | None = None,
+    log: Sequence[str] = (),
     on_seed: Callable[[int], None] = lambda _: None,
     on_progress: Callable[[Progress], None] | None = None,
     on_notice: Callable[[str], None] = lambda _: None,
@@ -106,6 +107,7 @@ def train_seeds(
         folder: as `prepare_seeds` made it.
         device: where the reward model runs; where it ran if not given.
         workers: as in `gym_vlmrm.learning.train`.
+        log: as in `gym_vlmrm.learning.train`.
         on_seed: called with each seed that begins.
         on_progress: as in `gym_vlmrm.learning.train`.
         on_notice: as in `gym_vlmrm.learning.train`.
@@ -125,7 +127,7 @@ def train_seeds(
             new = not run.checkpoints()
             results.append(
                 resume(
-                    run, device=device, workers=workers, on_progress=on_progress,
+                    run, device=device, workers=workers, log=log, on_progress=on_progress,
                     on_notice=(lambda text: None if text.startswith("the run has no checkpoint") else on_notice(text))
                     if new
                     else on_notice,
