@@ -9,9 +9,9 @@ from .completion import complete_runs, complete_tasks
 from .console import note
 
 __all__ = [
-    "Algorithm", "Alpha", "Alphas", "Baseline", "Checkpoint", "Device", "Episodes", "Goal", "Json", "Log", "Model", "NumEnvs",
-    "OptionalRun", "Output", "Pictures", "Precision", "Quiet", "RecipeName", "Resume", "Run", "Seed", "Steps", "Task",
-    "Workers", "named_or_newest", "sentences", "which_checkpoint",
+    "Algorithm", "Alpha", "Alphas", "Baseline", "Checkpoint", "Device", "Episodes", "Goal", "Json", "Log", "Model",
+    "NumEnvs", "OptionalRun", "Output", "Pictures", "Precision", "Quiet", "RecipeName", "Resume", "Run", "Seed", "Steps",
+    "Task", "Workers", "named_or_newest", "sentences", "which_checkpoint",
 ]  # fmt: skip
 
 Task = Annotated[
