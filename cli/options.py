@@ -10,8 +10,8 @@ from .console import note
 
 __all__ = [
     "Algorithm", "Alpha", "Alphas", "Baseline", "Checkpoint", "Device", "Episodes", "Goal", "Json", "Log", "Model",
-    "NumEnvs", "OptionalRun", "Output", "Pictures", "Precision", "Quiet", "RecipeName", "Resume", "Run", "Seed", "Steps",
-    "Task", "Workers", "named_or_newest", "sentences", "which_checkpoint",
+    "NumEnvs", "OptionalRun", "Output", "Pictures", "Precision", "Quiet", "RecipeName", "Resume", "Run", "Seed",
+    "Steps", "Task", "Workers", "named_or_newest", "sentences", "which_checkpoint",
 ]  # fmt: skip
 
 Task = Annotated[
