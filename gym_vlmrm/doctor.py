@@ -118,9 +118,9 @@ def _drawing() -> Iterator[Finding]:
         yield Finding(subject="OpenGL", found="none that works offscreen", verdict="missing", cure=cure)
     else:
         software = any(name in gl["renderer"].lower() for name in SOFTWARE_GL)
-        cure = "drawn by the processor; where there is a GPU, its driver's EGL is faster" if software else None
+        better = "drawn by the processor; where there is a GPU, its driver's EGL is faster" if software else None
         words = f"{gl['backend']}, {gl['vendor']}, {gl['renderer']}"
-        yield Finding(subject="OpenGL", found=words, verdict="slow" if software else "ok", cure=cure)
+        yield Finding(subject="OpenGL", found=words, verdict="slow" if software else "ok", cure=better)
     from gym_vlmrm.watching.window import has_display
 
     where = "yes: vlmrm watch opens a window" if has_display() else "none: vlmrm watch serves a page"

@@ -53,7 +53,7 @@ def print_comparison(result: "Comparison") -> None:
     print_table(columns, rows, spare=("status", "steps", "seed", "hold", "steps in success"))
     if len(result.groups) > 1 or len(rows) > 1:
         say("")
-        columns = ("group", "runs", "best reward", "success", "steps in success", "hold")
+        names = ("group", "runs", "best reward", "success", "steps in success", "hold")
         means = [
             (
                 group.name, str(len(group.runs)), _mean(group.numbers.get("best_reward"), ".4f"),
@@ -61,7 +61,7 @@ def print_comparison(result: "Comparison") -> None:
             )
             for group in result.groups
         ]  # fmt: skip
-        print_table(columns, means, whole=0, spare=("hold", "steps in success"))
+        print_table(names, means, whole=0, spare=("hold", "steps in success"))
         say("means over seeds; brackets: 95% interval of the mean (Student's t)")
 
 

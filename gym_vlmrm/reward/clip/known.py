@@ -152,7 +152,7 @@ def _sizes(architecture: str) -> tuple[int | None, int | None, int | None]:
 
 def _side(architecture: str) -> int | None:
     size: Any = (open_clip.get_model_config(architecture) or {}).get("vision_cfg", {}).get("image_size")
-    return max(size) if isinstance(size, list | tuple) else size
+    return None if size is None else int(max(size) if isinstance(size, list | tuple) else size)
 
 
 @contextmanager
