@@ -1,5 +1,6 @@
 """The world of a task: one environment that draws square frames and reports its own verdicts, or a pool of them."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -43,6 +44,7 @@ def make_world(
     every: int = 1,
     verdicts: bool = False,
     film: bool = False,
+    wrap: Callable[[Any], Any] | None = None,
 ) -> gym.Env[Any, Any]:
     """Build a task's environment: its own reward, frames of its scene, and verdicts in ``info``.
 
@@ -58,6 +60,7 @@ def make_world(
         every: where there are frames, draw every k-th of an episode only.
         verdicts: whether infos hold only what training and judging need (see `OnlyVerdicts`).
         film: whether frames are drawn for people and not for a reward: with shadows, from where a film looks.
+        wrap: a user's own wrapper, applied before frames are added.
 
     Raises:
         TaskError: the environment is unknown or fails, or its kwargs, camera or rule of success do not fit it.
@@ -69,6 +72,8 @@ def make_world(
         world = TimeLimit(world, limit)
     if verdicts:
         world = OnlyVerdicts(world, judged=task.success is not None)
+    if wrap is not None:
+        world = wrap(world)
     return FrameObservation(world, render_size, every) if frames else world
 
 
@@ -96,6 +101,7 @@ def make_worlds(
     every: int | None = None,
     verdicts: bool = False,
     film: bool = False,
+    wrap: Callable[[Any], Any] | None = None,
     workers: int | None = None,
     autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
     timeout: float | None = None,
@@ -110,6 +116,7 @@ def make_worlds(
         every: as `make_world`; ``None`` takes the task's ``reward.every``.
         verdicts: as `make_world`.
         film: as `make_world`.
+        wrap: as `make_world`.
         workers: worker processes; ``None`` takes one per usable core.
         autoreset_mode: any of Gymnasium's three.
         timeout: how long to wait for a worker [s] (see `gym_vlmrm.worlds.pools.pool.make_pool`).
@@ -126,5 +133,6 @@ def make_worlds(
         every=every or task.reward.every,
         verdicts=verdicts,
         film=film,
+        wrap=wrap,
     )
     return make_pool(build, num_envs, workers=workers, autoreset_mode=autoreset_mode, timeout=timeout)
