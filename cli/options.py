@@ -8,7 +8,8 @@ import typer
 __all__ = [
     "Algorithm", "Alpha", "Alphas", "Baseline", "Checkpoint", "Device", "Episodes", "Frames", "Goal", "Json", "Log",
     "Model", "NumEnvs", "Output", "Precision", "Quiet", "RecipeName", "Resume", "Run", "Seed", "Steps", "Task",
-    "Workers", "sentences", "which_checkpoint",
+    "Workers",
+    "sentences", "which_checkpoint",
 ]  # fmt: skip
 
 Task = Annotated[

@@ -43,8 +43,8 @@ def make_world(
     frames: bool = False,
     every: int = 1,
     verdicts: bool = False,
-    film: bool = False,
     wrap: Callable[[Any], Any] | None = None,
+    film: bool = False,
 ) -> gym.Env[Any, Any]:
     """Build a task's environment: its own reward, frames of its scene, and verdicts in ``info``.
 
@@ -59,8 +59,8 @@ def make_world(
         frames: whether observations are ``{"state": ..., "frame": ...}`` (see `FrameObservation`) or plain.
         every: where there are frames, draw every k-th of an episode only.
         verdicts: whether infos hold only what training and judging need (see `OnlyVerdicts`).
-        film: whether frames are drawn for people and not for a reward: with shadows, from where a film looks.
         wrap: a user's own wrapper, applied before frames are added.
+        film: whether frames are drawn for people and not for a reward: with shadows, from where a film looks.
 
     Raises:
         TaskError: the environment is unknown or fails, or its kwargs, camera or rule of success do not fit it.
@@ -100,8 +100,8 @@ def make_worlds(
     frames: bool = True,
     every: int | None = None,
     verdicts: bool = False,
-    film: bool = False,
     wrap: Callable[[Any], Any] | None = None,
+    film: bool = False,
     workers: int | None = None,
     autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
     timeout: float | None = None,
@@ -115,8 +115,8 @@ def make_worlds(
         frames: as `make_world`, but on where nothing is said.
         every: as `make_world`; ``None`` takes the task's ``reward.every``.
         verdicts: as `make_world`.
-        film: as `make_world`.
         wrap: as `make_world`.
+        film: as `make_world`.
         workers: worker processes; ``None`` takes one per usable core.
         autoreset_mode: any of Gymnasium's three.
         timeout: how long to wait for a worker [s] (see `gym_vlmrm.worlds.pools.pool.make_pool`).
@@ -132,7 +132,7 @@ def make_worlds(
         frames=frames,
         every=every or task.reward.every,
         verdicts=verdicts,
-        film=film,
         wrap=wrap,
+        film=film,
     )
     return make_pool(build, num_envs, workers=workers, autoreset_mode=autoreset_mode, timeout=timeout)

@@ -107,7 +107,7 @@ class HumanoidScene(HumanoidEnv):
         for name in ("distance", "elevation", "azimuth"):
             setattr(renderer.camera, name, float(self._camera[name]))
 
-    def step(self, action: NDArray[np.float32]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    def step(self, action: NDArray[np.float32]) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step as `HumanoidEnv`; numbers in the info are numpy's."""
         observation, reward, terminated, truncated, info = super().step(action)  # type: ignore[no-untyped-call]
         return observation, reward, terminated, truncated, _of_numpy(info)
