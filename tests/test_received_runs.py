@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from gym_vlmrm import load_policy
+from gym_vlmrm.auditing import audit
 from gym_vlmrm.auditing.calibration import calibrate
 from gym_vlmrm.errors import RunError, VLMRMError
 from gym_vlmrm.learning import evaluate, resume
@@ -120,7 +121,14 @@ def _load_policy(run: Path) -> Any:
     return policy.step, np.asarray(policy.predict(observation)[0]).tolist()
 
 
-COMMANDS: tuple[Callable[[Path], Any], ...] = (_evaluate, _report, _export, _resume, _calibrate, _load_policy)
+def _audit_policy(run: Path) -> Any:
+    report = audit("cartpole", models=["brightness"], alphas=[0.0], policy=run, evaluations=0, workers=1).report
+    return report.model_dump(mode="json", exclude={"seconds"})
+
+
+COMMANDS: tuple[Callable[[Path], Any], ...] = (
+    _evaluate, _report, _export, _resume, _calibrate, _load_policy, _audit_policy,
+)  # fmt: skip
 EDITABLE = (".csv", ".json", ".yaml")
 """Text that a person may change: another number in it is no damage, unless a digest says so."""
 
