@@ -13,7 +13,6 @@ from scipy.stats import binomtest
 from gym_vlmrm.errors import RunError, whole_number
 from gym_vlmrm.files import make_folder, write_json
 from gym_vlmrm.learning.agents import Agent, RandomAgent
-from gym_vlmrm.learning.checkpoints import load_agent
 from gym_vlmrm.learning.playing import Episode, film, play
 from gym_vlmrm.learning.provenance import library_versions
 from gym_vlmrm.learning.records import MAX_SEED, JudgeRecord
@@ -21,6 +20,7 @@ from gym_vlmrm.learning.reward_check import BestFrames, check_rewards_of_episode
 from gym_vlmrm.learning.rollout_statistics import finite_mean
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.scores import Evaluation, Scores
+from gym_vlmrm.learning.stored_policy import load_agent
 from gym_vlmrm.learning.vec_env import pool_spaces
 from gym_vlmrm.learning.video import Reel, tile, write_gif, write_mp4
 from gym_vlmrm.reward import RewardModel, choose_frame_size, load_reward_model

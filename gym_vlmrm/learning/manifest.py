@@ -3,15 +3,18 @@
 import hashlib
 from collections.abc import Collection
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from gym_vlmrm.errors import RunError
-from gym_vlmrm.files import read_json, read_model, write_json
+from gym_vlmrm.files import open_regular, read_json, read_model, write_json
 
 __all__ = ["MANIFEST", "Manifest", "check_files", "read_manifest", "write_manifest"]
 
 MANIFEST = "manifest.json"
+_Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)]
+"""Of a file beside the manifest: none leads elsewhere."""
 
 
 class Manifest(BaseModel):
@@ -20,16 +23,16 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: int = Field(default=1, ge=1, le=1)
-    files: dict[str, str]
+    files: dict[_Name, str]
     """SHA-256 of every file by its name. A file that is not among them is none of the checkpoint's."""
 
 
 def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
+    with open_regular(path) as file:
+        try:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
+        except OSError as error:
+            raise RunError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def write_manifest(folder: Path, names: Collection[str] | None = None) -> None:
