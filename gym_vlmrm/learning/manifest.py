@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -28,7 +28,8 @@ class Manifest(BaseModel):
 
 
 def _digest(path: Path) -> str:
-    with open_regular(path) as file:
+    with open_regular(path) as opened:
+        file: Any = opened  # whose type hides that it reads into memory
         try:
             return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
