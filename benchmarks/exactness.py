@@ -4,8 +4,8 @@
 
 Each case trains the default recipe of its task from the rewards of the embedded model, with checkpoints at the period
 that the whole recipe has by default, and without any but the last, in turns. Of those with checkpoints it also says
-where the time went: remembering the state between rollouts, writing checkpoints, and judging their policies, which is what
-training asks checkpoints for and no part of exactness.
+where the time went: remembering the state between rollouts, writing checkpoints, and judging their policies, which is
+what training asks checkpoints for and no part of exactness.
 """
 
 import argparse

@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.files.reading import open_regular, read_text, unreadable
@@ -26,6 +26,8 @@ MAX_JSON = 16_000_000
 """Largest JSON file that is read [bytes]; an evaluation of 10,000 episodes has 4 million."""
 MAX_TABLE = 64_000_000
 """Largest table or list of words that is read [bytes]."""
+MAX_DIRECTORY = 1_000_000
+"""Longest list of the arrays in an npz file that is read [bytes]."""
 MAX_PICTURE_BYTES = 100_000_000
 MAX_PIXELS = 50_000_000
 """Largest picture [px], which takes three bytes for each."""
@@ -85,10 +87,33 @@ def read_arrays(path: Path, names: Iterable[str], *, links: bool = False) -> "di
         RunError: the file is missing or damaged, or lacks one of them.
     """
     try:
-        with open_regular(path, links=links) as opened, zipfile.ZipFile(opened) as archive:
+        with open_regular(path, links=links) as opened, _archive(opened) as archive:
             return {name: _read_array(archive, f"{name}.npy") for name in names}
     except (OSError, *_DAMAGED) as error:
         raise unreadable(path, error) from None
+
+
+class _ShortDirectory:
+    """A file of which no long piece is read: an archive's directory comes in one, and could list millions of names."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.limit = file, float(MAX_DIRECTORY)
+
+    def read(self, count: int = -1) -> bytes:
+        """Read as a file does."""
+        if count > self.limit:
+            raise ValueError(f"a directory of {count:,} bytes")
+        return self._file.read(count)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def _archive(file: IO[bytes]) -> zipfile.ZipFile:
+    short: Any = _ShortDirectory(file)
+    archive = zipfile.ZipFile(short)
+    short.limit = math.inf  # arrays may be of any length
+    return archive
 
 
 _DAMAGED = (

@@ -13,6 +13,8 @@ from gym_vlmrm.files import open_regular, read_json, read_model, write_json
 __all__ = ["MANIFEST", "Manifest", "check_files", "read_manifest", "write_manifest"]
 
 MANIFEST = "manifest.json"
+MAX_FILE = 8_000_000_000
+"""Largest file of a checkpoint [bytes], but for those that may be missing."""
 _Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)]
 """Of a file beside the manifest: none leads elsewhere."""
 
@@ -27,8 +29,8 @@ class Manifest(BaseModel):
     """SHA-256 of every file by its name. A file that is not among them is none of the checkpoint's."""
 
 
-def _digest(path: Path) -> str:
-    with open_regular(path) as opened:
+def _digest(path: Path, limit: int | None = None) -> str:
+    with open_regular(path, limit) as opened:
         file: Any = opened  # whose type hides that it reads into memory
         try:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -73,6 +75,6 @@ def check_files(folder: Path, names: tuple[str, ...] | None = None, *, spare: tu
     for name, digest in digests.items():
         if (names is not None and name not in names) or (name in spare and not (folder / name).exists()):
             continue
-        if _digest(folder / name) != digest:
+        if _digest(folder / name, None if name in spare else MAX_FILE) != digest:
             raise RunError(f"{folder / name}: is damaged (not what was written, by its digest)")
     return frozenset(digests)
