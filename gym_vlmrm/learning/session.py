@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -262,7 +263,8 @@ class Session:
         if self.model.__class__.__name__ == "MaskablePPO":
             options["use_masking"] = self.setup.world.masked
         if is_episodic(self.model):
-            tell_of_updates(self.model, callback, self.recipe.steps)
+            after = partial(callback.after_rollout, None)
+            tell_of_updates(self.model, callback.between_rollouts, after, self.recipe.steps)
         try:
             self.model.learn(remaining, callback, **options)
         except (ValueError, RuntimeError):
