@@ -30,7 +30,7 @@ def _after_fork() -> None:
     global _parents_display
     _inherited.update(_drawing)
     _drawing.clear()
-    egl = sys.modules.get("mujoco.egl")
+    egl: Any = sys.modules.get("mujoco.egl")
     display = getattr(egl, "EGL_DISPLAY", None)
     if egl is not None and display is not None:
         # Also keeps MuJoCo from ending the parent's display when this process ends.
@@ -52,8 +52,8 @@ def begin_anew(backend: str) -> None:
         return
     if backend != "egl" or not _open_display():
         raise RenderingError(
-            f"this process was forked from one that has drawn by OpenGL ({backend}), which does not survive that; start "
-            "workers by 'forkserver' or 'spawn' (AsyncVectorEnv(..., context='forkserver')), or use "
+            f"this process was forked from one that has drawn by OpenGL ({backend}), which does not survive that; "
+            "start workers by 'forkserver' or 'spawn' (AsyncVectorEnv(..., context='forkserver')), or use "
             "gymnasium.make_vec(id, num_envs), whose workers are no forks"
         )
     _inherited.discard(backend)

@@ -16,7 +16,8 @@ __all__ = ["BuiltVLMReward", "VLMReward"]
 class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
     """Replaces the reward of each step by the reward model's score of the frame that the step led to.
 
-    ``info["task_reward"]`` (float64) keeps the environment's own reward, 0.0 after a reset. `render` shows the frame that the reward saw.
+    ``info["task_reward"]`` (float64) keeps the environment's own reward, 0.0 after a reset. `render` shows the frame
+    that the reward saw.
     """
 
     def __init__(self, env: gym.Env[Any, Any], reward_model: RewardModel, every: int = 1) -> None:

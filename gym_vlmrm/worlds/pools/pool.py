@@ -253,6 +253,11 @@ class EnvPool(VectorEnv[Any, Any, Any]):
         return self._workers.receive()
 
     @property
+    def num_workers(self) -> int:
+        """Worker processes."""
+        return len(self._slices)
+
+    @property
     def _processes(self) -> list[Any]:
         return self._workers.processes
 
@@ -264,7 +269,7 @@ class EnvPool(VectorEnv[Any, Any, Any]):
 
     def __reduce__(self) -> Any:
         raise TypeError(
-            "a vector environment over worker processes cannot be copied or pickled; make another one: gymnasium.make_vec"
+            "a vector environment over worker processes cannot be copied or pickled; make another by gymnasium.make_vec"
         )
 
     def __del__(self) -> None:
