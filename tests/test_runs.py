@@ -113,7 +113,7 @@ def test_where_there_are_no_runs_one_line_says_so(tmp_path: Path, monkeypatch: p
     ("path", "words"),
     [
         ("runs", "it has no run.json; it holds runs, such as 'runs/a'"),
-        ("runs/a/run.json", "it is a file; its run is 'runs/a'"),
+        ("runs/a/run.json", "it is no folder; its run is 'runs/a'"),
         ("a", "it does not exist; did you mean 'runs/a'?"),
         ("runs/othr", "did you mean 'runs/other'?"),
         ("nothing/like/it", "it does not exist"),

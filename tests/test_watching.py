@@ -178,7 +178,7 @@ def test_wrong_uses_of_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "file").write_text("")
     assert vlmrm("watch").exit_code == 2
     assert vlmrm("watch", "x", "--checkpoint", "worst").exit_code == 2
-    for run, words in (("nowhere", "does not exist"), ("file", "it is a file"), (".", "has no run.json")):
+    for run, words in (("nowhere", "does not exist"), ("file", "it is no folder"), (".", "has no run.json")):
         result = vlmrm("watch", run)
         assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
         assert words in result.stderr

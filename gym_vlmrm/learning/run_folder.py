@@ -81,7 +81,8 @@ class RunFolder:
         if not is_free(folder):
             if (folder / "run.json").exists():
                 raise RunError(f"'{folder}' holds a run; resume it (--resume {folder}), or name another folder")
-            raise RunError(f"'{folder}' is not empty; name another folder")
+            why = "is not empty" if folder.is_dir() else "is no folder"
+            raise RunError(f"'{folder}' {why}; name another folder")
         check_writable(folder)
 
     @classmethod
@@ -112,8 +113,8 @@ class RunFolder:
 
     @property
     def task(self) -> TaskSpec:
-        """The resolved task."""
-        return load_task(self.path / "task.yaml")
+        """The resolved task; it includes no other file, which might lie anywhere."""
+        return load_task(self.path / "task.yaml", alone=True)
 
     def name_model(self) -> None:
         """Say which model the run names, where that is to be loaded and does not come with this package."""
@@ -239,7 +240,7 @@ def _what_it_is(path: Path) -> str:
         holds = next((child for child in sorted(path.iterdir()) if (child / "run.json").is_file()), None)
         return "has no run.json" + ("" if holds is None else f"; it holds runs, such as '{holds}'")
     if path.exists():
-        return "is a file" + (f"; its run is '{path.parent}'" if (path.parent / "run.json").is_file() else "")
+        return "is no folder" + (f"; its run is '{path.parent}'" if (path.parent / "run.json").is_file() else "")
     runs = {str(child.parent) for root in (path.parent, ROOT) for child in root.glob("*/run.json")}
     if str(ROOT / path) in runs:
         return f"does not exist; did you mean '{ROOT / path}'?"
