@@ -10,8 +10,8 @@ import numpy as np
 from gym_vlmrm.arrays import Frames
 from gym_vlmrm.files import is_held
 from gym_vlmrm.learning.agents import TrainedAgent
-from gym_vlmrm.learning.checkpoints import load_agent
 from gym_vlmrm.learning.run_folder import Checkpoint, RunFolder
+from gym_vlmrm.learning.stored_policy import load_agent
 from gym_vlmrm.reward import choose_frame_size, load_reward_model
 from gym_vlmrm.reward.protocol import score
 from gym_vlmrm.reward.threads import one_torch_thread
