@@ -19,12 +19,16 @@ Environment = Annotated[
     str | None,
     typer.Option("--env", metavar="ID", help="humanoid, cartpole, mountain-car, or any Gymnasium ID (Ant-v5)."),
 ]
-Identity = Annotated[str | None, typer.Option("--id", help="The task's own ID; made of the sentence if not given.")]
+Identity = Annotated[
+    str | None, typer.Option("--id", metavar="ID", help="The task's own ID; made of the sentence if not given.")
+]
 Success = Annotated[
     list[str] | None,
     typer.Option("--success", metavar="RULE", help="A comparison such as 'obs[0] < 0.4'; several must all hold."),
 ]
-Limit = Annotated[int | None, typer.Option("--max-episode-steps", min=1, help="Steps after which an episode is cut.")]
+Limit = Annotated[
+    int | None, typer.Option("--max-episode-steps", metavar="N", min=1, help="Steps after which an episode is cut.")
+]
 
 
 def new(

@@ -45,7 +45,9 @@ OptionalTask = Annotated[
 ]
 Seeds = Annotated[
     int | None,
-    typer.Option("--seeds", min=2, max=1000, help="Train so many seeds from --seed on, one after the other."),
+    typer.Option(
+        "--seeds", metavar="N", min=2, max=1000, help="Train so many seeds from --seed on, one after the other."
+    ),
 ]
 
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     Model = TypeVar("Model", bound=BaseModel)
 
 __all__ = [
-    "MAX_JSON", "MAX_PIXELS", "MAX_TABLE", "PICTURE_FORMATS", "decode_picture", "open_picture", "read_arrays",
-    "read_json", "read_model",
+    "MAX_JSON", "MAX_PIXELS", "MAX_TABLE", "PICTURE_FORMATS", "check_picture_size", "decode_picture", "open_picture",
+    "read_arrays", "read_json", "read_model",
 ]  # fmt: skip
 
 MAX_JSON = 16_000_000
@@ -152,7 +152,7 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> "NDArray[Any]":
 
 
 def open_picture(path: Path) -> "NDArray[np.uint8]":
-    """Read a picture as RGB (H, W, 3); links are followed, since the user names pictures.
+    """Read a picture as RGB (H, W, 3), turned as its camera says; links are followed, since the user names pictures.
 
     Raises:
         RunError: no picture that can be decoded, or one of absurd size or shape.
@@ -168,20 +168,29 @@ def decode_picture(content: bytes, name: str) -> "NDArray[np.uint8]":
     return _decoded(io.BytesIO(content), Path(name))
 
 
+def check_picture_size(name: object, width: int, height: int) -> None:
+    """Raise RunError for a picture or film that is empty, too large, or too narrow to be padded to a square."""
+    size = f"{name}: cannot be read ({width} x {height} pixels"
+    if not 0 < width * height <= MAX_PIXELS:
+        raise RunError(f"{size}; the limit is {MAX_PIXELS:,} in all)")
+    if max(width, height) > MAX_RATIO * min(width, height):
+        raise RunError(f"{size}; one side is more than {MAX_RATIO} times the other)")
+
+
 def _decoded(file: IO[bytes], path: Path) -> "NDArray[np.uint8]":
     import numpy as np
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow, about sizes that are checked here
         try:
             with Image.open(file, formats=PICTURE_FORMATS) as picture:
-                width, height = picture.size
-                if width * height > MAX_PIXELS or max(width, height) > MAX_RATIO * min(width, height):
-                    raise RunError(f"{path}: cannot be read ({width} x {height} pixels)")
-                return np.asarray(picture.convert("RGB"))
+                check_picture_size(path, *picture.size)
+                return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
         except RunError:
             raise
-        except (OSError, *_DAMAGED, Image.DecompressionBombError) as error:
+        except Image.DecompressionBombError:
+            raise RunError(f"{path}: cannot be read (the limit is {MAX_PIXELS:,} pixels)") from None
+        except (OSError, *_DAMAGED) as error:
             reason = "not a picture" if isinstance(error, UnidentifiedImageError) else error
             raise unreadable(path, ValueError(reason)) from None
