@@ -1,5 +1,6 @@
 """`vlmrm new`: a task file to begin with."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -74,4 +75,5 @@ def new(
 def _print(path: Path, world: "WorldDescription") -> None:
     say(f"wrote {path}: {world.environment}, an observation of {len(world.observation)} numbers")
     say("it passes `vlmrm check`; lines that begin with # are there to be uncommented")
-    say(f"next: vlmrm show {path}; vlmrm train {path}")
+    named = shlex.quote(str(path))
+    say(f"next: vlmrm show {named}; vlmrm train {named}")

@@ -56,9 +56,11 @@ def watch(
     """
     which: Which = "newest" if checkpoint is None else which_checkpoint(checkpoint)
     from gym_vlmrm.learning.run_folder import RunFolder
+    from gym_vlmrm.watching.episodes import check_playable
     from gym_vlmrm.watching.window import has_display
 
     folder = RunFolder.open(named_or_newest(run, playable=False))
+    check_playable(folder, which)
     in_page = not has_display() or port is not None or json if page is None else page
     play = {"seed": seed, "device": device, "episodes": episodes, "on_notice": note}
     try:

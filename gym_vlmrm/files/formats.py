@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import struct
 import tokenize
 import warnings
 import zipfile
@@ -122,7 +123,7 @@ def _archive(file: IO[bytes]) -> zipfile.ZipFile:
 
 _DAMAGED = (
     ValueError, EOFError, LookupError, NotImplementedError, OverflowError, TypeError, SyntaxError, MemoryError,
-    RuntimeError, AttributeError, zipfile.BadZipFile, zlib.error, tokenize.TokenError,
+    RuntimeError, AttributeError, struct.error, zipfile.BadZipFile, zlib.error, tokenize.TokenError,
 )  # fmt: skip
 """What damaged archives and headers raise somewhere in zipfile, zlib, ast and numpy."""
 

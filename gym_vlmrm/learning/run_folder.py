@@ -13,6 +13,7 @@ import difflib
 import logging
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -80,7 +81,9 @@ class RunFolder:
         folder = Path(path)
         if not is_free(folder):
             if (folder / "run.json").exists():
-                raise RunError(f"'{folder}' holds a run; resume it (--resume {folder}), or name another folder")
+                raise RunError(
+                    f"'{folder}' holds a run; resume it (--resume {shlex.quote(str(folder))}), or name another folder"
+                )
             why = "is not empty" if folder.is_dir() else "is no folder"
             raise RunError(f"'{folder}' {why}; name another folder")
         check_writable(folder)

@@ -1,6 +1,7 @@
 """One process's share of a run: learning, stopping, and what both leave in the run folder."""
 
 import contextlib
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -249,11 +250,11 @@ class Session:
         return self._how_to_go_on().replace("interrupted", "stopped by an error", 1)
 
     def _how_to_go_on(self) -> str:
-        last = self.run.checkpoints()
+        last, named = self.run.checkpoints(), shlex.quote(str(self.run.path))
         if not last:
-            return f"interrupted before the first checkpoint; begin again with: vlmrm train --resume {self.run.path}"
+            return f"interrupted before the first checkpoint; begin again with: vlmrm train --resume {named}"
         step = f"{last[-1].step:,}"
-        return f"interrupted; go on from step {step} with: vlmrm train --resume {self.run.path}"
+        return f"interrupted; go on from step {step} with: vlmrm train --resume {named}"
 
     def _report(self, progress: Progress) -> None:
         if self.on_progress is not None and not self.stop:

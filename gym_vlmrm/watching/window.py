@@ -1,6 +1,7 @@
 """A window that shows moments as they come, drawn by pygame."""
 
 import os
+import sys
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ KEPT = 300
 
 def has_display() -> bool:
     """Whether a window can be opened here."""
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    return sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
 
 
 class Window:
@@ -40,6 +41,8 @@ class Window:
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
         if os.environ.get("SDL_VIDEODRIVER") == "dummy" and has_display():
             del os.environ["SDL_VIDEODRIVER"]
+        if not (has_display() or "SDL_VIDEODRIVER" in os.environ):  # SDL would draw where nobody sees it
+            raise RenderingError("no window can be opened here (there is no display); watch in the browser with --page")
         import pygame
 
         self._pygame: Any = pygame
