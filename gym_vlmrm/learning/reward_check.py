@@ -108,7 +108,7 @@ def _message(reward_rose: bool, success_rose: bool, gained: float, earned: float
     if reward_rose:
         return f"the reward rose, and success with it ({gained:+.0%} of steps)"
     if success_rose:
-        return f"success rose ({gained:+.0%} of steps), the reward ({earned:+.3f}) no more than chance explains"
+        return f"success rose ({gained:+.0%} of steps); the reward, {earned:+.3f} per step, did not rise beyond chance"
     return "neither reward nor success rose above the random policy's: it has not learnt yet"
 
 
