@@ -51,7 +51,7 @@ SIGNALLED = 128
 
 GAP = 2
 """Columns between those of a table."""
-SHORT = 8
+SHORT = 9
 """A cell of so many columns or fewer is never broken."""
 FILE_WIDTH = 200
 """Columns of a table that goes to a file or a pipe."""
