@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 from gym_vlmrm.errors import RunError, whole_number
 from gym_vlmrm.files import make_folder, write_json
 from gym_vlmrm.learning.agents import Agent, RandomAgent
+from gym_vlmrm.learning.building import with_gamma
 from gym_vlmrm.learning.checkpoints import load_agent
 from gym_vlmrm.learning.playing import Episode, film, play
 from gym_vlmrm.learning.provenance import library_versions
@@ -26,6 +27,7 @@ from gym_vlmrm.learning.video import Reel, tile, write_gif, write_mp4
 from gym_vlmrm.reward import RewardModel, choose_frame_size, load_reward_model
 from gym_vlmrm.reward.threads import one_torch_thread
 from gym_vlmrm.task.catalog import override
+from gym_vlmrm.task.parts import PLAIN_SHOTS
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.world import make_worlds
 
@@ -68,8 +70,14 @@ def summarize(episodes: Sequence[Episode]) -> Scores:
         vlm_reward=float(np.concatenate([episode.vlm_rewards for episode in episodes]).mean(dtype=np.float64)),
         task_reward=finite_mean(np.concatenate([episode.task_rewards for episode in episodes])),
         episode_length=float(np.mean([len(episode) for episode in episodes])),
+        reward_parts=_part_means(episodes),
         **success,
     )
+
+
+def _part_means(episodes: Sequence[Episode]) -> dict[str, float] | None:
+    names = episodes[0].parts if episodes else {}
+    return {name: float(np.concatenate([e.parts[name] for e in episodes]).mean()) for name in names} or None
 
 
 def evaluate(
@@ -106,7 +114,7 @@ def evaluate(
     seed = whole_number("seed", seed, 0, MAX_SEED, error=RunError)
     workers = None if workers is None else whole_number("workers", workers, 1, error=RunError)
     folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
-    task = override(folder.task, device=device)
+    task = with_gamma(override(folder.task, device=device), folder.record.recipe)
     chosen = folder.checkpoint(checkpoint)
     agent = load_agent(chosen.path)
     folder.name_model()
@@ -126,7 +134,7 @@ def evaluate(
         files = _film(folder, task, agent, min(episodes, FILMED_EPISODES), first_seed, workers) if video else []
     result = Evaluation(
         task=task.id,
-        goal=task.reward.goal,
+        goal=task.reward.goal or [sentence for part in task.reward.all_parts for sentence in part.goals],
         model=task.reward.model,
         checkpoint=chosen.step,
         seed=seed,
@@ -174,8 +182,11 @@ def _episodes(
 
 def _film(folder: RunFolder, task: TaskSpec, agent: Agent, episodes: int, seed: int, workers: int | None) -> list[str]:
     """Film the first episodes of the evaluation, larger; returns the names of the files."""
-    filmed = task.model_copy(update={"reward": task.reward.model_copy(update={"every": 1})})
-    pool = _pool(filmed, episodes, FILM_SIZE, workers)
+    mode = AutoresetMode.SAME_STEP
+    pool = make_worlds(
+        task, episodes, render_size=FILM_SIZE, every=1, shots=PLAIN_SHOTS, verdicts=True, workers=workers,
+        autoreset_mode=mode,
+    )  # fmt: skip
     try:
         fps = float(pool.metadata.get("render_fps") or DEFAULT_FPS)
         reel = Reel(fps)

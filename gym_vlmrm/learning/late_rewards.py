@@ -2,13 +2,14 @@
 
 import collections
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.learning.frame_watch import FrameWatch
+from gym_vlmrm.reward.memory import VectorStep, memory_of
 from gym_vlmrm.reward.protocol import RewardModel
 from gym_vlmrm.reward.scoring import ScoringTeam
 from gym_vlmrm.worlds.frames import is_scored
@@ -31,6 +32,27 @@ class ScoredSteps:
     """Rewards (T, N) of T steps of N environments; a step that was not scored holds the last reward of its episode."""
     dones: NDArray[np.bool_]
     """Whether each step ended its episode (T, N)."""
+    parts: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    """What each part of the reward was worth (T, N), by name; empty where the reward is plain."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A vector step whose pictures are on their way."""
+
+    scored: NDArray[np.bool_]
+    dones: NDArray[np.bool_]
+    terminated: NDArray[np.bool_]
+    task_rewards: NDArray[np.float64]
+    made: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """Environments (N,) that begin an episode, of which pictures are on their way."""
+
+    envs: NDArray[np.bool_]
+    made: float
 
 
 class LateRewards:
@@ -45,15 +67,27 @@ class LateRewards:
         num_envs: int,
         every: int = 1,
         batch_frames: int | None = None,
+        *,
+        made: float = 0.0,
     ) -> None:
+        """Prepare the queue; threads start with the first frames.
+
+        Args:
+            reward_model: scores frames.
+            num_envs: environments N.
+            every: every k-th frame of an episode is scored.
+            batch_frames: frames of one forward pass.
+            made: environment steps of training made before, by which weights fade; ``inf`` takes the last weights.
+        """
         self.num_envs = num_envs
         self.every = every
         self._watch = FrameWatch(num_envs)
         self._team = ScoringTeam(reward_model, yielding=True)
         self.batch_frames = batch_frames or (BATCH_FRAMES if self._team.threads == 1 else BATCH_FRAMES_PER_CORE)
         self._step = np.zeros(num_envs, dtype=np.int64)  # steps made in each environment's episode
-        self._held = np.zeros(num_envs, dtype=np.float32)  # last reward in each environment's episode
-        self._rows: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []  # (scored, dones) of pending steps
+        self.made = made
+        self._memory = memory_of(reward_model, num_envs)
+        self._rows: list[_Step | _Beginning] = []  # pending, in order
         self._gathered: list[NDArray[np.uint8]] = []
         self._num_gathered = 0
         self._batches: list[Future[NDArray[np.float32]]] = []  # since the last `collect`, in order
@@ -62,28 +96,71 @@ class LateRewards:
     @property
     def pending(self) -> int:
         """Vector steps submitted since the last `collect`."""
-        return len(self._rows)
+        return sum(isinstance(row, _Step) for row in self._rows)
 
-    def submit(self, frames: NDArray[np.uint8], dones: NDArray[np.bool_]) -> None:
+    @property
+    def begins(self) -> bool:
+        """Whether the reward needs pictures of what episodes begin with."""
+        return self._memory.begins
+
+    def begin(self, frames: NDArray[np.uint8]) -> None:
+        """Take the pictures (N, ...) of what all environments begin with, after a reset of all of them.
+
+        Raises:
+            Whatever the reward model raised on an earlier batch.
+        """
+        if self.begins:
+            self._begin(np.ones(self.num_envs, np.bool_), frames)
+            self._submit_batches()
+
+    def submit(
+        self,
+        frames: NDArray[np.uint8],
+        dones: NDArray[np.bool_],
+        *,
+        terminated: NDArray[np.bool_] | None = None,
+        task_rewards: NDArray[np.float64] | None = None,
+        begun: NDArray[np.uint8] | None = None,
+    ) -> None:
         """Take the frames (N, H, W, 3) that one vector step led to; frames of steps that are not scored are ignored.
 
         Args:
             frames: each environment's picture of this transition, the terminal one where the episode ended. Not kept.
+                Of a reward that looks through several cameras (N, C, H, W, 3).
             dones: whether each environment's episode ended (N,).
+            terminated: whether it ended in a terminal state (N,); in none if not given.
+            task_rewards: the environments' own rewards (N,); 0 if not given.
+            begun: what the episodes after those that ended begin with (K, ...); needed where `begins`.
 
         Raises:
             Whatever the reward model raised on an earlier batch.
         """
         self._step += 1
         scored = np.asarray(is_scored(self._step, self.every))  # type: ignore[arg-type]
-        self._rows.append((scored, dones.copy()))
+        ends = np.zeros(self.num_envs, np.bool_) if terminated is None else terminated.copy()
+        own = np.zeros(self.num_envs) if task_rewards is None else task_rewards.copy()
+        self._rows.append(_Step(scored, dones.copy(), ends, own, self.made))
+        self.made += self.num_envs
         self._step[dones] = 0
         if scored.any():
             picked = frames[scored]
-            self._watch.see(np.flatnonzero(scored), picked)
-            self._gathered.append(picked)
-            self._num_gathered += int(scored.sum())
+            self._watch.see(np.flatnonzero(scored), picked if picked.ndim == 4 else picked[:, 0])
+            self._gather(picked)
         self._watch.end_episodes(np.flatnonzero(dones))
+        if self.begins and dones.any():
+            assert begun is not None, "the reward needs pictures of what episodes begin with"
+            self._begin(dones.copy(), begun)
+        self._submit_batches()
+
+    def _begin(self, envs: NDArray[np.bool_], frames: NDArray[np.uint8]) -> None:
+        self._rows.append(_Beginning(envs, self.made))
+        self._gather(frames)
+
+    def _gather(self, frames: NDArray[np.uint8]) -> None:
+        self._gathered.append(frames)
+        self._num_gathered += len(frames)
+
+    def _submit_batches(self) -> None:
         while self._num_gathered >= self.batch_frames:
             self._submit(self._take(self.batch_frames))
 
@@ -98,27 +175,42 @@ class LateRewards:
                 self._submit(part)
         batches = [batch.result() for batch in self._batches]
         self._batches, self._waiting = [], collections.deque()
-        scores = np.concatenate(batches) if batches else np.zeros(0, np.float32)
+        signals = np.concatenate(batches) if batches else np.zeros(0, np.float32)
         rows, self._rows = self._rows, []
-        self._watch.hear(scores, sum(int(dones.sum()) for _, dones in rows))
-        rewards = np.zeros((len(rows), self.num_envs), np.float32)
-        used = 0
-        for index, (scored, _) in enumerate(rows):
-            count = int(scored.sum())
-            self._held[scored] = scores[used : used + count]
+        steps = [row for row in rows if isinstance(row, _Step)]
+        rewards = np.zeros((len(steps), self.num_envs), np.float32)
+        values = np.zeros((len(steps), *self._memory.values.shape))
+        everybody = np.ones(self.num_envs, np.bool_)
+        used = index = 0
+        for row in rows:
+            if isinstance(row, _Beginning):
+                count = int(row.envs.sum())
+                self._memory.begin(row.envs, signals[used : used + count], row.made)
+            else:
+                count = int(row.scored.sum())
+                told = signals[used : used + count]
+                step = VectorStep(row.scored, told, everybody, row.terminated, row.task_rewards, row.made)
+                rewards[index] = self._memory.step(step)
+                values[index] = self._memory.values
+                index += 1
             used += count
-            rewards[index] = self._held
-        dones = np.array([dones for _, dones in rows], dtype=np.bool_).reshape(len(rows), self.num_envs)
-        return ScoredSteps(rewards, dones)
+        dones = np.array([step.dones for step in steps], dtype=np.bool_).reshape(len(steps), self.num_envs)
+        heard = signals if signals.ndim == 1 else rewards[np.array([step.scored for step in steps], bool)]
+        self._watch.hear(heard, int(dones.sum()))
+        names = self._memory.names
+        return ScoredSteps(rewards, dones, {name: values[..., place] for place, name in enumerate(names)})
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return what is remembered of each environment's episode; call it when nothing is pending."""
-        return {"step": self._step.copy(), "held": self._held.copy()}
+        """Return what is remembered of each environment's episode; call it when no step is pending."""
+        if self._rows:  # beginnings
+            self.collect()
+        return {"step": self._step.copy(), **self._memory.state()}
 
     def put_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Forget pending steps and remember what `state` returned; raises KeyError or ValueError where it is none."""
         self.restart()
-        self._step[:], self._held[:] = state["step"], state["held"]
+        self._step[:] = state["step"]
+        self._memory.put_state(state)
 
     def restart(self) -> None:
         """Forget pending steps; every environment begins a new episode."""
@@ -127,6 +219,7 @@ class LateRewards:
         self._batches, self._waiting = [], collections.deque()
         self._gathered, self._num_gathered, self._rows = [], 0, []
         self._step[:] = 0
+        self._memory.begin(np.arange(self.num_envs))
         self._watch.begin_episodes()
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """Whole episodes of an agent in a pool, with their VLM rewards."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
@@ -29,6 +29,8 @@ class Episode:
     """(T,)"""
     successes: NDArray[np.bool_] | None
     """(T,), or ``None`` where the task defines no success."""
+    parts: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    """What each part of the reward was worth (T,); empty where the reward is plain."""
 
     def __len__(self) -> int:
         return len(self.vlm_rewards)
@@ -44,7 +46,7 @@ def play(
     every: int = 1,
     on_step: Callable[[int], None] | None = None,
 ) -> list[Episode]:
-    """Play whole episodes and score every frame of them.
+    """Play whole episodes and score every frame of them; weights that fade over training have their last values.
 
     Each environment plays its fair share, so that short episodes do not count for more than long ones.
 
@@ -69,10 +71,11 @@ def play(
     task_rewards, successes = [], []
     agent.restart()
     observations = steps.reset(seed)
-    with LateRewards(reward_model, pool.num_envs, every) as late:
+    with LateRewards(reward_model, pool.num_envs, every, made=np.inf) as late:
+        late.begin(steps.frames)
         while (played < shares).any():
             observations = steps.step(agent.act(observations, starts, steps.masks))
-            late.submit(steps.frames, steps.dones)
+            steps.hand_over(late)
             task_rewards.append(steps.task_rewards)
             successes.append(steps.successes)
             starts = steps.dones
@@ -82,7 +85,7 @@ def play(
         scored = late.collect()
     judged = successes[0] is not None
     columns = (scored.rewards, np.array(task_rewards), np.array(successes) if judged else None)
-    return _cut(scored.dones, shares, *columns)
+    return _cut(scored.dones, shares, *columns, scored.parts)
 
 
 def _cut(
@@ -91,6 +94,7 @@ def _cut(
     vlm_rewards: NDArray[np.float32],
     task_rewards: NDArray[np.float64],
     successes: NDArray[np.bool_] | None,
+    parts: dict[str, NDArray[np.float64]],
 ) -> list[Episode]:
     """Cut the steps (T, N) of each environment into its share of episodes."""
     episodes = []
@@ -99,7 +103,8 @@ def _cut(
         for end in np.flatnonzero(dones[:, env])[:share] + 1:
             part = slice(begin, int(end))
             verdicts = None if successes is None else successes[part, env]
-            episodes.append(Episode(vlm_rewards[part, env], task_rewards[part, env], verdicts))
+            worth = {name: values[part, env] for name, values in parts.items()}
+            episodes.append(Episode(vlm_rewards[part, env], task_rewards[part, env], verdicts, worth))
             begin = int(end)
     return episodes
 

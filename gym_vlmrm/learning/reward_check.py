@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,16 +109,30 @@ class BestFrames:
         """As the model below: it is scored by as many threads as without this wrapper."""
         self._best: dict[float, NDArray[np.uint8]] = {}
         self._lock = threading.Lock()
+        if hasattr(reward_model, "signals"):  # made of parts
+            made_of_parts: Any = reward_model
+            self.signals, self.memory = self._signals, made_of_parts.memory
 
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the rewards of the model below."""
         rewards = self.model(frames)
+        self._keep(rewards, frames)
+        return rewards
+
+    def _signals(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the signals of the model below, and keep those whose first picture is worth most by itself."""
+        model: Any = self.model
+        signals: NDArray[np.float32] = model.signals(pictures)
+        alone = model.alone(model.parts_alone(signals)).astype(np.float32)
+        self._keep(alone, pictures if pictures.ndim == 4 else pictures[:, 0])
+        return signals
+
+    def _keep(self, rewards: NDArray[np.float32], frames: NDArray[np.uint8]) -> None:
         with self._lock:
             for reward in np.unique(rewards)[::-1][: self.keep].tolist():
                 if len(self._best) == self.keep and reward < min(self._best):
                     break
                 self._note(reward, frames[rewards == reward])
-        return rewards
 
     def _note(self, reward: float, frames: NDArray[np.uint8]) -> None:
         # Threads finish in any order: of frames that earn the same one is kept that does not depend on it.

@@ -38,6 +38,9 @@ class RolloutStatistics:
         """Count VLM rewards that became known."""
         if steps.rewards.size:
             self._add("rollout/vlm_reward", float(steps.rewards.sum(dtype=np.float64)), steps.rewards.size)
+        for name, values in steps.parts.items():
+            if values.size:
+                self._add(f"reward_parts/{name}", float(values.sum()), values.size)
 
     def add_step(self, steps: PoolSteps) -> None:
         """Count one vector step."""

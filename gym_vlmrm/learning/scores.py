@@ -32,6 +32,8 @@ class Scores(Result, extra="ignore"):
     """Mean per step; ``None`` where it is not finite."""
     episode_length: float
     """Mean number of steps."""
+    reward_parts: dict[str, float] | None = None
+    """What each part of the reward was worth, mean per step; ``None`` where the reward is plain."""
 
 
 class Evaluation(Result, extra="ignore"):

@@ -139,7 +139,7 @@ class Session:
         """Go back to a checkpoint; raises RunError where it is damaged or of another run."""
         self._place, self._state = checkpoint, load_whole_state(checkpoint)
         buffer_restored = restore(checkpoint, self.model, self.setup.scale)
-        self.resumed_at = self.model.num_timesteps
+        self.resumed_at = self.setup.late.made = self.model.num_timesteps
         if self._state is None:
             self.model.set_random_seed(fresh_seed(self.record.seed, self.resumed_at))
             self.notices(

@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from gym_vlmrm.learning.algorithms import find_algorithm
 from gym_vlmrm.learning.buffers import RewardScale, RewardSource
-from gym_vlmrm.learning.building import build_algorithm, discount
+from gym_vlmrm.learning.building import build_algorithm, discount, with_gamma
 from gym_vlmrm.learning.inspection import inspect_recipe, inspect_world
 from gym_vlmrm.learning.late_rewards import LateRewards
 from gym_vlmrm.learning.records import RunRecord
@@ -52,8 +52,13 @@ class Setup:
 
     def __init__(self, task: TaskSpec, record: RunRecord, workers: int | None, notices: Notices) -> None:
         """Note what is to be built; `record` says by which recipe, from which seed, and whether it trained before."""
-        self.task, self.recipe, self.workers, self._notices = task, record.recipe, workers, notices
-        self._seed, self._resumed = record.seed, record.step > 0
+        self.task, self.recipe, self.workers, self._notices = (
+            with_gamma(task, record.recipe),
+            record.recipe,
+            workers,
+            notices,
+        )
+        self._seed, self._resumed, self._made = record.seed, record.step > 0, record.step
         self.every = self.recipe.reward_every or task.reward.every
         """Every k-th frame is scored."""
         self.restarts = Restarts(notices)
@@ -78,7 +83,7 @@ class Setup:
         self.reward_model: RewardModel = load_reward_model(self.task)
         self._closing.enter_context(one_torch_thread())
         self.pool = pool = self.make_pool()
-        self.late = late = LateRewards(self.reward_model, self.recipe.num_envs, self.every)
+        self.late = late = LateRewards(self.reward_model, self.recipe.num_envs, self.every, made=self._made)
         self._closing.callback(late.close)
         algorithm, gamma = find_algorithm(self.recipe.algorithm), discount(self.recipe)
         self.scale = RewardScale(self.recipe.num_envs, gamma) if self.recipe.normalize_reward else None

@@ -73,7 +73,9 @@ class PoolSteps:
         self.terminated: NDArray[np.bool_] = np.zeros(self.num_envs, np.bool_)
         self.dones: NDArray[np.bool_] = np.zeros(self.num_envs, np.bool_)
         self.frames: NDArray[np.uint8] = np.zeros(0, np.uint8)
-        """The picture (N, S, S, 3) that each transition led to."""
+        """The picture (N, S, S, 3) that each transition led to, or those of several cameras (N, C, S, S, 3)."""
+        self.begun: NDArray[np.uint8] = np.zeros(0, np.uint8)
+        """Of episodes that begin after this step, in order (K, ...): what they begin with, blank where nobody asked."""
         self.task_rewards: NDArray[np.float64] = np.zeros(self.num_envs)
         self.successes: NDArray[np.bool_] | None = None
         """The verdict on each transition (N,), or ``None`` where the task defines no success."""
@@ -102,6 +104,7 @@ class PoolSteps:
             self._restart(error)
             return self._cut_off()
         self.terminated, self.dones = terminated, terminated | truncated
+        self.begun = observations["frame"][self.dones]
         states, self.frames = take_frames(observations, infos)
         self.terminal_observations = {int(index): infos["final_obs"][index] for index in np.flatnonzero(self.dones)}
         self.masks = infos.get("action_mask")
@@ -112,6 +115,12 @@ class PoolSteps:
         self.successes = None if successes is None else successes.astype(np.bool_)
         self._latest = states
         return states
+
+    def hand_over(self, late: LateRewards) -> None:
+        """Hand the latest step over to be scored."""
+        late.submit(
+            self.frames, self.dones, terminated=self.terminated, task_rewards=self.task_rewards, begun=self.begun
+        )
 
     def _restart(self, error: WorkerError) -> None:
         if self._restarts is None:
@@ -129,6 +138,7 @@ class PoolSteps:
         left, self._latest = self._latest, observations["state"]
         self.terminal_observations = dict(enumerate(iterate(space["state"], self._latest if left is None else left)))
         self.masks = infos.get("action_mask")
+        self.begun = observations["frame"]
         if self.frames.size == 0:
             self.frames = observations["frame"]
         if self.successes is None and "success" in infos:
@@ -179,6 +189,7 @@ class LateRewardVecEnv(VecEnv):
         """Reset every environment; rewards not yet collected are forgotten."""
         self.late.restart()
         states = self.adapter.states(self.steps.reset(self._seeds))
+        self.late.begin(self.steps.frames)
         self._reset_seeds()
         return states
 
@@ -190,7 +201,7 @@ class LateRewardVecEnv(VecEnv):
         """Step every environment and hand the frames over to be scored."""
         steps = self.steps
         states: Any = self.adapter.states(steps.step(self.adapter.actions(self._actions)))
-        self.late.submit(steps.frames, steps.dones)
+        steps.hand_over(self.late)
         for listener in self.listeners:
             listener(steps)
         infos: list[dict[str, Any]] = [{"task_reward": float(reward)} for reward in steps.task_rewards]

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_vlmrm.reward.protocol import RewardModel, is_concurrent, score
+from gym_vlmrm.reward.protocol import RewardModel, is_concurrent, signals_of
 from gym_vlmrm.reward.threads import take_torch_threads, threads_of_one_call
 from gym_vlmrm.worlds.pools.cores import usable_cores
 
@@ -46,6 +46,8 @@ class ScoringTeam:
     def submit(self, frames: NDArray[np.uint8]) -> "Future[NDArray[np.float32]]":
         """Score uint8 frames (N, H, W, 3) in the background; the result is their rewards (N,).
 
+        Of a reward made of parts they are the pictures of N steps, and the result its signals (N, W).
+
         The frames must not be changed before it is there. What calling the team raises, the result raises.
         """
         if self._executor is None:
@@ -71,7 +73,7 @@ class ScoringTeam:
         return np.array_split(frames, min(self.threads, len(frames))) if len(frames) else []
 
     def _score(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return score(self.reward_model, frames)
+        return signals_of(self.reward_model, frames)
 
     def _start_thread(self) -> None:
         if self.threads == 1:

@@ -8,7 +8,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.wrappers import TimeLimit
 
 from gym_vlmrm.errors import TaskError
+from gym_vlmrm.task.parts import Shots
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.cameras import with_cameras
 from gym_vlmrm.worlds.frames import FrameObservation
 from gym_vlmrm.worlds.generic import find_environment, make_generic
 from gym_vlmrm.worlds.guard import Guarded
@@ -41,6 +43,7 @@ def make_world(
     limited: bool = False,
     frames: bool = False,
     every: int = 1,
+    shots: Shots | None = None,
     verdicts: bool = False,
 ) -> gym.Env[Any, Any]:
     """Build a task's environment: its own reward, frames of its scene, and verdicts in ``info``.
@@ -55,6 +58,7 @@ def make_world(
         limited: whether episodes are truncated after `episode_limit` steps; `gymnasium.make` does that itself.
         frames: whether observations are ``{"state": ..., "frame": ...}`` (see `FrameObservation`) or plain.
         every: where there are frames, draw every k-th of an episode only.
+        shots: the pictures of a step; ``None`` takes those of the task's reward.
         verdicts: whether infos hold only what training and judging need (see `OnlyVerdicts`).
 
     Raises:
@@ -67,7 +71,7 @@ def make_world(
         world = TimeLimit(world, limit)
     if verdicts:
         world = OnlyVerdicts(world, judged=task.success is not None)
-    return FrameObservation(world, render_size, every) if frames else world
+    return FrameObservation(world, render_size, every, shots or task.reward.shots) if frames else world
 
 
 def _bare_world(task: TaskSpec, render_size: int) -> TaskInfo:
@@ -79,7 +83,8 @@ def _bare_world(task: TaskSpec, render_size: int) -> TaskInfo:
     make = make_scene if env_id in SCENES else make_generic
     env = make(env_id, kwargs, task.scene, render_size)
     try:
-        return TaskInfo(Guarded(env, env_id), task, partial(_bare_world, task, render_size))
+        seen = with_cameras(env, task.scene, env_id)
+        return TaskInfo(Guarded(seen, env_id), task, partial(_bare_world, task, render_size))
     except TaskError:
         env.close()
         raise
@@ -92,6 +97,7 @@ def make_worlds(
     render_size: int,
     frames: bool = True,
     every: int | None = None,
+    shots: Shots | None = None,
     verdicts: bool = False,
     workers: int | None = None,
     autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
@@ -105,6 +111,7 @@ def make_worlds(
         render_size: side of the frames [px].
         frames: as `make_world`, but on where nothing is said.
         every: as `make_world`; ``None`` takes the task's ``reward.every``.
+        shots: as `make_world`.
         verdicts: as `make_world`.
         workers: worker processes; ``None`` takes one per usable core.
         autoreset_mode: any of Gymnasium's three.
@@ -120,6 +127,7 @@ def make_worlds(
         limited=True,
         frames=frames,
         every=every or task.reward.every,
+        shots=shots,
         verdicts=verdicts,
     )
     return make_pool(build, num_envs, workers=workers, autoreset_mode=autoreset_mode, timeout=timeout)
