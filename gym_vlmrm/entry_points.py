@@ -97,7 +97,17 @@ def _resolve(task: str | Mapping[str, Any], reward: str, **changes: Any) -> Task
         if name not in catalog.OVERRIDES:
             raise TaskError(f"'{name}' is no argument of a task's environment{did_you_mean(name, catalog.OVERRIDES)}")
     spec = catalog.load_task(task) if isinstance(task, str) else catalog.task_from_dict(task)
-    return catalog.override(spec, **changes)
+    return _with_gamma(catalog.override(spec, **changes))
+
+
+def _with_gamma(task: TaskSpec) -> TaskSpec:
+    """Let potential shaping discount as the task's default recipe says, where the task itself does not."""
+    recipe = task.training.get("default")
+    gamma = None if recipe is None else recipe.hyperparameters.get("gamma")
+    if task.reward.without_gamma is None or not isinstance(gamma, int | float):
+        return task
+    reward = task.reward.discounted(float(gamma), "recipe 'default' trains with")
+    return task.model_copy(update={"reward": reward})
 
 
 # What `gymnasium.make` asks of an entry point that is a function.

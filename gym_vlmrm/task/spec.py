@@ -45,8 +45,8 @@ from gym_vlmrm.task.plain import from_json, to_json
 from gym_vlmrm.task.rules import Rule, parse_rule
 
 __all__ = [
-    "FOR_GYMNASIUM", "MODEL_VARIABLE", "CameraSpec", "EnvSpec", "FurtherCamera", "Look", "Quality", "Recipe", "RewardSpec",
-    "SceneSpec",     "TaskSpec",
+    "FOR_GYMNASIUM", "MODEL_VARIABLE", "CameraSpec", "EnvSpec", "FurtherCamera", "Look", "Quality", "Recipe",
+    "RewardSpec", "SceneSpec", "TaskSpec",
 ]  # fmt: skip
 
 MODEL_VARIABLE = "GYM_VLMRM_MODEL"

@@ -32,12 +32,12 @@ class PartsReward:
         self.concurrent = all(is_concurrent(model) for model in known)
         self.weights_digest = _digest([getattr(model, "weights_digest", None) for model in known])
         self.precision, self.device = _common(known, "precision"), _common(known, "device")
-        self._columns: dict[tuple[Any, ...], Block] = {}
+        columns: dict[tuple[Any, ...], Block] = {}
         self.width = 0
         """Signals of one step."""
-        self.sights = tuple(self._sight(part, model) for part, model in zip(self.parts, models, strict=True))
+        self.sights = tuple(self._sight(part, model, columns) for part, model in zip(self.parts, models, strict=True))
 
-    def _sight(self, part: Part, model: Any) -> Sight:
+    def _sight(self, part: Part, model: Any, columns: dict[tuple[Any, ...], Block]) -> Sight:
         """Lay out the signals that a part reads; parts with windows share the embeddings of a slot."""
         blocks = []
         for slot in part.slots:
@@ -45,10 +45,10 @@ class PartsReward:
             wide = part.window is not None
             width = int(model.goal.shape[-1]) if wide and hasattr(model, "embed") else 1
             key = (id(_eye(model)), place) if wide else (part.name, place)
-            if key not in self._columns:
-                self._columns[key] = Block(self.width, width)
+            if key not in columns:
+                columns[key] = Block(self.width, width)
                 self.width += width
-            blocks.append(self._columns[key])
+            blocks.append(columns[key])
         return Sight(part, model, tuple(blocks))
 
     def signals(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
