@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from trainings import DQN, PPO, cartpole
+from trainings import DQN, PPO, cartpole, cartpole_of_parts
 
 from gym_vlmrm import load_task
 from gym_vlmrm.errors import RunError, WorldError
@@ -63,8 +63,8 @@ def traces(run: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(
     ("task", "recipe"),
-    [(cartpole(), PPO), (cartpole(), DQN), (MOUNTAIN, SAC)],
-    ids=["PPO", "DQN", "SAC"],
+    [(cartpole(), PPO), (cartpole(), DQN), (MOUNTAIN, SAC), (cartpole_of_parts(), PPO), (cartpole_of_parts(), DQN)],
+    ids=["PPO", "DQN", "SAC", "PPO, parts", "DQN, parts"],
 )
 def test_a_run_cut_short_anywhere_ends_as_if_it_had_not_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: TaskSpec, recipe: Recipe

@@ -58,7 +58,8 @@ def rewards(draw: st.DrawFn) -> RewardSpec:
             part["views"] = "mean"
     written = {
         "parts": several, "combine": combine, "task": draw(st.sampled_from([0.0, 0.5])),
-        "every": draw(st.integers(1, 3)), "shape": draw(SHAPES), "center": draw(st.sampled_from([0.0, 0.1])), "scale": draw(NUMBERS),
+        "every": draw(st.integers(1, 3)), "shape": draw(SHAPES), "center": draw(st.sampled_from([0.0, 0.1])),
+        "scale": draw(NUMBERS),
         "weight": draw(NUMBERS), "fade": draw(FADES),
     }  # fmt: skip
     try:
