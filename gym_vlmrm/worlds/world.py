@@ -1,5 +1,6 @@
 """The world of a task: one environment that draws square frames and reports its own verdicts, or a pool of them."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -45,6 +46,7 @@ def make_world(
     every: int = 1,
     shots: Shots | None = None,
     verdicts: bool = False,
+    wrap: Callable[[Any], Any] | None = None,
 ) -> gym.Env[Any, Any]:
     """Build a task's environment: its own reward, frames of its scene, and verdicts in ``info``.
 
@@ -60,6 +62,7 @@ def make_world(
         every: where there are frames, draw every k-th of an episode only.
         shots: the pictures of a step; ``None`` takes those of the task's reward.
         verdicts: whether infos hold only what training and judging need (see `OnlyVerdicts`).
+        wrap: a user's own wrapper, applied before frames are added.
 
     Raises:
         TaskError: the environment is unknown or fails, or its kwargs, camera or rule of success do not fit it.
@@ -71,6 +74,8 @@ def make_world(
         world = TimeLimit(world, limit)
     if verdicts:
         world = OnlyVerdicts(world, judged=task.success is not None)
+    if wrap is not None:
+        world = wrap(world)
     return FrameObservation(world, render_size, every, shots or task.reward.shots) if frames else world
 
 
@@ -99,6 +104,7 @@ def make_worlds(
     every: int | None = None,
     shots: Shots | None = None,
     verdicts: bool = False,
+    wrap: Callable[[Any], Any] | None = None,
     workers: int | None = None,
     autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
     timeout: float | None = None,
@@ -113,6 +119,7 @@ def make_worlds(
         every: as `make_world`; ``None`` takes the task's ``reward.every``.
         shots: as `make_world`.
         verdicts: as `make_world`.
+        wrap: as `make_world`.
         workers: worker processes; ``None`` takes one per usable core.
         autoreset_mode: any of Gymnasium's three.
         timeout: how long to wait for a worker [s] (see `gym_vlmrm.worlds.pools.pool.make_pool`).
@@ -129,5 +136,6 @@ def make_worlds(
         every=every or task.reward.every,
         shots=shots,
         verdicts=verdicts,
+        wrap=wrap,
     )
     return make_pool(build, num_envs, workers=workers, autoreset_mode=autoreset_mode, timeout=timeout)

@@ -20,8 +20,9 @@ __all__ = ["BuiltVLMReward", "VLMReward"]
 class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
     """Replaces the reward of each step by the reward model's score of the frame that the step led to.
 
-    ``info["task_reward"]`` keeps the environment's own reward. `render` shows the frame that the reward saw. Of a
-    reward made of parts ``info["reward_parts"]`` has what each is worth now (float64), by name.
+    ``info["task_reward"]`` (float64) keeps the environment's own reward, 0.0 after a reset. `render` shows the frame
+    that the reward saw. Of a reward made of parts ``info["reward_parts"]`` has what each is worth now (float64), by
+    name.
     """
 
     def __init__(self, env: gym.Env[Any, Any], reward_model: RewardModel, every: int = 1) -> None:
@@ -48,7 +49,7 @@ class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
         self._step = 0
         observation, info = self.env.reset(seed=seed, options=options)
         self._memory.begin(_FIRST, self._signals() if self._memory.begins else None, self.training_steps)
-        return observation, self._with_parts(info)
+        return observation, self._with_parts({**info, "task_reward": np.float64(0.0)})
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step the environment; the reward is the reward model's.
@@ -67,7 +68,7 @@ class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
         )
         paid = float(self._memory.step(step)[0])
         self.training_steps += 1
-        return observation, paid, terminated, truncated, self._with_parts({**info, "task_reward": own})
+        return observation, paid, terminated, truncated, self._with_parts({**info, "task_reward": np.float64(own)})
 
     def _signals(self) -> NDArray[np.float32]:
         """What the model tells of the present state, (1,) or (1, W)."""
