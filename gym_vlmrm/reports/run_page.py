@@ -22,6 +22,8 @@ CURVES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("steps per second", (("time/steps_per_second", "while training"),)),
 )
 """Title of a chart, and the columns of ``metrics.csv`` that it draws with their names."""
+PARTS = "reward_parts/"
+"""Beginning of the columns of what a reward is made of."""
 MAX_FILM_BYTES = 6_000_000
 SCORES = (
     ("success_rate", "episodes in success (at least half of the steps)"),
@@ -70,6 +72,13 @@ def _charts(metrics: dict[str, list[float | None]]) -> list[str]:
                 curves.append((name, steps, [math.nan if value is None else value for value in values]))
         if curves:
             charts.append(curve_chart(title, curves))
+    of_parts = {name: values for name, values in metrics.items() if name.startswith(PARTS)}
+    if of_parts:
+        curves = [
+            (name.removeprefix(PARTS), steps, [math.nan if value is None else value for value in values])
+            for name, values in of_parts.items()
+        ]
+        charts.append(curve_chart("parts of the reward per step, while training", curves))
     return charts
 
 

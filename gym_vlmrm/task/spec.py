@@ -294,6 +294,30 @@ class RewardSpec(Brief):
             return False
         return numbers == (0, 0, 1, 1) and self.shots == PLAIN_SHOTS and self.combine == "sum"
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of all models that judge."""
+        return tuple(dict.fromkeys(part.model for part in self.all_parts))
+
+    @property
+    def words(self) -> list[str]:
+        """All that it says, a line for each part and one for the rest; what is at its default is left out."""
+        lines = []
+        for part in self.all_parts:
+            written = self.parts[int(part.at[1])].model_dump(mode="json") if len(part.at) > 1 else {}
+            rest = {key: value for key, value in written.items() if key not in ("name", GOAL, AVOID)}
+            lines.append({"name": part.name, AVOID if part.avoid else GOAL: " / ".join(part.goals), **rest})
+        own = self.model_dump(mode="json", exclude={GOAL, AVOID, "parts", "device", "precision", "every"})
+        lines.append({key: value for key, value in own.items() if value not in (None, 0.0)})
+        return [", ".join(f"{key}: {value}" for key, value in line.items()) for line in lines]
+
+    @property
+    def at_once(self) -> "RewardSpec":
+        """The same, but that cameras which take turns are scored together: its mean over turns."""
+        parts = [part.model_copy(update={"views": "mean"}) if part.views == "turn" else part for part in self.parts]
+        views = "mean" if self.views == "turn" else self.views
+        return self.model_copy(update={"parts": parts, "views": views})
+
     def discounted(self, gamma: float, whose: str) -> "RewardSpec":
         """Return it with a gamma wherever potential shaping has none of its own.
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.arrays import Floats
 from gym_vlmrm.errors import ModelError, TaskError
-from gym_vlmrm.reward.parts.arithmetic import combined
+from gym_vlmrm.reward.parts.arithmetic import combined, terms_of
 from gym_vlmrm.reward.parts.memory import PartsMemory
 from gym_vlmrm.reward.parts.sight import Block, Sight
 from gym_vlmrm.reward.protocol import RewardModel, check_frames, is_concurrent, score
@@ -27,7 +27,7 @@ class PartsReward:
         self.spec, self.parts, self.shots = spec, spec.all_parts, spec.shots
         self._models = list(models)
         known: list[Any] = list({id(_eye(model)): model for model in models}.values())
-        self.name = " + ".join(dict.fromkeys(model.name for model in known))
+        self.name = " + ".join(spec.models)
         self.frame_size = max(int(model.frame_size) for model in known)
         self.concurrent = all(is_concurrent(model) for model in known)
         self.weights_digest = _digest([getattr(model, "weights_digest", None) for model in known])
@@ -106,17 +106,23 @@ class PartsReward:
         return memory.values
 
     def alone(self, values: Floats) -> Floats:
-        """Join what parts are worth (N, P) by their last weights, without shapes and the environment's own reward."""
-        weights = [part.weight_at(np.inf) for part in self.parts]
-        joined = combined(self.parts, list(values.T), weights, self.spec.combine)
+        """Join what parts are worth (N, P) as a training begins, without shapes and the environment's own reward."""
+        joined = combined(self.parts, list(values.T), [part.weight for part in self.parts], self.spec.combine)
         return self.spec.scale * (joined - self.spec.center)
+
+    def terms(self, values: Floats) -> Floats:
+        """Return how much each part (N, P) brings to what `alone` joins."""
+        weights = [part.weight for part in self.parts]
+        return np.stack(terms_of(self.parts, list(values.T), weights, self.spec.combine), axis=-1)
 
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return what frames (N, H, W, 3) are worth by themselves (N,); every camera is taken to have seen each."""
-        frames = check_frames(frames)
-        several = len(self.shots.slots) > 1
-        pictures = np.repeat(frames[:, None], len(self.shots.slots), axis=1) if several else frames
-        return self.alone(self.parts_alone(self.signals(pictures))).astype(np.float32)
+        return self.alone(self.parts_alone(self.signals(self.seen_by_all(check_frames(frames))))).astype(np.float32)
+
+    def seen_by_all(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return frames (N, H, W, 3) as the pictures that `signals` takes, as if every camera had seen each."""
+        slots = len(self.shots.slots)
+        return frames if slots == 1 else np.repeat(frames[:, None], slots, axis=1)
 
 
 def _eye(model: Any) -> Any:
