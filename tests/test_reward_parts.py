@@ -61,6 +61,7 @@ def rewards(draw: st.DrawFn) -> RewardSpec:
         "every": draw(st.integers(1, 3)), "shape": draw(SHAPES), "center": draw(st.sampled_from([0.0, 0.1])),
         "scale": draw(NUMBERS),
         "weight": draw(NUMBERS), "fade": draw(FADES),
+        "success_seen": draw(st.none() | st.builds(dict, above=st.floats(0, 0.5), hold=st.integers(1, 3))),
     }  # fmt: skip
     try:
         return RewardSpec.model_validate(written)
@@ -85,17 +86,19 @@ def truths(spec: RewardSpec) -> list[Expected]:
     return [expected(spec, models_of(spec), index, STEPS, spec.every, NUM_ENVS) for index in range(NUM_ENVS)]
 
 
-def check(rewards: Any, values: Any, spec: RewardSpec) -> None:
-    """Compare rewards (T, N) and values (T, N, P) with what the words say."""
+def check(rewards: Any, values: Any, seen: Any, spec: RewardSpec) -> None:
+    """Compare rewards (T, N), values (T, N, P) and verdicts (T, N) with what the words say."""
     told = truths(spec)
     for index, truth in enumerate(told):
         count = min(len(rewards), len(truth.rewards))
         np.testing.assert_allclose(rewards[:count, index], truth.rewards[:count], rtol=2e-5, atol=2e-6)
         np.testing.assert_allclose(values[:count, index], truth.parts[:count], rtol=2e-5, atol=2e-6)
+        if spec.success_seen is not None:
+            assert seen[:count, index].tolist() == truth.seen[:count]
 
 
-def late(spec: RewardSpec, batch: int = 7) -> tuple[Any, Any]:
-    """Rewards (T, N) and values (T, N, P) of late scoring."""
+def late(spec: RewardSpec, batch: int = 7) -> tuple[Any, Any, Any]:
+    """Rewards (T, N), values (T, N, P) and verdicts (T, N) of late scoring."""
     model = PartsReward(spec, models_of(spec))
     steps = PoolSteps(pool_of(spec, AutoresetMode.SAME_STEP))
     collected = []
@@ -111,22 +114,24 @@ def late(spec: RewardSpec, batch: int = 7) -> tuple[Any, Any]:
                 queue.put_state(state)
         collected.append(queue.collect())
     values = [np.stack(list(part.parts.values()), axis=-1) for part in collected]
-    return np.concatenate([part.rewards for part in collected]), np.concatenate(values)
+    verdicts = [part.seen for part in collected if part.seen is not None]
+    seen = np.concatenate(verdicts) if verdicts else None
+    return np.concatenate([part.rewards for part in collected]), np.concatenate(values), seen
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(rewards())
 def test_late_rewards_pay_what_the_words_say(spec: RewardSpec) -> None:
-    rewards, values = late(spec)
-    check(rewards, values, spec)
-    again, _ = late(spec, batch=64)
+    rewards, values, seen = late(spec)
+    check(rewards, values, seen, spec)
+    again, *_ = late(spec, batch=64)
     np.testing.assert_array_equal(rewards, again)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(rewards())
 def test_one_environment_pays_what_the_words_say(spec: RewardSpec) -> None:
-    late_rewards, late_values = late(spec)
+    late_rewards, late_values, late_seen = late(spec)
     model = PartsReward(spec, models_of(spec))
     for index in range(NUM_ENVS):
         env = VLMReward(AngleWorld(index), model, spec.every)
@@ -136,19 +141,20 @@ def test_one_environment_pays_what_the_words_say(spec: RewardSpec) -> None:
             _, reward, terminated, truncated, info = env.step(0)
             assert reward == late_rewards[step, index]
             assert list(info["reward_parts"].values()) == late_values[step, index].tolist()
+            assert (None if late_seen is None else late_seen[step, index]) == info.get("success_seen")
             if terminated or truncated:
                 env.training_steps = NUM_ENVS * (step + 1)
                 env.reset()
 
 
 @pytest.mark.parametrize("mode", AutoresetMode)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(rewards())
 def test_vectors_pay_what_the_words_say(mode: AutoresetMode, spec: RewardSpec) -> None:
     if mode is not AutoresetMode.SAME_STEP:  # there steps fall out of step, and weights fade by all that are made
         steady = [part.model_copy(update={"fade": None}) for part in spec.parts]
         spec = spec.model_copy(update={"fade": None, "parts": steady})
-    late_rewards, late_values = late(spec)
+    late_rewards, late_values, late_seen = late(spec)
     envs = VectorVLMReward(pool_of(spec, mode), PartsReward(spec, models_of(spec)), spec.every)
     _, infos = envs.reset(seed=0)
     names = [part.name for part in spec.all_parts]
@@ -163,7 +169,10 @@ def test_vectors_pay_what_the_words_say(mode: AutoresetMode, spec: RewardSpec) -
                 assert rewards[index] == 0
                 continue
             final = mode is AutoresetMode.SAME_STEP and done[index]
-            said = (infos["final_info"] if final else infos)["reward_parts"]
+            of_step = infos["final_info"] if final else infos
+            said = of_step["reward_parts"]
+            if late_seen is not None:
+                assert of_step["success_seen"][index] == late_seen[made[index], index]
             assert rewards[index] == late_rewards[made[index], index]
             assert [said[name][index] for name in names] == late_values[made[index], index].tolist()
             made[index] += 1

@@ -58,10 +58,17 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
 
 
+def _seen(scores: "Scores", name: str) -> str:
+    return "-" if scores.seen is None else _share(getattr(scores.seen, name))
+
+
 _ROWS = (
     ("episodes in success (at least half of the steps)", _success_rate),
     ("share of steps in success", lambda scores: _share(scores.success_share)),
     ("the same over the last half", lambda scores: _share(scores.hold)),
+    ("success as the judge sees it, share of steps", lambda scores: _seen(scores, "success_share")),
+    ("it sees success where the rule has none", lambda scores: _seen(scores, "false_positive")),
+    ("it sees none where the rule has success", lambda scores: _seen(scores, "false_negative")),
     ("VLM reward per step", lambda scores: f"{scores.vlm_reward:.4f}"),
     ("task reward per step", lambda scores: number(scores.task_reward, ".4f")),
     ("steps per episode", lambda scores: f"{scores.episode_length:.1f}"),

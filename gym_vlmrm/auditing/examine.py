@@ -23,7 +23,7 @@ from gym_vlmrm.auditing.judges import (
     prompts_of,
 )
 from gym_vlmrm.auditing.landscape import landscape
-from gym_vlmrm.auditing.numbers import confusions_of, control_of, control_sentences, measure
+from gym_vlmrm.auditing.numbers import confusions_of, control_of, control_sentences, measure, threshold_of
 from gym_vlmrm.auditing.parts import notes_on_parts, report_parts
 from gym_vlmrm.auditing.results import AuditReport, Candidate, Finding, Landscape, ModelReport, PartReport, Verdict
 from gym_vlmrm.auditing.stage_pool import StagePool
@@ -224,6 +224,8 @@ def _examine(
         parts = report_parts(judge, frames, looks, exploit, pool)
         notes = notes_on_parts(judge, parts, exploited=verdict.label == "exploitable")
         verdict = Verdict(label=verdict.label, reasons=[*verdict.reasons, *notes])
+    proposed, seen = threshold_of(frames, rewards), task.reward.success_seen
+    asked_for = None if seen is None else threshold_of(frames, rewards, seen.above)
     own = [(judge.name, c, r) for c, r in scored if c.goal == candidate.goal]
     return _Examined(
         frames,
@@ -232,6 +234,7 @@ def _examine(
         ModelReport(
             model=judge.name, parameters=judge.parameters, chosen=candidate, judge=judge.record, verdict=verdict,
             confusions=confusions, control=control, exploit=None if found is None else found.exploit, parts=parts,
+            proposed=proposed, asked=asked_for,
         ),
         _pictures(frames, rewards, found),
     )  # fmt: skip

@@ -8,7 +8,7 @@ from gym_vlmrm.learning.records import JudgeRecord, Result
 
 __all__ = [
     "AuditReport", "Candidate", "Confusion", "Control", "Exploit", "Finding", "Interval", "Landscape", "Line",
-    "ModelReport", "Numbers", "PartReport", "Verdict", "VerdictLabel", "Winner",
+    "ModelReport", "Numbers", "PartReport", "Threshold", "Verdict", "VerdictLabel", "Winner",
 ]  # fmt: skip
 
 VerdictLabel: TypeAlias = Literal["teachable", "doubtful", "not separable", "exploitable"]
@@ -145,6 +145,16 @@ class Verdict(Result):
     reasons: list[str]
 
 
+class Threshold(Result):
+    """A reward from which a frame counts as a success, and how often that is wrong on the audit set."""
+
+    above: float
+    false_positive: float
+    """Share of the other frames that exceed it."""
+    false_negative: float
+    """Share of the goal frames that do not."""
+
+
 class PartReport(Result):
     """One part of a reward, by itself and beside the others."""
 
@@ -176,6 +186,10 @@ class ModelReport(Result):
     exploit: Exploit | None = None
     parts: list[PartReport] = Field(default_factory=list)
     """Of a reward made of parts."""
+    proposed: Threshold | None = None
+    """What ``reward.success_seen`` may ask for."""
+    asked: Threshold | None = None
+    """What it asks for."""
 
 
 class AuditReport(Result):

@@ -21,7 +21,7 @@ from gym_vlmrm.learning.records import MAX_SEED, JudgeRecord
 from gym_vlmrm.learning.reward_check import BestFrames, check_rewards_of_episodes, write_contact_sheet
 from gym_vlmrm.learning.rollout_statistics import finite_mean
 from gym_vlmrm.learning.run_folder import RunFolder
-from gym_vlmrm.learning.scores import Evaluation, Scores
+from gym_vlmrm.learning.scores import Evaluation, Scores, SeenScores
 from gym_vlmrm.learning.vec_env import pool_spaces
 from gym_vlmrm.learning.video import Reel, tile, write_gif, write_mp4
 from gym_vlmrm.reward import RewardModel, choose_frame_size, load_reward_model
@@ -70,9 +70,28 @@ def summarize(episodes: Sequence[Episode]) -> Scores:
         vlm_reward=float(np.concatenate([episode.vlm_rewards for episode in episodes]).mean(dtype=np.float64)),
         task_reward=finite_mean(np.concatenate([episode.task_rewards for episode in episodes])),
         episode_length=float(np.mean([len(episode) for episode in episodes])),
+        seen=_seen(episodes),
         reward_parts=_part_means(episodes),
         **success,
     )
+
+
+def _seen(episodes: Sequence[Episode]) -> SeenScores | None:
+    """What the judge says of success, and how that compares with the state's verdict."""
+    seen = [episode.seen for episode in episodes if episode.seen is not None]
+    if not seen:
+        return None
+    steps = np.concatenate(seen)
+    rates: dict[str, float] = {}
+    truths = [episode.successes for episode in episodes if episode.successes is not None]
+    if truths:
+        truth = np.concatenate(truths)
+        if not truth.all():
+            rates["false_positive"] = float(steps[~truth].mean())
+        if truth.any():
+            rates["false_negative"] = float((~steps[truth]).mean())
+    by_episode = float(np.mean([verdict.mean() >= 0.5 for verdict in seen]))
+    return SeenScores(success_rate=by_episode, success_share=float(steps.mean()), **rates)
 
 
 def _part_means(episodes: Sequence[Episode]) -> dict[str, float] | None:

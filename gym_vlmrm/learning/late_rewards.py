@@ -34,6 +34,8 @@ class ScoredSteps:
     """Whether each step ended its episode (T, N)."""
     parts: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     """What each part of the reward was worth (T, N), by name; empty where the reward is plain."""
+    seen: NDArray[np.bool_] | None = None
+    """Whether the judge itself saw the goal reached (T, N), where it was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,11 @@ class _Step:
 
 @dataclass(frozen=True, slots=True)
 class _Beginning:
-    """Environments (N,) that begin an episode, of which pictures are on their way."""
+    """Environments (N,) that begin an episode."""
 
     envs: NDArray[np.bool_]
+    seen: bool
+    """Whether pictures of that are on their way."""
     made: float
 
 
@@ -147,14 +151,15 @@ class LateRewards:
             self._watch.see(np.flatnonzero(scored), picked if picked.ndim == 4 else picked[:, 0])
             self._gather(picked)
         self._watch.end_episodes(np.flatnonzero(dones))
-        if self.begins and dones.any():
-            assert begun is not None, "the reward needs pictures of what episodes begin with"
-            self._begin(dones.copy(), begun)
+        if self._memory.names and dones.any():
+            assert begun is not None or not self.begins, "the reward needs pictures of what episodes begin with"
+            self._begin(dones.copy(), begun if self.begins else None)
         self._submit_batches()
 
-    def _begin(self, envs: NDArray[np.bool_], frames: NDArray[np.uint8]) -> None:
-        self._rows.append(_Beginning(envs, self.made))
-        self._gather(frames)
+    def _begin(self, envs: NDArray[np.bool_], frames: NDArray[np.uint8] | None) -> None:
+        self._rows.append(_Beginning(envs, frames is not None, self.made))
+        if frames is not None:
+            self._gather(frames)
 
     def _gather(self, frames: NDArray[np.uint8]) -> None:
         self._gathered.append(frames)
@@ -180,25 +185,28 @@ class LateRewards:
         steps = [row for row in rows if isinstance(row, _Step)]
         rewards = np.zeros((len(steps), self.num_envs), np.float32)
         values = np.zeros((len(steps), *self._memory.values.shape))
+        seen = np.zeros((len(steps), self.num_envs), np.bool_)
         everybody = np.ones(self.num_envs, np.bool_)
         used = index = 0
         for row in rows:
             if isinstance(row, _Beginning):
-                count = int(row.envs.sum())
-                self._memory.begin(row.envs, signals[used : used + count], row.made)
+                count = int(row.envs.sum()) if row.seen else 0
+                self._memory.begin(row.envs, signals[used : used + count] if row.seen else None, row.made)
             else:
                 count = int(row.scored.sum())
                 told = signals[used : used + count]
                 step = VectorStep(row.scored, told, everybody, row.terminated, row.task_rewards, row.made)
                 rewards[index] = self._memory.step(step)
                 values[index] = self._memory.values
+                if self._memory.seen is not None:
+                    seen[index] = self._memory.seen
                 index += 1
             used += count
         dones = np.array([step.dones for step in steps], dtype=np.bool_).reshape(len(steps), self.num_envs)
         heard = signals if signals.ndim == 1 else rewards[np.array([step.scored for step in steps], bool)]
         self._watch.hear(heard, int(dones.sum()))
-        names = self._memory.names
-        return ScoredSteps(rewards, dones, {name: values[..., place] for place, name in enumerate(names)})
+        parts = {name: values[..., place] for place, name in enumerate(self._memory.names)}
+        return ScoredSteps(rewards, dones, parts, None if self._memory.seen is None else seen)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return what is remembered of each environment's episode; call it when no step is pending."""

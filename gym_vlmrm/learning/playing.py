@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.learning.agents import Agent
-from gym_vlmrm.learning.late_rewards import LateRewards
+from gym_vlmrm.learning.late_rewards import LateRewards, ScoredSteps
 from gym_vlmrm.learning.vec_env import PoolSteps
 from gym_vlmrm.reward.protocol import RewardModel
 
@@ -31,6 +31,8 @@ class Episode:
     """(T,), or ``None`` where the task defines no success."""
     parts: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     """What each part of the reward was worth (T,); empty where the reward is plain."""
+    seen: NDArray[np.bool_] | None = None
+    """Whether the judge itself saw the goal reached (T,), where it was asked."""
 
     def __len__(self) -> int:
         return len(self.vlm_rewards)
@@ -85,7 +87,7 @@ def play(
         scored = late.collect()
     judged = successes[0] is not None
     columns = (scored.rewards, np.array(task_rewards), np.array(successes) if judged else None)
-    return _cut(scored.dones, shares, *columns, scored.parts)
+    return _cut(scored.dones, shares, *columns, scored)
 
 
 def _cut(
@@ -94,7 +96,7 @@ def _cut(
     vlm_rewards: NDArray[np.float32],
     task_rewards: NDArray[np.float64],
     successes: NDArray[np.bool_] | None,
-    parts: dict[str, NDArray[np.float64]],
+    scored: ScoredSteps,
 ) -> list[Episode]:
     """Cut the steps (T, N) of each environment into its share of episodes."""
     episodes = []
@@ -103,8 +105,9 @@ def _cut(
         for end in np.flatnonzero(dones[:, env])[:share] + 1:
             part = slice(begin, int(end))
             verdicts = None if successes is None else successes[part, env]
-            worth = {name: values[part, env] for name, values in parts.items()}
-            episodes.append(Episode(vlm_rewards[part, env], task_rewards[part, env], verdicts, worth))
+            worth = {name: values[part, env] for name, values in scored.parts.items()}
+            seen = None if scored.seen is None else scored.seen[part, env]
+            episodes.append(Episode(vlm_rewards[part, env], task_rewards[part, env], verdicts, worth, seen))
             begin = int(end)
     return episodes
 

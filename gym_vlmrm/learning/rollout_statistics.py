@@ -38,6 +38,8 @@ class RolloutStatistics:
         """Count VLM rewards that became known."""
         if steps.rewards.size:
             self._add("rollout/vlm_reward", float(steps.rewards.sum(dtype=np.float64)), steps.rewards.size)
+        if steps.seen is not None and steps.seen.size:
+            self._add("rollout/success_seen", float(steps.seen.sum()), steps.seen.size)
         for name, values in steps.parts.items():
             if values.size:
                 self._add(f"reward_parts/{name}", float(values.sum()), values.size)

@@ -9,7 +9,20 @@ from gym_vlmrm.learning.records import JudgeRecord, Result
 from gym_vlmrm.learning.reward_check import RewardCheck
 from gym_vlmrm.learning.run_folder import RunFolder
 
-__all__ = ["Evaluation", "Scores", "read_evaluation"]
+__all__ = ["Evaluation", "Scores", "SeenScores", "read_evaluation"]
+
+
+class SeenScores(Result, extra="ignore"):
+    """Success as the judge sees it (``reward.success_seen``), beside what the state says; they are never mixed."""
+
+    success_rate: float
+    """Share of the episodes in whose steps it sees success at least half of the time."""
+    success_share: float
+    """Share of all steps in which it sees success."""
+    false_positive: float | None = None
+    """Share of the steps that are no success by the task's rule in which it sees one; ``None`` without such steps."""
+    false_negative: float | None = None
+    """Share of the steps in success by the task's rule in which it sees none."""
 
 
 class Scores(Result, extra="ignore"):
@@ -32,6 +45,8 @@ class Scores(Result, extra="ignore"):
     """Mean per step; ``None`` where it is not finite."""
     episode_length: float
     """Mean number of steps."""
+    seen: "SeenScores | None" = None
+    """What the judge itself says of success, where the task asks it."""
     reward_parts: dict[str, float] | None = None
     """What each part of the reward was worth, mean per step; ``None`` where the reward is plain."""
 

@@ -17,6 +17,7 @@ __all__ = ["report_run"]
 CURVES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("VLM reward per step", (("rollout/vlm_reward", "while training"), ("eval/vlm_reward", "checkpoints, greedy"))),
     ("share of steps in success", (("rollout/success", "while training"), ("eval/success", "checkpoints, greedy"))),
+    ("share of steps in success, as the judge sees it", (("rollout/success_seen", "while training"),)),
     ("task reward per step", (("rollout/task_reward", "while training"), ("eval/task_reward", "checkpoints, greedy"))),
     ("steps per episode", (("rollout/episode_length", "while training"),)),
     ("steps per second", (("time/steps_per_second", "while training"),)),

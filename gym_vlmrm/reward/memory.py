@@ -41,6 +41,8 @@ class RewardMemory(Protocol):
     """Whether `begin` needs signals of what episodes begin with."""
     values: NDArray[np.float64]
     """What each part is worth at the latest step (N, P)."""
+    seen: NDArray[np.bool_] | None
+    """Whether the judge itself says that the goal is reached (N,); ``None`` where nobody asked it."""
 
     def begin(self, envs: NDArray[Any], signals: NDArray[np.float32] | None = None, made: float = 0.0) -> None:
         """Begin new episodes in some environments, given by index or mask."""
@@ -64,6 +66,7 @@ class HeldReward:
 
     names: tuple[str, ...] = ()
     begins = False
+    seen = None
 
     def __init__(self, num_envs: int) -> None:
         self._held = np.zeros(num_envs, np.float32)

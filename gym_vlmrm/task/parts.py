@@ -18,8 +18,8 @@ from pydantic_core import PydanticCustomError
 
 __all__ = [
     "AVOID", "GOAL", "MAIN", "MAX_PARTS", "PLAIN_SHOTS", "Brief", "CameraName", "Cameras", "Combine", "FadeSpec",
-    "Part", "PartSpec", "Prompt", "Sentence", "ShapeSpec", "Shots", "Strict", "Views", "WindowSpec", "camera_names",
-    "check_parts", "misplaced", "sentences", "shots_of", "weight_at",
+    "Part", "PartSpec", "Prompt", "SeenSpec", "Sentence", "ShapeSpec", "Shots", "Strict", "Views", "WindowSpec",
+    "camera_names", "check_parts", "misplaced", "sentences", "shots_of", "weight_at",
 ]  # fmt: skip
 
 MAIN = "main"
@@ -120,6 +120,17 @@ class FadeSpec(Brief):
     """Environment steps that the change takes."""
     after: int = Field(default=0, ge=0)
     """Environment steps before it begins."""
+
+
+class SeenSpec(Brief):
+    """When the judge itself says that the goal is reached: a verdict beside ``success``, never mixed with it."""
+
+    always = frozenset({"above"})
+
+    above: _Number
+    """What the reward must exceed, before its weight, shape and the environment's own reward come in."""
+    hold: int = Field(default=1, ge=1, le=100_000)
+    """Steps in a row for which it must."""
 
 
 def weight_at(weight: float, fade: FadeSpec | None, step: float) -> float:

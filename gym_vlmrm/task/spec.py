@@ -30,6 +30,7 @@ from gym_vlmrm.task.parts import (
     Part,
     PartSpec,
     Prompt,
+    SeenSpec,
     ShapeSpec,
     Shots,
     Strict,
@@ -226,6 +227,8 @@ class RewardSpec(Brief):
     shape: ShapeSpec | None = None
     weight: float = Field(default=1.0, ge=0, le=1e6)
     fade: FadeSpec | None = None
+    success_seen: SeenSpec | None = None
+    """When the judge itself says that the goal is reached; no part of the reward."""
 
     @field_validator("goal", "avoid", "baseline")
     @classmethod
@@ -288,7 +291,7 @@ class RewardSpec(Brief):
     @property
     def plain(self) -> bool:
         """Whether the reward is what one sentence is worth in `render`'s picture, and nothing else."""
-        others = (self.avoid, self.shape, self.fade)
+        others = (self.avoid, self.shape, self.fade, self.success_seen)
         numbers = (self.task, self.center, self.scale, self.weight)
         if self.goal is None or self.parts or any(other is not None for other in others):
             return False
@@ -307,7 +310,9 @@ class RewardSpec(Brief):
             written = self.parts[int(part.at[1])].model_dump(mode="json") if len(part.at) > 1 else {}
             rest = {key: value for key, value in written.items() if key not in ("name", GOAL, AVOID)}
             lines.append({"name": part.name, AVOID if part.avoid else GOAL: " / ".join(part.goals), **rest})
-        own = self.model_dump(mode="json", exclude={GOAL, AVOID, "parts", "device", "precision", "every"})
+        own = self.model_dump(
+            mode="json", exclude={GOAL, AVOID, "parts", "device", "precision", "every", "success_seen"}
+        )
         lines.append({key: value for key, value in own.items() if value not in (None, 0.0)})
         return [", ".join(f"{key}: {value}" for key, value in line.items()) for line in lines]
 

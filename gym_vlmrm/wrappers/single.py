@@ -22,7 +22,7 @@ class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
 
     ``info["task_reward"]`` (float64) keeps the environment's own reward, 0.0 after a reset. `render` shows the frame
     that the reward saw. Of a reward made of parts ``info["reward_parts"]`` has what each is worth now (float64), by
-    name.
+    name, and ``info["success_seen"]`` (numpy's bool) whether the judge itself sees the goal reached, if it was asked.
     """
 
     def __init__(self, env: gym.Env[Any, Any], reward_model: RewardModel, every: int = 1) -> None:
@@ -76,10 +76,11 @@ class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
         return signals_of(self.reward_model, np.asarray(pictures)[None])
 
     def _with_parts(self, info: dict[str, Any]) -> dict[str, Any]:
-        names = self._memory.names
+        names, seen = self._memory.names, self._memory.seen
         if not names:
             return info
-        return {**info, "reward_parts": dict(zip(names, self._memory.values[0].copy(), strict=True))}
+        verdict = {} if seen is None else {"success_seen": seen[0]}
+        return {**info, "reward_parts": dict(zip(names, self._memory.values[0].copy(), strict=True)), **verdict}
 
 
 _FIRST = np.array([0])

@@ -161,7 +161,8 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
         """Copies of the frames (K, ...) that episodes begin with after a reset in the same step, where they matter."""
         if not self._memory.begins or "final_obs" not in infos:
             return None
-        return frames[infos["_final_obs"]]
+        begun: NDArray[np.uint8] = frames[infos["_final_obs"]]
+        return begun
 
     def _begin(self, envs: NDArray[np.bool_], frames: NDArray[np.uint8] | None) -> None:
         """Begin episodes in some environments (N,), of which these are the first frames (K, ...) where they matter."""
@@ -176,6 +177,8 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
         for name, values in zip(self._memory.names, self._memory.values.T, strict=True):
             said[name], said[f"_{name}"] = np.where(envs, values, 0.0), envs.copy()
         infos["reward_parts"], infos["_reward_parts"] = said, envs.copy()
+        if self._memory.seen is not None:
+            infos["success_seen"], infos["_success_seen"] = self._memory.seen & envs, envs.copy()
 
     def render(self) -> tuple[Any, ...] | None:
         """Return the current frame of every environment."""

@@ -116,6 +116,7 @@ class Expected:
     rewards: list[float] = field(default_factory=list)
     parts: list[list[float]] = field(default_factory=list)
     dones: list[bool] = field(default_factory=list)
+    seen: list[bool] = field(default_factory=list)
 
 
 def expected(spec: RewardSpec, models: Any, index: int, steps: int, every: int, num_envs: int) -> Expected:
@@ -123,9 +124,9 @@ def expected(spec: RewardSpec, models: Any, index: int, steps: int, every: int, 
     result, episode, made = Expected(), 0, 0
     while len(result.rewards) < steps:
         seen: list[dict[str, Any]] = [looks(index, episode, 0)]  # scored pictures, the beginning first
-        turns, last = [0], None
+        turns = [0]
         values = [_value(part, model, seen, turns) for part, model in zip(spec.all_parts, models, strict=True)]
-        last = _potentials(spec, values, made)
+        last, streak = _potentials(spec, values, made), 0
         for count in range(1, length(index, episode) + 1):
             if (count - 1) % every == 0:
                 seen.append(looks(index, episode, count))
@@ -137,6 +138,13 @@ def expected(spec: RewardSpec, models: Any, index: int, steps: int, every: int, 
             result.rewards.append(float(np.float32(reward + spec.task * own_reward(index, episode, count))))
             result.parts.append(values)
             result.dones.append(over)
+            if spec.success_seen is not None:
+                weighted = [
+                    _weight(part.weight, part.fade, made) * v for part, v in zip(spec.all_parts, values, strict=True)
+                ]
+                worth = _joined(spec, weighted if spec.combine == "sum" else values, made)
+                streak = streak + 1 if worth > spec.success_seen.above else 0
+                result.seen.append(streak >= spec.success_seen.hold)
             made += num_envs
         episode += 1
     return result

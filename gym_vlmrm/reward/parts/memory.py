@@ -31,6 +31,8 @@ class PartsMemory:
         self._seen = np.zeros(num_envs, np.int64)
         self._last = np.zeros((num_envs, len(self.parts) + 1))
         """What the parts that are shaped, and in the last column their sum, were worth at the step before."""
+        self._streak = np.zeros(num_envs, np.int64)
+        """Steps in a row that were worth enough for ``success_seen``."""
         lengths: dict[Block, int] = {}
         for sight in self._sights:
             if sight.part.window is not None:
@@ -43,7 +45,7 @@ class PartsMemory:
     def begin(self, envs: NDArray[Any], signals: NDArray[np.float32] | None = None, made: float = 0.0) -> None:
         """Begin new episodes in some environments, with the signals (K, W) of what they begin with if there are any."""
         rows = np.flatnonzero(envs) if envs.dtype == np.bool_ else envs
-        self.values[rows], self._last[rows], self._seen[rows] = 0.0, 0.0, 0
+        self.values[rows], self._last[rows], self._seen[rows], self._streak[rows] = 0.0, 0.0, 0, 0
         if signals is None or not len(rows):
             return
         self._see(rows, signals)
@@ -62,6 +64,9 @@ class PartsMemory:
         rows = np.flatnonzero(step.scored)
         if len(rows):
             self._see(rows, step.signals)
+        if self.spec.success_seen is not None:
+            enough = self._joined(step.made) > self.spec.success_seen.above
+            self._streak = np.where(step.moved, np.where(enough, self._streak + 1, 0), self._streak)
         rewards = self._weight(step.made) * self._joined(step.made, step)
         if self.spec.shape is not None:
             rewards = self._shaped(self.spec.shape, rewards, -1, step)
@@ -108,6 +113,12 @@ class PartsMemory:
                 told[place] = sight.value(sum(pictures[1:], pictures[0]) / len(pictures))
         return told
 
+    @property
+    def seen(self) -> NDArray[np.bool_] | None:
+        """Whether the judge itself says that the goal is reached (N,)."""
+        asked = self.spec.success_seen
+        return None if asked is None else self._streak >= asked.hold
+
     def _own(self, step: VectorStep) -> Floats:
         odd = step.task_rewards[step.moved & ~np.isfinite(step.task_rewards)]
         if odd.size:
@@ -129,15 +140,17 @@ class PartsMemory:
         return paid
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return values, last potentials and what the windows hold."""
-        rings = {f"window{index}": ring.copy() for index, ring in enumerate(self._rings.values())}
-        return {"values": self.values.copy(), "last": self._last.copy(), "seen": self._seen.copy(), **rings}
+        """Return values, last potentials, streaks of success and what the windows hold."""
+        return {name: array.copy() for name, array in self._arrays().items()}
 
     def put_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Remember what `state` returned."""
-        mine: dict[str, NDArray[Any]] = {"values": self.values, "last": self._last, "seen": self._seen}
-        mine |= {f"window{index}": ring for index, ring in enumerate(self._rings.values())}
-        for name, array in mine.items():
+        for name, array in self._arrays().items():
             if np.shape(state[name]) != array.shape:
                 raise ValueError(f"{name} of shape {np.shape(state[name])}, not {array.shape}")
             array[...] = state[name]
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        """All that is remembered."""
+        windows = {f"window{index}": ring for index, ring in enumerate(self._rings.values())}
+        return {"values": self.values, "last": self._last, "seen": self._seen, "streak": self._streak, **windows}
