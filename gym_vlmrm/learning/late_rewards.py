@@ -12,6 +12,7 @@ from gym_vlmrm.learning.frame_watch import FrameWatch
 from gym_vlmrm.reward.memory import VectorStep, memory_of
 from gym_vlmrm.reward.protocol import RewardModel
 from gym_vlmrm.reward.scoring import ScoringTeam
+from gym_vlmrm.worlds.cameras import main_pictures
 from gym_vlmrm.worlds.frames import is_scored
 
 __all__ = ["LateRewards", "ScoredSteps"]
@@ -148,7 +149,7 @@ class LateRewards:
         self._step[dones] = 0
         if scored.any():
             picked = frames[scored]
-            self._watch.see(np.flatnonzero(scored), picked if picked.ndim == 4 else picked[:, 0])
+            self._watch.see(np.flatnonzero(scored), main_pictures(picked))
             self._gather(picked)
         self._watch.end_episodes(np.flatnonzero(dones))
         if self._memory.names and dones.any():

@@ -298,6 +298,13 @@ class RewardSpec(Brief):
         return numbers == (0, 0, 1, 1) and self.shots == PLAIN_SHOTS and self.combine == "sum"
 
     @property
+    def said(self) -> list[str]:
+        """The sentences, for people: the goal prompts, or those of each part."""
+        if self.plain:
+            return self.goals
+        return [("avoid " if part.avoid else "") + " / ".join(part.goals) for part in self.all_parts]
+
+    @property
     def models(self) -> tuple[str, ...]:
         """Names of all models that judge."""
         return tuple(dict.fromkeys(part.model for part in self.all_parts))

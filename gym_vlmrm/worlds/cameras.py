@@ -12,7 +12,7 @@ from gym_vlmrm.task.parts import MAIN, Shots
 from gym_vlmrm.task.spec import CameraSpec, SceneSpec
 from gym_vlmrm.worlds.hidden import HiddenWrapper
 
-__all__ = ["ManyCameras", "picture_shape", "take_pictures", "with_cameras"]
+__all__ = ["ManyCameras", "main_pictures", "picture_shape", "take_pictures", "with_cameras"]
 
 
 class ManyCameras(HiddenWrapper):
@@ -68,6 +68,11 @@ def picture_shape(shots: Shots, size: int) -> tuple[int, ...]:
     """Shape of the pictures of a step: (size, size, 3), with an axis of slots before it where there are several."""
     several = () if len(shots.slots) == 1 else (len(shots.slots),)
     return (*several, size, size, 3)
+
+
+def main_pictures(frames: Frames) -> Frames:
+    """Return of the pictures of N steps those of the first slot, (N, S, S, 3)."""
+    return frames if frames.ndim == 4 else frames[:, 0]
 
 
 def take_pictures(env: gym.Env[Any, Any], shots: Shots, turn: int) -> Frames:

@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.wrappers import TimeLimit
 
 from gym_vlmrm.errors import TaskError
-from gym_vlmrm.task.parts import Shots
+from gym_vlmrm.task.parts import PLAIN_SHOTS
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.cameras import with_cameras
 from gym_vlmrm.worlds.frames import FrameObservation
@@ -44,9 +44,9 @@ def make_world(
     limited: bool = False,
     frames: bool = False,
     every: int = 1,
-    shots: Shots | None = None,
     verdicts: bool = False,
     wrap: Callable[[Any], Any] | None = None,
+    film: bool = False,
 ) -> gym.Env[Any, Any]:
     """Build a task's environment: its own reward, frames of its scene, and verdicts in ``info``.
 
@@ -60,15 +60,15 @@ def make_world(
         limited: whether episodes are truncated after `episode_limit` steps; `gymnasium.make` does that itself.
         frames: whether observations are ``{"state": ..., "frame": ...}`` (see `FrameObservation`) or plain.
         every: where there are frames, draw every k-th of an episode only.
-        shots: the pictures of a step; ``None`` takes those of the task's reward.
         verdicts: whether infos hold only what training and judging need (see `OnlyVerdicts`).
         wrap: a user's own wrapper, applied before frames are added.
+        film: whether frames are drawn for people and not for a reward: with shadows, from where a film looks.
 
     Raises:
         TaskError: the environment is unknown or fails, or its kwargs, camera or rule of success do not fit it.
         RenderingError: the environment or this machine cannot draw.
     """
-    world: gym.Env[Any, Any] = _bare_world(task, render_size)
+    world: gym.Env[Any, Any] = _bare_world(task, render_size, film)
     limit = episode_limit(task) if limited else None
     if limit is not None:
         world = TimeLimit(world, limit)
@@ -76,20 +76,21 @@ def make_world(
         world = OnlyVerdicts(world, judged=task.success is not None)
     if wrap is not None:
         world = wrap(world)
-    return FrameObservation(world, render_size, every, shots or task.reward.shots) if frames else world
+    shots = PLAIN_SHOTS if film else task.reward.shots
+    return FrameObservation(world, render_size, every, shots) if frames else world
 
 
-def _bare_world(task: TaskSpec, render_size: int) -> TaskInfo:
+def _bare_world(task: TaskSpec, render_size: int, film: bool) -> TaskInfo:
     env_id, kwargs = task.env.id, dict(task.env.kwargs)
     reserved = sorted(_SET_BY_SCENE & kwargs.keys())
     if reserved:
         message = f"task '{task.id}': env.kwargs has '{reserved[0]}', which the section 'scene:' sets"
         raise TaskError(message, field=("env", "kwargs", reserved[0]))
     make = make_scene if env_id in SCENES else make_generic
-    env = make(env_id, kwargs, task.scene, render_size)
+    env = make(env_id, kwargs, task.scene, render_size, film=film)
     try:
-        seen = with_cameras(env, task.scene, env_id)
-        return TaskInfo(Guarded(seen, env_id), task, partial(_bare_world, task, render_size))
+        seen = env if film else with_cameras(env, task.scene, env_id)
+        return TaskInfo(Guarded(seen, env_id), task, partial(_bare_world, task, render_size, film))
     except TaskError:
         env.close()
         raise
@@ -102,9 +103,9 @@ def make_worlds(
     render_size: int,
     frames: bool = True,
     every: int | None = None,
-    shots: Shots | None = None,
     verdicts: bool = False,
     wrap: Callable[[Any], Any] | None = None,
+    film: bool = False,
     workers: int | None = None,
     autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
     timeout: float | None = None,
@@ -117,9 +118,9 @@ def make_worlds(
         render_size: side of the frames [px].
         frames: as `make_world`, but on where nothing is said.
         every: as `make_world`; ``None`` takes the task's ``reward.every``.
-        shots: as `make_world`.
         verdicts: as `make_world`.
         wrap: as `make_world`.
+        film: as `make_world`.
         workers: worker processes; ``None`` takes one per usable core.
         autoreset_mode: any of Gymnasium's three.
         timeout: how long to wait for a worker [s] (see `gym_vlmrm.worlds.pools.pool.make_pool`).
@@ -134,8 +135,8 @@ def make_worlds(
         limited=True,
         frames=frames,
         every=every or task.reward.every,
-        shots=shots,
         verdicts=verdicts,
         wrap=wrap,
+        film=film,
     )
     return make_pool(build, num_envs, workers=workers, autoreset_mode=autoreset_mode, timeout=timeout)
