@@ -1,5 +1,6 @@
 """Several cameras of a scene: what they see, what is drawn once, and what is refused."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 from angles import AngleWorld, Colours
 
-from gym_vlmrm import load_task, register_task
-from gym_vlmrm.errors import TaskError
+from gym_vlmrm import load_reward_model, load_task, register_task
+from gym_vlmrm.auditing.prompts import PromptTrial, rank_prompts
+from gym_vlmrm.entry_points import make_env
+from gym_vlmrm.errors import ModelError, TaskError
 from gym_vlmrm.learning.check import check_task
 from gym_vlmrm.reward.parts import PartsReward
 from gym_vlmrm.task.catalog import override, task_from_dict
@@ -182,3 +185,43 @@ def test_plain_rewards_stay_plain() -> None:
     for written in ({"avoid": "y"}, {"task": 0.1}, {"scale": 2.0}, {"cameras": "a"}, {"window": {}}, {"weight": 0.0}):
         assert not RewardSpec.model_validate({"goal": "x", **written}).plain, written
     assert "parts" not in load_task("kneeling").reward.model_dump()
+
+
+def test_gamma_of_a_potential_is_the_algorithms(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    recipe = "training: {default: {algorithm: PPO, steps: 100, hyperparameters: {gamma: 0.95}}}\n"
+    text = (
+        "id: Test/Gamma-v0\nenv: {id: CartPole-v1}\nreward:\n  goal: x\n  model: brightness\n  task: 1\n"
+        "  shape: {kind: potential, gamma: 0.9}\n"
+    )
+    file.write_text(text + recipe)
+    (problem,) = check_task(str(file)).problems
+    assert problem.startswith(f"{file}:7: recipe 'default': reward.shape.gamma is 0.9, but PPO trains here with 0.95")
+    file.write_text(text.replace(", gamma: 0.9", "") + recipe)
+    assert not check_task(str(file)).problems
+    spec = load_task(file)
+    assert make_env(spec.model_dump(mode="json")).reward_model.spec.shape.gamma == 0.95
+    file.write_text(text.replace(", gamma: 0.9", ""))
+    assert not check_task(str(file)).problems
+    with pytest.raises(TaskError, match=r"reward.shape: only training knows the algorithm's gamma"):
+        make_env(load_task(file).model_dump(mode="json"))
+    assert make_env(load_task(file).model_dump(mode="json"), reward="task")
+
+
+def test_a_reward_of_parts_can_be_copied_and_scores_frames_by_themselves() -> None:
+    spec = override(task(), render_size=32)
+    reward = load_reward_model(spec)
+    frames = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3)).astype(np.uint8)
+    again = pickle.loads(pickle.dumps(reward))
+    np.testing.assert_array_equal(reward(frames), again(frames))
+    np.testing.assert_allclose(reward(frames), 3 * frames.mean(axis=(1, 2, 3)) / 255, rtol=1e-6)
+    assert reward(frames[:0]).shape == (0,)
+    with pytest.raises(ModelError, match="pictures of 3 cameras must be of shape"):
+        reward.signals(frames)
+
+
+def test_what_is_made_for_one_sentence_refuses_parts() -> None:
+    with pytest.raises(TaskError, match="made of parts"):
+        rank_prompts(task(), PromptTrial([], []))
+    with pytest.raises(TaskError, match="a model is shared for one sentence"):
+        make_env(task().model_dump(mode="json"), share_model=True)

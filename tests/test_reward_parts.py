@@ -119,7 +119,7 @@ def late(spec: RewardSpec, batch: int = 7) -> tuple[Any, Any, Any]:
     return np.concatenate([part.rewards for part in collected]), np.concatenate(values), seen
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(rewards())
 def test_late_rewards_pay_what_the_words_say(spec: RewardSpec) -> None:
     rewards, values, seen = late(spec)
