@@ -95,7 +95,7 @@ def _charts(metrics: dict[str, list[float | None]], random: dict[str, Any]) -> l
             (name.removeprefix(PARTS), steps, [math.nan if value is None else value for value in values])
             for name, values in of_parts.items()
         ]
-        charts.append(curve_chart("parts of the reward per step, while training", curves))
+        charts.append(curve_chart("value of each part per step", curves))
     return charts
 
 

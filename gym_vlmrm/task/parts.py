@@ -76,9 +76,9 @@ def camera_names(cameras: str | list[str] | None) -> tuple[str, ...]:
 class WindowSpec(Brief):
     """The last pictures of the episode that a part sees at once, the one that the episode began with among them."""
 
-    frames: int = Field(default=4, ge=1, le=64)
+    frames: int = Field(default=4, ge=1, le=32)
     """Pictures in the window; while an episode has fewer, those that it has."""
-    stride: int = Field(default=1, ge=1, le=64)
+    stride: int = Field(default=1, ge=1, le=16)
     """Scored pictures from one of the window to the next."""
     join: Literal["mean", "change"] = "mean"
     """``mean`` compares the normalised mean of their embeddings with the sentence; ``change`` is how far the embedding
