@@ -72,7 +72,7 @@ def test_an_environments_reward_that_is_no_number_cannot_be_mixed_in(monkeypatch
         env.step(0)
 
 
-@pytest.mark.filterwarnings("ignore:.*different from the unwrapped version")
+@pytest.mark.filterwarnings("ignore:.*different from the unwrapped version", "ignore:.*observation space m")
 def test_gymnasiums_checker_has_nothing_to_say() -> None:
     env = gym.wrappers.TimeLimit(make_env(with_verdict().model_dump(mode="json")), 20)
     check_env(env, skip_render_check=True)
