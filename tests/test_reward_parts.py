@@ -160,7 +160,8 @@ def test_vectors_pay_what_the_words_say(mode: AutoresetMode, spec: RewardSpec) -
     names = [part.name for part in spec.all_parts]
     assert set(infos["reward_parts"]) == {*names, *(f"_{name}" for name in names)}
     made, begun = np.zeros(NUM_ENVS, int), np.zeros(NUM_ENVS, bool)
-    for _ in range(STEPS):
+    for step in range(STEPS):
+        envs.training_steps = NUM_ENVS * step
         _, rewards, terminations, truncations, infos = envs.step(np.zeros(NUM_ENVS, int))
         done = terminations | truncations
         for index in range(NUM_ENVS):

@@ -66,7 +66,7 @@ class HeldReward:
 
     names: tuple[str, ...] = ()
     begins = False
-    seen = None
+    seen: NDArray[np.bool_] | None = None
 
     def __init__(self, num_envs: int) -> None:
         self._held = np.zeros(num_envs, np.float32)

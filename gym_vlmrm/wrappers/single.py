@@ -37,7 +37,7 @@ class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
         self.reward_model = reward_model
         self.every = every
         self.training_steps: float = 0
-        """Steps made, by which weights fade; set it where a training goes on, or to ``inf`` for the end."""
+        """Steps of training made, by which weights fade: whoever trains sets it, or ``inf`` for the last weights."""
         self._step = 0
         self._memory = memory_of(reward_model, 1)
         self._shots: Shots = getattr(reward_model, "shots", PLAIN_SHOTS)
@@ -67,7 +67,6 @@ class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
             np.array([scored]), signals, _YES, np.array([terminated]), np.array([own]), self.training_steps
         )
         paid = float(self._memory.step(step)[0])
-        self.training_steps += 1
         return observation, paid, terminated, truncated, self._with_parts({**info, "task_reward": np.float64(own)})
 
     def _signals(self) -> NDArray[np.float32]:

@@ -48,7 +48,7 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
         self._steps = np.zeros(env.num_envs, dtype=int)
         self._memory = memory_of(reward_model, env.num_envs)
         self.training_steps: float = 0
-        """Environment steps made, by which weights fade; set it where a training goes on, or to ``inf`` for the end."""
+        """Steps of training made, by which weights fade: whoever trains sets it, or ``inf`` for the last weights."""
         self._done = np.zeros(env.num_envs, dtype=bool)
         self._whole = True
 
@@ -128,11 +128,10 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
             self._begin(was_reset, observations["frame"][was_reset] if self._memory.begins else None)
         step = VectorStep(scored, signals, ~was_reset, terminations, own, self.training_steps)
         rewards = self._memory.step(step)
-        self.training_steps += self.num_envs
         if self._mode is AutoresetMode.SAME_STEP and done.any():
             self._add_parts(infos.setdefault("final_info", {}), done)
             self._steps[done] = 0
-            self._begin(done, begun)
+            self._begin(done, begun, self.num_envs)
         self._add_parts(infos, np.ones(self.num_envs, np.bool_))
         self._done = done
         self._whole = True
@@ -173,10 +172,13 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
         begun: NDArray[np.uint8] = frames[infos["_final_obs"]]
         return begun
 
-    def _begin(self, envs: NDArray[np.bool_], frames: NDArray[np.uint8] | None) -> None:
-        """Begin episodes in some environments (N,), of which these are the first frames (K, ...) where they matter."""
+    def _begin(self, envs: NDArray[np.bool_], frames: NDArray[np.uint8] | None, made: int = 0) -> None:
+        """Begin episodes in some environments (N,), of which these are the first frames (K, ...) where they matter.
+
+        `made` are steps of training that nobody has counted yet.
+        """
         signals = None if frames is None or not len(frames) else self._team(frames)
-        self._memory.begin(envs, signals, self.training_steps)
+        self._memory.begin(envs, signals, self.training_steps + made)
 
     def _add_parts(self, infos: dict[str, Any], envs: NDArray[np.bool_]) -> None:
         """Say what the parts are worth to some environments (N,), as Gymnasium's vector environments do."""
