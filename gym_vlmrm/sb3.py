@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["make_vec_env"]
 
-_OF_POOL = ("workers", "timeout")
+_OF_POOL = ("workers", "timeout", "share_model")
 
 
 def make_vec_env(

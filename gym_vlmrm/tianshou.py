@@ -34,6 +34,7 @@ def make_vec_env(
     workers: int | None = None,
     timeout: float | None = None,
     reward: str = "vlm",
+    share_model: bool | None = None,
     render_mode: str | None = None,
     **kwargs: Any,
 ) -> "BaseVectorEnv":
@@ -50,6 +51,7 @@ def make_vec_env(
         workers: worker processes; one per core if not given, 1 stays in this process.
         timeout: how long a worker may take [s] (see `gym.make_vec`).
         reward: ``vlm`` for the model's reward, ``task`` for the environment's own.
+        share_model: whether a server of this host holds the model (see `gym.make`).
         render_mode: ``rgb_array`` whatever is given: the reward needs the frames.
         kwargs: ``goal``, ``alpha``, ``model`` and what else ``gym.make`` takes.
 
@@ -68,7 +70,14 @@ def make_vec_env(
     count = whole_number("n_envs", n_envs, 1, error=TaskError)
     separate = SeparateEnvs(
         build_vec_env(
-            spec, count, reward, autoreset_mode="Disabled", wrap=wrapper_class, workers=workers, timeout=timeout
+            spec,
+            count,
+            reward,
+            share_model,
+            autoreset_mode="Disabled",
+            wrap=wrapper_class,
+            workers=workers,
+            timeout=timeout,
         )
     )
     together = _Together(separate, spec.id)
