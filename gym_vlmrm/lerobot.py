@@ -107,7 +107,7 @@ def make_env(
     """
     if task is None:
         raise TaskError("which task? gym_vlmrm/Task-v0 wants task=: a name, an environment ID or a path")
-    if obs_type not in _KEYS:
+    if not isinstance(obs_type, str) or obs_type not in _KEYS:
         raise TaskError(f"obs_type must be one of {', '.join(get_args(ObservationType))}, got {obs_type!r}")
     spec = resolve_task(task, reward, **changes)
     given = episode_length

@@ -1,15 +1,14 @@
 """rl_zoo3.
 
-A command line: `python -m rl_zoo3.train --algo ppo --env VLMRM/CartPole-Balance-v0 --gym-packages gym_vlmrm`. It knows no
-hyperparameters of these IDs, so `-conf` names a YAML file or a Python module that has them. It builds its environments itself: one model
-each, in this process (`--vec-env subproc` for processes).
+A command line. It knows no hyperparameters of these IDs, so `-conf` names a YAML file or a Python module that has them (here `settings`). It builds its
+environments itself: one model each, in this process (`--vec-env subproc` for processes).
 """
 
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from rl_zoo3.train import train as train_zoo
 from telling import run
 
 LIBRARY = "rl_zoo3"
@@ -21,10 +20,8 @@ def train(task: str) -> int:
     settings = folder / "zoo.yml"
     # lines
     settings.write_text(f"{task}: {{policy: MlpPolicy, n_timesteps: 256, n_steps: 64, batch_size: 64}}")
-    sys.argv = (
-        f"train --algo ppo --env {task} --gym-packages gym_vlmrm -conf {settings} -f {folder} --eval-freq -1".split()
-    )
-    train_zoo()
+    command = f"-m rl_zoo3.train --algo ppo --env {task} --gym-packages gym_vlmrm -conf {settings} -f {folder}"
+    subprocess.run([sys.executable, *command.split()], check=True)
     # end of lines
     if not list(folder.rglob("*.zip")):
         raise AssertionError("rl_zoo3 saved no agent")

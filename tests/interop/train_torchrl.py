@@ -1,49 +1,67 @@
 """TorchRL.
 
-`GymEnv` takes IDs, `ParallelEnv` runs it in processes, `GymWrapper` takes `gym.make_vec` (in autoreset mode `SameStep` or `Disabled`: TorchRL refuses
-`NextStep`) and so one model for all.
+`GymEnv` takes IDs and `ParallelEnv` runs it in processes; `GymWrapper` takes `gym.make_vec`, one model for all. TorchRL refuses vector environments in
+autoreset mode `NextStep`, so write `autoreset_mode="SameStep"`.
 """
 
 import gymnasium as gym
 import torch
 from telling import run
 from tensordict.nn import TensorDictModule
+from torch.distributions import Normal, OneHotCategorical
 from torchrl.collectors import Collector
-from torchrl.envs import GymEnv, ParallelEnv
-from torchrl.envs.libs.gym import GymWrapper
+from torchrl.envs import GymEnv, GymWrapper, ParallelEnv
+from torchrl.modules import ProbabilisticActor
 
 import gym_vlmrm  # noqa: F401
 
 LIBRARY = "torchrl"
-WORKERS = "fork"
+WORKERS = "`ParallelEnv`: spawn; `GymWrapper`: one model for all"
+
+
+class Head(torch.nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.net = torch.nn.Linear(inputs, outputs)
+        self.scale = torch.nn.Parameter(torch.full((outputs,), 0.3))
+
+    def forward(self, observation):
+        loc = self.net(observation.float())
+        return loc, self.scale.abs().expand_as(loc)
 
 
 def train(task: str) -> int:
     # lines
     env = GymEnv(task)
-    envs = ParallelEnv(2, lambda: GymEnv(task))
+    envs = ParallelEnv(2, GymEnv, create_env_kwargs={"env_name": task})
     batched = GymWrapper(gym.make_vec(task, num_envs=4, autoreset_mode="SameStep"))
     # end of lines
-    steps = int(env.rollout(20).numel())
-    steps += int(envs.rollout(20, break_when_any_done=False).numel())
-    envs.close()
-    width = env.action_spec.shape[-1]
-    net = TensorDictModule(torch.nn.LazyLinear(width), in_keys=["observation"], out_keys=["scores"])
-    policy = TensorDictModule(lambda _: batched.action_spec.rand(), in_keys=["scores"], out_keys=["action"])
-    actor = torch.nn.Sequential()
-    del actor, policy
-    optimizer = None
-    for data in Collector(batched, None, frames_per_batch=64, total_frames=256):
-        if optimizer is None:
-            net.module.to(torch.get_default_dtype())
-            net.module(data["observation"].to(torch.get_default_dtype()))
-            optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-        value = net.module(data["observation"].to(torch.get_default_dtype())).mean(-1, keepdim=True)
-        loss = (value - data["next", "reward"]).pow(2).mean()
+    discrete = env.action_spec.dtype is torch.int64
+    head = Head(env.observation_spec["observation"].shape[-1], env.action_spec.shape[-1])
+    actor = ProbabilisticActor(
+        TensorDictModule(head, in_keys=["observation"], out_keys=["logits" if discrete else "loc", "scale"]),
+        in_keys=["logits"] if discrete else ["loc", "scale"],
+        distribution_class=OneHotCategorical if discrete else Normal,
+        return_log_prob=False,
+    )
+    steps = int(env.rollout(20, actor).numel())
+    steps += int(envs.rollout(20, actor, break_when_any_done=False).numel())
+    optimizer = torch.optim.Adam(actor.parameters(), lr=1e-3)
+    # lines
+    collector = Collector(batched, actor, frames_per_batch=64, total_frames=256)
+    # end of lines
+    for data in collector:
+        steps += int(data.numel())
+        chosen = actor.get_dist(data).log_prob(data["action"])
+        chosen = chosen if discrete else chosen.sum(-1)
+        reward = data["next", "reward"].squeeze(-1)
+        loss = -(chosen * (reward - reward.mean())).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        steps += int(data.numel())
+    collector.shutdown()
+    for each in (env, envs):
+        each.close()
     return steps
 
 
