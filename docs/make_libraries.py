@@ -1,7 +1,7 @@
 """Write ``docs/libraries.md`` from what the scripts in ``tests/interop`` did: ``python docs/make_libraries.py [PAGE]``.
 
-``python docs/make_libraries.py --run [LIBRARY ...]`` runs the scripts first, those whose library is installed, and keeps
-their results in ``docs/libraries.json``.
+``python docs/make_libraries.py --run [LIBRARY ...]`` runs the scripts first, those whose library is installed, and
+keeps their results in ``docs/libraries.json``.
 """
 
 import ast
@@ -26,19 +26,20 @@ OF_OURS = {"telling"}
 HEAD = """\
 # RL libraries
 
-Written by `python docs/make_libraries.py` from what the scripts in `tests/interop/` did; each trained a few hundred steps on CartPole and on the humanoid with
-the versions below. The lines are those that ran, with
+Written by `python docs/make_libraries.py` from what the scripts in `tests/interop/` did; each trained a few hundred
+steps on CartPole and on the humanoid with the versions below. The lines are those that ran, with
 
 ```python
 task = "VLMRM/Humanoid-Kneeling-v0"  # any task's ID
 ```
 
-`gym_vlmrm:VLMRM/Humanoid-Kneeling-v0` imports `gym_vlmrm` wherever the ID is used. `VLMRM/Humanoid-Kneeling-v0` alone needs `import gym_vlmrm` there: in a
-script that is its first line; worker processes that start anew (`spawn`, `forkserver`, which is Python 3.14's default, Ray) may not have run it, so
-prefer the prefix with libraries that start their own.
+`gym_vlmrm:VLMRM/Humanoid-Kneeling-v0` imports `gym_vlmrm` wherever the ID is used. `VLMRM/Humanoid-Kneeling-v0` alone
+needs `import gym_vlmrm` there: in a script that is its first line; worker processes that start anew (`spawn`,
+`forkserver`, which is Python 3.14's default, Ray) may not have run it, so prefer the prefix with libraries that start
+their own.
 
-"One model for all" means that worker processes simulate and draw, and this process scores all frames in one batch. Where a library makes its
-environments itself, by `gym.make` in each process, each loads a model of its own.
+"One model for all" means that worker processes simulate and draw, and this process scores all frames in one batch.
+Where a library makes its environments itself, by `gym.make` in each process, each loads a model of its own.
 """
 
 

@@ -56,7 +56,11 @@ env: {id: Mine/Lamp-v0, max_episode_steps: 20}
 reward: {goal: a bright lamp, model: brightness}
 success: "obs[0] > 0.9"
 training:
-  default: {algorithm: PPO, steps: 2048, num_envs: 4, hyperparameters: {n_steps: 64, batch_size: 64, learning_rate: 0.003}}
+  default:
+    algorithm: PPO
+    steps: 2048
+    num_envs: 4
+    hyperparameters: {n_steps: 64, batch_size: 64, learning_rate: 0.003}
 """
 
 

@@ -17,10 +17,14 @@ RUN_ELSEWHERE = {"libraries.md"}
 NEEDS_HUB = "# needs weights from the Hub"
 """Begins a Python block that cannot run without a network; its page's reader sees it."""
 SMALL = {
+    '"MlpPolicy", make_vec_env("VLMRM/Humanoid-Kneeling-v0", n_envs=8, seed=0)': (
+        '"MlpPolicy", make_vec_env("VLMRM/Humanoid-Kneeling-v0", n_envs=2, seed=0), n_steps=32, batch_size=32'
+    ),
+    "learn(1_000_000)": "learn(64)",
     "steps=200_000": "steps=64, num_envs=2, n_steps=32, batch_size=32, n_epochs=1",
     "steps=400_000": "steps=128",
     "episodes=50": "episodes=1",
-    'gym_vlmrm.audit("kneeling", model="embedded")': 'gym_vlmrm.audit("cartpole", model="embedded", samples=40)',
+    'gym_vlmrm.audit("kneeling", model="embedded")': 'gym_vlmrm.audit("cartpole", model="embedded", evaluations=0)',
 }
 """What a block says, and what a test can wait for."""
 
@@ -83,9 +87,8 @@ def test_shell_lines_name_what_there_is(page: Path) -> None:
 
 def check_vlmrm(words: list[str]) -> None:
     """Parse a command line as `vlmrm` does, without doing what it says."""
-    from typer.main import get_command
-
     from gym_vlmrm_cli.main import app
+    from typer.main import get_command
 
     group = get_command(app)
     assert words[0] in group.commands, f"vlmrm has no command {words[0]}"
@@ -111,8 +114,6 @@ def test_yaml_blocks_of_task_files_are_task_files(tmp_path: Path) -> None:
                 assert load_task(str(path)).id == data["id"]
                 seen += 1
     assert seen
-
-
 
 
 @pytest.mark.slow

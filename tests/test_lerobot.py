@@ -61,7 +61,7 @@ def test_success_is_the_tasks_rule() -> None:
     env = make("MountainCar-Summit-v0", episode_length=300)
     env.reset(seed=0)
     seen = set()
-    for step in range(300):
+    for _ in range(300):
         velocity = env.unwrapped.state[1]
         *_, info = env.step(np.array([1.0 if velocity >= 0 else -1.0], np.float32))
         assert info["is_success"] == info["success"]

@@ -1,4 +1,4 @@
-"""Other people's RL libraries train on our tasks, each in a process of its own, by the lines that docs/libraries.md shows."""
+"""Other RL libraries train on our tasks, each in its own process, by the lines that docs/libraries.md shows."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def test_the_page_is_what_the_results_say(tmp_path: Path) -> None:
 def test_a_result_of_other_lines_is_no_result() -> None:
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
     results["sb3"]["lines"] += "\nmodel.save('x')"
-    with pytest.raises(ValueError, match="train_sb3.py has other lines now"):
+    with pytest.raises(ValueError, match=r"train_sb3\.py has other lines now"):
         render(results, SCRIPTS)
 
 

@@ -18,7 +18,7 @@ def train(task: str) -> int:
     # lines
     envs = gym.make_vec(task, num_envs=4)
     envs = gym.wrappers.vector.RecordEpisodeStatistics(envs)
-    observations, infos = envs.reset(seed=0)
+    observations, _ = envs.reset(seed=0)
     # end of lines
     discrete = isinstance(envs.single_action_space, gym.spaces.Discrete)
     width = int(envs.single_action_space.n) if discrete else int(np.prod(envs.single_action_space.shape))
@@ -34,7 +34,7 @@ def train(task: str) -> int:
                 torch.distributions.Categorical(logits=scores) if discrete else torch.distributions.Normal(scores, 0.3)
             )
             actions = law.sample()
-            observations, reward, _, _, infos = envs.step(actions.numpy())
+            observations, reward, _, _, _ = envs.step(actions.numpy())
             losses.append(law.log_prob(actions).reshape(4, -1).sum(-1))
             rewards.append(torch.as_tensor(reward))
             steps += 4

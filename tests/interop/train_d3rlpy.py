@@ -1,7 +1,7 @@
 """d3rlpy.
 
-Single environments, online (`fit_online`) or as a judge of offline training. It demands `gymnasium==1.0.0` and the old `gym`; with gymnasium 1.4 it
-works when it is installed with `pip install --no-deps`.
+Single environments, online (`fit_online`) or as a judge of offline training. It demands `gymnasium==1.0.0` and the
+old `gym`; with gymnasium 1.4 it works when it is installed with `pip install --no-deps`.
 """
 
 import d3rlpy

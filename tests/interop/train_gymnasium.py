@@ -1,7 +1,8 @@
 """Gymnasium's wrappers.
 
-Any wrapper of single or vector environments, `RecordVideo` among them (it needs moviepy), and `AsyncVectorEnv` and `SyncVectorEnv`, which load one
-model per environment; `gym.make_vec(task, num_envs=n)` loads one for all. `AsyncVectorEnv` forks on Linux up to Python 3.13.
+Any wrapper of single or vector environments, `RecordVideo` among them (it needs moviepy), and `AsyncVectorEnv` and
+`SyncVectorEnv`, which load one model per environment; `gym.make_vec(task, num_envs=n)` loads one for all.
+`AsyncVectorEnv` forks on Linux up to Python 3.13.
 """
 
 import tempfile

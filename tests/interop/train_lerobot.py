@@ -1,8 +1,9 @@
 """LeRobot.
 
-The distribution `lerobot_env_vlmrm` (`examples/lerobot_env_vlmrm`) adds the type: `lerobot-eval --env.type=vlmrm --env.task=Humanoid-Kneeling-v0`. Observations are
-`pixels` and `agent_pos`, `info["is_success"]` is the task's rule, `task_description` the goal prompt. LeRobot's policies give vectors of numbers, so tasks
-with discrete actions (CartPole) are refused. LeRobot 0.4 needs `--env.discover_packages_path=lerobot_env_vlmrm`.
+The distribution `lerobot_env_vlmrm` (`examples/lerobot_env_vlmrm`) adds the type: `lerobot-eval --env.type=vlmrm
+--env.task=Humanoid-Kneeling-v0`. Observations are `pixels` and `agent_pos`, `info["is_success"]` is the task's rule,
+`task_description` the goal prompt. LeRobot's policies give vectors of numbers, so tasks with discrete actions
+(CartPole) are refused. LeRobot 0.4 needs `--env.discover_packages_path=lerobot_env_vlmrm`.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Minari.
 
-`DataCollector` records single environments, infos included (`record_infos=True`); frames are no part of the observations. Datasets go to
-`MINARI_DATASETS_PATH`.
+`DataCollector` records single environments, infos included (`record_infos=True`); frames are no part of the
+observations. Datasets go to `MINARI_DATASETS_PATH`.
 """
 
 import os

@@ -1,7 +1,8 @@
 """RLlib.
 
-`gym_vlmrm:VLMRM/...` as the environment: its runners are processes that have imported nothing of ours. Each loads a model of its own.
-`ray[rllib]` demands `gymnasium==1.2.2`; with gymnasium 1.4 it works when `ray` is installed without that extra.
+`gym_vlmrm:VLMRM/...` as the environment: its runners are processes that have imported nothing of ours. Each loads a
+model of its own. `ray[rllib]` demands `gymnasium==1.2.2`; with gymnasium 1.4 it works when `ray` is installed without
+that extra.
 """
 
 from ray.rllib.algorithms.ppo import PPOConfig

@@ -1,7 +1,8 @@
 """stable-baselines3.
 
 `make_vec_env` has stable-baselines3's own arguments; one model in this process scores the frames of all environments.
-stable-baselines3's own `make_vec_env(task, n)` works too, with `SubprocVecEnv` for processes, and loads one model per environment.
+stable-baselines3's own `make_vec_env(task, n)` works too, with `SubprocVecEnv` for processes, and loads one model per
+environment.
 """
 
 from stable_baselines3 import PPO

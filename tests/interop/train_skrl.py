@@ -1,7 +1,7 @@
 """skrl.
 
-`wrap_env` takes `gym.make_vec` (one model for all) and single environments. Its default trainer asks `gym.vector`'s `call` for frames
-unless `headless` is set, which is served too.
+`wrap_env` takes `gym.make_vec` (one model for all) and single environments. Its default trainer asks `gym.vector`'s
+`call` for frames unless `headless` is set, which is served too.
 """
 
 import gymnasium as gym

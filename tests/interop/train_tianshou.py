@@ -1,7 +1,7 @@
 """Tianshou.
 
-`make_vec_env` returns a `BaseVectorEnv` for any Collector: one model for all. Tianshou's own `DummyVectorEnv` and `SubprocVectorEnv` over `gym.make` load
-one model per environment.
+`make_vec_env` returns a `BaseVectorEnv` for any Collector: one model for all. Tianshou's own `DummyVectorEnv` and
+`SubprocVectorEnv` over `gym.make` load one model per environment.
 """
 
 import gymnasium as gym

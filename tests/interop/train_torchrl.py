@@ -1,7 +1,7 @@
 """TorchRL.
 
-`GymEnv` takes IDs and `ParallelEnv` runs it in processes; `GymWrapper` takes `gym.make_vec`, one model for all. TorchRL refuses vector environments in
-autoreset mode `NextStep`, so write `autoreset_mode="SameStep"`.
+`GymEnv` takes IDs and `ParallelEnv` runs it in processes; `GymWrapper` takes `gym.make_vec`, one model for all.
+TorchRL refuses vector environments in autoreset mode `NextStep`, so write `autoreset_mode="SameStep"`.
 """
 
 import gymnasium as gym
