@@ -21,12 +21,21 @@ SMALL = {
         '"MlpPolicy", make_vec_env("VLMRM/Humanoid-Kneeling-v0", n_envs=2, seed=0), n_steps=32, batch_size=32'
     ),
     "learn(1_000_000)": "learn(64)",
-    "steps=200_000": "steps=64, num_envs=2, n_steps=32, batch_size=32, n_epochs=1",
+    'gym_vlmrm.train("kneeling", steps=200_000': 'gym_vlmrm.train("small.yaml", steps=64',
     "steps=400_000": "steps=128",
     "episodes=50": "episodes=1",
     'gym_vlmrm.audit("kneeling", model="embedded")': 'gym_vlmrm.audit("cartpole", model="embedded", evaluations=0)',
 }
 """What a block says, and what a test can wait for."""
+
+
+SMALL_TASK = """\
+include: _humanoid.yaml
+id: Mine/Small-v0
+reward: {goal: a humanoid robot kneeling}
+training:
+  default: {num_envs: 2, hyperparameters: {n_steps: 32, batch_size: 32, n_epochs: 1}}
+"""
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -58,6 +67,7 @@ def test_python_blocks_run_one_after_the_other(page: Path, tmp_path: Path) -> No
     # What the pages speak of: a task file of the reader's own.
     task = (ROOT / "tasks" / "cartpole.yaml").read_text(encoding="utf-8").replace("VLMRM/CartPole", "Mine/CartPole")
     (tmp_path / "my_task.yaml").write_text(task, encoding="utf-8")
+    (tmp_path / "small.yaml").write_text(SMALL_TASK, encoding="utf-8")
     script = tmp_path / "blocks.py"
     script.write_text(code, encoding="utf-8")
     process = subprocess.run(
