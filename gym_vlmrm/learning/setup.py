@@ -97,15 +97,15 @@ class Setup:
         )
         self._warn_of_idle_runs()
 
-    def make_pool(self) -> gym.vector.VectorEnv[Any, Any, Any]:
-        """Return a pool like the one that is trained in; it is closed with the rest.
+    def make_pool(self, num_envs: int | None = None) -> gym.vector.VectorEnv[Any, Any, Any]:
+        """Return a pool like the one that is trained in, perhaps with more worlds; it is closed with the rest.
 
         Raises:
             TaskError, RenderingError: the environment or its scene is wrong, or a worker does not come up.
         """
         pool = make_worlds(
             self.task,
-            self.recipe.num_envs,
+            num_envs or self.recipe.num_envs,
             render_size=choose_frame_size(self.task, self.reward_model),
             every=self.every,
             verdicts=True,

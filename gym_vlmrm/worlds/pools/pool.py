@@ -253,6 +253,11 @@ class EnvPool(VectorEnv[Any, Any, Any]):
         return self._workers.receive()
 
     @property
+    def num_workers(self) -> int:
+        """Worker processes."""
+        return len(self._slices)
+
+    @property
     def _processes(self) -> list[Any]:
         return self._workers.processes
 
