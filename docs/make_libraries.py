@@ -39,7 +39,9 @@ needs `import gym_vlmrm` there: in a script that is its first line; worker proce
 their own.
 
 "One model for all" means that worker processes simulate and draw, and this process scores all frames in one batch.
-Where a library makes its environments itself, by `gym.make` in each process, each loads a model of its own.
+Where a library makes its environments itself, by `gym.make` in each process, each loads a model of its own;
+`gym.make(task, share_model=True)` or `GYM_VLMRM_SHARE_MODEL=1` gives them one server instead:
+[many-environments.md](many-environments.md).
 """
 
 
