@@ -1,8 +1,8 @@
 """rl_zoo3.
 
-A command line. It knows no hyperparameters of these IDs, so `-conf` names a YAML file or a Python module that has
-them (here `settings`). It builds its environments itself: one model each, in this process (`--vec-env subproc` for
-processes).
+A command line, which takes IDs without the prefix: `--gym-packages` imports. It knows no hyperparameters of these
+IDs, so `-conf` names a YAML file or a Python module that has them (here `settings`). It builds its environments
+itself: one model each, in this process (`--vec-env subproc` for processes).
 """
 
 import subprocess
