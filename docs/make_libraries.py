@@ -150,22 +150,22 @@ def cell(outcome: int | str) -> str:
 
 IDS = {("plain", "prefix"): "either", ("plain",): "without prefix"}
 PROCESSES = {
-    "ours": "one model for all",
-    "none": "single environment, no processes",
+    "ours": "our workers (spawn), one model for all",
+    "none": "none",
 }
 
 
 def render(results: dict[str, Any], scripts: dict[str, Script]) -> str:
     """Return the page in Markdown; raises ValueError where a result is not of the script as it is now."""
     rows = [
-        "| library | version | CartPole | humanoid | ID | processes |",
+        "| library | version | CartPole | humanoid | ID | processes (start method) |",
         "|---|---|---|---|---|---|",
     ]
     parts = []
     for name, script in scripts.items():
         result = results.get(name)
         if result is None:
-            rows.append(f"| {script.title} | not tried | | | | |")
+            rows.append(f"| {script.title} | not tried | | | | |")  # a page shows no lines that nobody ran
             continue
         if result["lines"] != script.lines:
             raise ValueError(f"{script.path.name} has other lines now; run: python docs/make_libraries.py --run {name}")
@@ -173,7 +173,8 @@ def render(results: dict[str, Any], scripts: dict[str, Script]) -> str:
         version = result["version"] if script.library != "gymnasium" else result["gymnasium"]
         processes = PROCESSES.get(script.workers, script.workers)
         rows.append(f"| {script.title} | {version} | {' | '.join(cells)} | {IDS[tuple(result['ids'])]} | {processes} |")
-        parts.append(f"## {script.title}\n\n{script.notes}\n\n```python\n{script.lines}\n```")
+        whole = f"The whole script, with whatever the lines leave open: `{script.path.relative_to(ROOT).as_posix()}`."
+        parts.append(f"## {script.title}\n\n{script.notes} {whole}\n\n```python\n{script.lines}\n```")
     one = next(iter(results.values()))
     tried = f"Python {one['python']}, gymnasium {one['gymnasium']}, Linux."
     return "\n\n".join([HEAD.rstrip(), "\n".join(rows), tried, *parts]) + "\n"
