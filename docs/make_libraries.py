@@ -165,7 +165,9 @@ def render(results: dict[str, Any], scripts: dict[str, Script]) -> str:
     for name, script in scripts.items():
         result = results.get(name)
         if result is None:
-            rows.append(f"| {script.title} | not tried | | | | |")  # a page shows no lines that nobody ran
+            rows.append(
+                f"| {script.title} | no result yet: `{script.path.relative_to(ROOT).as_posix()}` | | | | |"
+            )  # a page shows no lines that nobody ran
             continue
         if result["lines"] != script.lines:
             raise ValueError(f"{script.path.name} has other lines now; run: python docs/make_libraries.py --run {name}")

@@ -23,7 +23,7 @@ SMALL = {
     "learn(1_000_000)": "learn(64)",
     'gym_vlmrm.train("kneeling", steps=200_000': 'gym_vlmrm.train("small.yaml", steps=64',
     "steps=400_000": "steps=128",
-    "episodes=50": "episodes=1",
+    "episodes=50": "episodes=1, video=False",
     'gym_vlmrm.audit("kneeling", model="embedded")': 'gym_vlmrm.audit("cartpole", model="embedded", evaluations=0)',
 }
 """What a block says, and what a test can wait for."""

@@ -44,7 +44,7 @@ def test_a_library_trains(name: str) -> None:
     if script.version is None:
         pytest.skip(f"{script.library} is not installed")
     told = run_script(script, [TASKS[0], PREFIX + TASKS[1]] if name != "rl_zoo3" else TASKS, timeout=300)
-    kept = json.loads(RESULTS.read_text(encoding="utf-8"))[name]["tasks"]
+    kept = json.loads(RESULTS.read_text(encoding="utf-8")).get(name, {"tasks": {}})["tasks"]
     assert {result["task"] for result in told} == set(TASKS)
     for result in told:
         if "refused" in result:
