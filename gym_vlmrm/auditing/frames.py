@@ -115,7 +115,7 @@ def _rollout(seen: Seen, source: str, name: str) -> tuple[Seen, list[str], list[
 
 def _play(task: TaskSpec, size: int, policy: str | os.PathLike[str], stride: int, seed: int) -> list[Seen]:
     # Here and not above, because importing it imports torch and stable-baselines3.
-    from gym_vlmrm.learning.checkpoints import load_agent
+    from gym_vlmrm.learning.stored_policy import load_agent
 
     agent = load_agent(RunFolder.open(policy).checkpoint("best").path)
     stage = Stage(task, size)

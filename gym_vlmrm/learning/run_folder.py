@@ -77,7 +77,8 @@ class RunFolder:
         if not is_free(folder):
             if (folder / "run.json").exists():
                 raise RunError(f"'{folder}' holds a run; resume it (--resume {folder}), or name another folder")
-            raise RunError(f"'{folder}' is not empty; name another folder")
+            why = "is not empty" if folder.is_dir() else "is no folder"
+            raise RunError(f"'{folder}' {why}; name another folder")
         check_writable(folder)
 
     @classmethod
@@ -101,7 +102,8 @@ class RunFolder:
         """
         folder = cls(Path(path))
         if not (folder.path / "run.json").is_file():
-            why = "has no run.json" if folder.path.is_dir() else "does not exist"
+            there = "is no folder" if folder.path.exists() else "does not exist"
+            why = "has no run.json" if folder.path.is_dir() else there
             raise RunError(f"'{folder.path}' is no run folder: it {why}")
         check_links(folder.path, _OWN)
         _ = folder.record
@@ -109,8 +111,8 @@ class RunFolder:
 
     @property
     def task(self) -> TaskSpec:
-        """The resolved task."""
-        return load_task(self.path / "task.yaml")
+        """The resolved task; it includes no other file, which might lie anywhere."""
+        return load_task(self.path / "task.yaml", alone=True)
 
     def name_model(self) -> None:
         """Say which model the run names, where that is to be loaded and does not come with this package."""
