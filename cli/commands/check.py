@@ -74,9 +74,16 @@ def _words(part: "Part") -> str:
 
 
 def _print_summary(task: str, summary: dict[str, Any]) -> None:
+    from gym_vlmrm.task.rules import rule_text
+
     say(f"{task}: valid")
     recipes = ", ".join(f"{name} ({algorithm})" for name, algorithm in summary["recipes"].items())
     parts = {f"part {name}": words for name, words in summary.pop("parts", {}).items()}
     rows = {**summary, **parts, "recipes": recipes or "none; PPO will be used"}
+    for prompt in ("goal", "baseline"):
+        if isinstance(rows[prompt], list):
+            rows[prompt] = "; ".join(rows[prompt])
+    if rows["success"] is not None:
+        rows["success"] = rule_text(rows["success"])
     for name, value in rows.items():
         say(f"  {name.replace('_', ' '):18} {value if value is not None else 'none'}")

@@ -38,7 +38,7 @@ MAX_FRAMES = 8
 SCORES = (
     ("success_rate", "episodes in success (at least half of the steps)"),
     ("success_share", "share of steps in success"),
-    ("hold", "the same over the last half"),
+    ("hold", "hold: the same over the last half"),
     ("vlm_reward", "VLM reward per step"),
     ("task_reward", "task reward per step"),
     ("episode_length", "steps per episode"),

@@ -32,7 +32,7 @@ MAX_SIDE = 8192
 class SquareFrame(HiddenWrapper):
     """`render` returns uint8 (size, size, 3): padded to a square, then resized smoothly."""
 
-    counters = ()
+    counters = ("cameras",)
     has_own_camera = False
     """Whether it is known what the camera sees where a task says nothing."""
 
@@ -87,6 +87,15 @@ class SquareFrame(HiddenWrapper):
             TaskError: the environment's model lacks it.
         """
         self._viewers.turn_to(camera)
+
+    @property
+    def cameras(self) -> list[dict[str, dict[str, Any]]]:
+        """Where what draws it looks from (see `Viewers.cameras`)."""
+        return self._viewers.cameras
+
+    @cameras.setter
+    def cameras(self, cameras: list[dict[str, dict[str, Any]]]) -> None:
+        self._viewers.put_cameras(cameras, self.render)
 
     def _mind_forks(self) -> None:
         if self._pid != os.getpid():
