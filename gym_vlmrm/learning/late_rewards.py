@@ -33,6 +33,47 @@ class ScoredSteps:
     """Whether each step ended its episode (T, N)."""
 
 
+class _Lately:
+    """The last few scores of each environment's episode."""
+
+    def __init__(self, num_envs: int, remembered: int) -> None:
+        self.scores = np.full((num_envs, remembered), np.nan)
+        self.over = np.zeros(num_envs, np.bool_)
+        """Whether the next step begins another episode."""
+
+    def add(self, rows: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]], scores: NDArray[np.float32]) -> None:
+        """Take in steps, each as (scored, dones), and the scores of those that were scored, in order."""
+        used = 0
+        for scored, dones in rows:
+            self.scores[self.over] = np.nan
+            count = int(scored.sum())
+            self.scores[scored, :-1] = self.scores[scored, 1:]
+            self.scores[scored, -1] = scores[used : used + count]
+            used += count
+            self.over = dones
+
+    def means(self) -> NDArray[np.float64]:
+        """Mean (N,) of what is there; NaN where nothing is."""
+        known = ~np.isnan(self.scores)
+        counts = known.sum(axis=1)
+        sums = np.where(known, self.scores, 0.0).sum(axis=1)
+        return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+    def copy(self) -> "_Lately":
+        other = _Lately(*self.scores.shape)
+        other.scores, other.over = self.scores.copy(), self.over.copy()
+        return other
+
+    def forget(self) -> None:
+        self.scores[:], self.over = np.nan, np.zeros(len(self.scores), np.bool_)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return {"scores": self.scores.copy(), "over": self.over.copy()}
+
+    def put_state(self, state: dict[str, NDArray[Any]]) -> None:
+        self.scores[:], self.over = state["scores"], np.array(state["over"], np.bool_)
+
+
 class LateRewards:
     """Queue between environments and buffers: `submit` frames step by step, `collect` all rewards since the last time.
 
@@ -45,7 +86,17 @@ class LateRewards:
         num_envs: int,
         every: int = 1,
         batch_frames: int | None = None,
+        remembered: int = 1,
     ) -> None:
+        """Prepare the queue.
+
+        Args:
+            reward_model: scores frames.
+            num_envs: number of environments.
+            every: every k-th frame of an episode is scored.
+            batch_frames: frames of one forward pass; chosen by the number of threads if not given.
+            remembered: the last frames of an episode that `ends` looks at.
+        """
         self.num_envs = num_envs
         self.every = every
         self._watch = FrameWatch(num_envs)
@@ -53,6 +104,7 @@ class LateRewards:
         self.batch_frames = batch_frames or (BATCH_FRAMES if self._team.threads == 1 else BATCH_FRAMES_PER_CORE)
         self._step = np.zeros(num_envs, dtype=np.int64)  # steps made in each environment's episode
         self._held = np.zeros(num_envs, dtype=np.float32)  # last reward in each environment's episode
+        self._lately = _Lately(num_envs, remembered)
         self._rows: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []  # (scored, dones) of pending steps
         self._gathered: list[NDArray[np.uint8]] = []
         self._num_gathered = 0
@@ -93,12 +145,8 @@ class LateRewards:
         Raises:
             Whatever the reward model raised.
         """
-        if self._num_gathered:  # no core shall wait for the last ones
-            for part in self._team.split(self._take(self._num_gathered)):
-                self._submit(part)
-        batches = [batch.result() for batch in self._batches]
-        self._batches, self._waiting = [], collections.deque()
-        scores = np.concatenate(batches) if batches else np.zeros(0, np.float32)
+        scores = self._scores()
+        self._batches = []
         rows, self._rows = self._rows, []
         self._watch.hear(scores, sum(int(dones.sum()) for _, dones in rows))
         rewards = np.zeros((len(rows), self.num_envs), np.float32)
@@ -108,17 +156,43 @@ class LateRewards:
             self._held[scored] = scores[used : used + count]
             used += count
             rewards[index] = self._held
+        self._lately.add(rows, scores)
         dones = np.array([dones for _, dones in rows], dtype=np.bool_).reshape(len(rows), self.num_envs)
         return ScoredSteps(rewards, dones)
 
+    def ends(self) -> NDArray[np.float64]:
+        """Wait until every submitted frame is scored, and return how each episode stands (N,).
+
+        That is the mean reward of the last `remembered` scored frames of the episode that the last step belongs to,
+        also where the step ended it; NaN where none of its frames was scored. `collect` returns the same as without
+        this call but for the last bits, since fewer frames may go through the model together.
+
+        Raises:
+            Whatever the reward model raised.
+        """
+        lately = self._lately.copy()
+        lately.add(self._rows, self._scores())
+        return lately.means()
+
+    def _scores(self) -> NDArray[np.float32]:
+        """Wait for the scores of all frames since the last `collect`, in order."""
+        if self._num_gathered:  # no core shall wait for the last ones
+            for part in self._team.split(self._take(self._num_gathered)):
+                self._submit(part)
+        batches = [batch.result() for batch in self._batches]
+        self._waiting = collections.deque()
+        return np.concatenate(batches) if batches else np.zeros(0, np.float32)
+
     def state(self) -> dict[str, NDArray[Any]]:
         """Return what is remembered of each environment's episode; call it when nothing is pending."""
-        return {"step": self._step.copy(), "held": self._held.copy()}
+        return {"step": self._step.copy(), "held": self._held.copy(), **self._lately.state()}
 
     def put_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Forget pending steps and remember what `state` returned; raises KeyError or ValueError where it is none."""
         self.restart()
         self._step[:], self._held[:] = state["step"], state["held"]
+        if "scores" in state:  # runs of 0.1.0 remember no more than the last
+            self._lately.put_state(state)
 
     def restart(self) -> None:
         """Forget pending steps; every environment begins a new episode."""
@@ -127,6 +201,7 @@ class LateRewards:
         self._batches, self._waiting = [], collections.deque()
         self._gathered, self._num_gathered, self._rows = [], 0, []
         self._step[:] = 0
+        self._lately.forget()
         self._watch.begin_episodes()
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from gym_vlmrm.learning.algorithms import find_algorithm
 from gym_vlmrm.learning.buffers import RewardScale, RewardSource
 from gym_vlmrm.learning.building import build_algorithm, discount
+from gym_vlmrm.learning.continuation import Continuation
 from gym_vlmrm.learning.inspection import inspect_recipe, inspect_world
 from gym_vlmrm.learning.late_rewards import LateRewards
 from gym_vlmrm.learning.records import RunRecord
@@ -77,13 +78,16 @@ class Setup:
         inspect_recipe(self.recipe, self.world, resumed=self._resumed)
         self.reward_model: RewardModel = load_reward_model(self.task)
         self._closing.enter_context(one_torch_thread())
-        self.pool = pool = self.make_pool()
-        self.late = late = LateRewards(self.reward_model, self.recipe.num_envs, self.every)
+        spec = self.recipe.continuation
+        self.pool = pool = self.make_pool(continuing=spec is not None)
+        self.continuation = None if spec is None else Continuation(spec, self._seed)
+        remembered = 1 if spec is None else spec.frames
+        self.late = late = LateRewards(self.reward_model, self.recipe.num_envs, self.every, remembered=remembered)
         self._closing.callback(late.close)
         algorithm, gamma = find_algorithm(self.recipe.algorithm), discount(self.recipe)
         self.scale = RewardScale(self.recipe.num_envs, gamma) if self.recipe.normalize_reward else None
         source = RewardSource(late, self.scale)
-        base = LateRewardVecEnv(pool, late, self.task.env.id, self.restarts)
+        base = LateRewardVecEnv(pool, late, self.task.env.id, self.restarts, self.continuation)
         self.source, self.steps = source, base.steps
         self.statistics = RolloutStatistics(self.recipe.num_envs)
         base.listeners.append(self.statistics.add_step)
@@ -97,8 +101,8 @@ class Setup:
         )
         self._warn_of_idle_runs()
 
-    def make_pool(self) -> gym.vector.VectorEnv[Any, Any, Any]:
-        """Return a pool like the one that is trained in; it is closed with the rest.
+    def make_pool(self, *, continuing: bool = False) -> gym.vector.VectorEnv[Any, Any, Any]:
+        """Return a pool like the one that is trained in, where `continuing` but for that; it is closed with the rest.
 
         Raises:
             TaskError, RenderingError: the environment or its scene is wrong, or a worker does not come up.
@@ -109,6 +113,7 @@ class Setup:
             render_size=choose_frame_size(self.task, self.reward_model),
             every=self.every,
             verdicts=True,
+            continuing=continuing,
             workers=self.workers,
             autoreset_mode=AutoresetMode.SAME_STEP,
         )

@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvStepRetu
 
 from gym_vlmrm.errors import TrainingError, WorkerError
 from gym_vlmrm.learning.adapter import Adapter, Space, States
+from gym_vlmrm.learning.continuation import Continuation
 from gym_vlmrm.learning.late_rewards import LateRewards
 from gym_vlmrm.learning.restarts import Restarts
 from gym_vlmrm.wrappers.vector import take_frames
@@ -77,6 +78,8 @@ class PoolSteps:
         self.task_rewards: NDArray[np.float64] = np.zeros(self.num_envs)
         self.successes: NDArray[np.bool_] | None = None
         """The verdict on each transition (N,), or ``None`` where the task defines no success."""
+        self.out_of_time: NDArray[np.bool_] = np.zeros(self.num_envs, np.bool_)
+        """Whether each transition was the last one of its episode because of its time limit alone (N,)."""
 
     def reset(self, seed: int | Sequence[int | None] | None) -> Any:
         """Reset every environment and return N observations, batched as their space says."""
@@ -102,6 +105,7 @@ class PoolSteps:
             self._restart(error)
             return self._cut_off()
         self.terminated, self.dones = terminated, terminated | truncated
+        self.out_of_time = truncated & ~terminated
         states, self.frames = take_frames(observations, infos)
         self.terminal_observations = {int(index): infos["final_obs"][index] for index in np.flatnonzero(self.dones)}
         self.masks = infos.get("action_mask")
@@ -113,6 +117,13 @@ class PoolSteps:
         self._latest = states
         return states
 
+    def go_on(self, which: NDArray[np.bool_]) -> None:
+        """Take back the reset after the latest step where `which` (N,) says so; its time is over, nothing else.
+
+        The observation to act on next is then the one in `terminal_observations`.
+        """
+        self.pool.set_attr("goes_on", [bool(one) for one in which])
+
     def _restart(self, error: WorkerError) -> None:
         if self._restarts is None:
             raise error
@@ -123,6 +134,7 @@ class PoolSteps:
         space = self.pool.observation_space
         assert isinstance(space, spaces.Dict)
         self.terminated, self.dones = np.zeros(self.num_envs, np.bool_), np.ones(self.num_envs, np.bool_)
+        self.out_of_time = self.terminated
         drawn = np.random.SeedSequence([*_entropy(self._began_with), self._made]).generate_state(self.num_envs)
         seeds: Any = [int(seed % 2**31) for seed in drawn]
         observations, infos = self.pool.reset(seed=seeds)
@@ -152,6 +164,15 @@ def _entropy(seed: Any) -> list[int]:
     return [int(one) for one in given if one is not None]
 
 
+def _put_row(states: Any, index: int, state: Any) -> None:
+    """Replace the states of one environment."""
+    if isinstance(states, dict):
+        for key, part in states.items():
+            part[index] = state[key]
+    else:
+        states[index] = state
+
+
 class LateRewardVecEnv(VecEnv):
     """A pool as a VecEnv: observations are states, rewards are zero until a buffer collects them from `late`."""
 
@@ -161,15 +182,18 @@ class LateRewardVecEnv(VecEnv):
         late: LateRewards,
         env_id: str = "the environment",
         restarts: Restarts | None = None,
+        continuation: Continuation | None = None,
     ) -> None:
         """Wrap a pool in SAME_STEP mode; `env_id` names its environment in messages, `restarts` as in `PoolSteps`.
+
+        With a `continuation`, whose worlds must be able to go on (see `make_worlds`), it decides which of them do.
 
         Raises:
             TrainingError: no policy can read its observations or take its actions.
         """
         self.steps = PoolSteps(pool, restarts)
         self.adapter = Adapter(*pool_spaces(pool), env_id)
-        self.late = late
+        self.late, self._continuation = late, continuation
         self.listeners: list[Callable[[PoolSteps], None]] = []
         """Told of every step."""
         self._actions: NDArray[Any] = np.zeros(0)
@@ -191,6 +215,8 @@ class LateRewardVecEnv(VecEnv):
         steps = self.steps
         states: Any = self.adapter.states(steps.step(self.adapter.actions(self._actions)))
         self.late.submit(steps.frames, steps.dones)
+        for index in self._going_on():
+            _put_row(states, index, self.adapter.state(steps.terminal_observations[index]))
         for listener in self.listeners:
             listener(steps)
         infos: list[dict[str, Any]] = [{"task_reward": float(reward)} for reward in steps.task_rewards]
@@ -201,6 +227,16 @@ class LateRewardVecEnv(VecEnv):
             infos[index]["terminal_observation"] = self.adapter.state(observation)
             infos[index]["TimeLimit.truncated"] = not steps.terminated[index]
         return states, np.zeros(self.num_envs, np.float32), steps.dones.copy(), infos
+
+    def _going_on(self) -> list[int]:
+        """Let episodes that ended well go on; returns the environments that do."""
+        over = np.flatnonzero(self.steps.out_of_time)
+        if self._continuation is None or not over.size:
+            return []
+        chosen = over[self._continuation(self.late.ends()[over])]
+        if chosen.size:
+            self.steps.go_on(np.isin(np.arange(self.num_envs), chosen))
+        return [int(index) for index in chosen]
 
     def close(self) -> None:
         """Nothing: whoever made the pool closes it."""
