@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 import typer
 
 __all__ = [
-    "Algorithm", "Alpha", "Alphas", "Baseline", "Checkpoint", "Device", "Episodes", "Frames", "Goal", "Json", "Model",
-    "NumEnvs", "Output", "Quiet", "RecipeName", "Resume", "Run", "Seed", "Steps", "Task", "Workers", "sentences",
-    "which_checkpoint",
+    "Algorithm", "Alpha", "Alphas", "Baseline", "Checkpoint", "Device", "Episodes", "Frames", "Goal", "Horizon", "Json",
+    "Model", "NumEnvs", "Output", "Quiet", "RecipeName", "Resume", "Run", "Seed", "Steps", "Task", "Workers",
+    "sentences", "which_checkpoint",
 ]  # fmt: skip
 
 Task = Annotated[
@@ -52,6 +52,10 @@ Resume = Annotated[
 Episodes = Annotated[int, typer.Option("--episodes", min=1, help="Episodes to play.")]
 Checkpoint = Annotated[
     str, typer.Option("--checkpoint", help="Which policy: `best` (by VLM reward), `last`, or a step.")
+]
+Horizon = Annotated[
+    int | None,
+    typer.Option("--horizon", min=1, help="Steps of an episode beyond the task's own: is what was reached held?"),
 ]
 Frames = Annotated[
     Path | None,

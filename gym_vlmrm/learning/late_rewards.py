@@ -3,7 +3,7 @@
 import collections
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from gym_vlmrm.reward.protocol import RewardModel
 from gym_vlmrm.reward.scoring import ScoringTeam
 from gym_vlmrm.worlds.frames import is_scored
 
-__all__ = ["LateRewards", "ScoredSteps"]
+__all__ = ["LateRewards", "ScoredSteps", "Standing"]
 
 BATCH_FRAMES = 64
 """Frames scored in one forward pass."""
@@ -33,11 +33,21 @@ class ScoredSteps:
     """Whether each step ended its episode (T, N)."""
 
 
+class Standing(NamedTuple):
+    """How each environment's episode stands; NaN where none of its frames was scored yet."""
+
+    end: NDArray[np.float64]
+    """Mean reward (N,) of the last few scored frames."""
+    best: NDArray[np.float64]
+    """The highest that this mean has been (N,)."""
+
+
 class _Lately:
     """The last few scores of each environment's episode."""
 
     def __init__(self, num_envs: int, remembered: int) -> None:
         self.scores = np.full((num_envs, remembered), np.nan)
+        self.best = np.full(num_envs, np.nan)
         self.over = np.zeros(num_envs, np.bool_)
         """Whether the next step begins another episode."""
 
@@ -45,33 +55,34 @@ class _Lately:
         """Take in steps, each as (scored, dones), and the scores of those that were scored, in order."""
         used = 0
         for scored, dones in rows:
-            self.scores[self.over] = np.nan
+            self.scores[self.over], self.best[self.over] = np.nan, np.nan
             count = int(scored.sum())
-            self.scores[scored, :-1] = self.scores[scored, 1:]
-            self.scores[scored, -1] = scores[used : used + count]
-            used += count
+            if count:
+                self.scores[scored, :-1] = self.scores[scored, 1:]
+                self.scores[scored, -1] = scores[used : used + count]
+                self.best = np.fmax(self.best, self.means())
+                used += count
             self.over = dones
 
     def means(self) -> NDArray[np.float64]:
         """Mean (N,) of what is there; NaN where nothing is."""
         known = ~np.isnan(self.scores)
-        counts = known.sum(axis=1)
-        sums = np.where(known, self.scores, 0.0).sum(axis=1)
+        sums, counts = np.where(known, self.scores, 0.0).sum(axis=1), known.sum(axis=1)
         return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
     def copy(self) -> "_Lately":
         other = _Lately(*self.scores.shape)
-        other.scores, other.over = self.scores.copy(), self.over.copy()
+        other.put_state(self.state())
         return other
 
     def forget(self) -> None:
-        self.scores[:], self.over = np.nan, np.zeros(len(self.scores), np.bool_)
+        self.scores[:], self.best[:], self.over = np.nan, np.nan, np.zeros(len(self.scores), np.bool_)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        return {"scores": self.scores.copy(), "over": self.over.copy()}
+        return {"scores": self.scores.copy(), "best": self.best.copy(), "over": self.over.copy()}
 
     def put_state(self, state: dict[str, NDArray[Any]]) -> None:
-        self.scores[:], self.over = state["scores"], np.array(state["over"], np.bool_)
+        self.scores[:], self.best[:], self.over = state["scores"], state["best"], np.array(state["over"], np.bool_)
 
 
 class LateRewards:
@@ -95,7 +106,7 @@ class LateRewards:
             num_envs: number of environments.
             every: every k-th frame of an episode is scored.
             batch_frames: frames of one forward pass; chosen by the number of threads if not given.
-            remembered: the last frames of an episode that `ends` looks at.
+            remembered: the last frames of an episode that `standing` looks at.
         """
         self.num_envs = num_envs
         self.every = every
@@ -160,19 +171,18 @@ class LateRewards:
         dones = np.array([dones for _, dones in rows], dtype=np.bool_).reshape(len(rows), self.num_envs)
         return ScoredSteps(rewards, dones)
 
-    def ends(self) -> NDArray[np.float64]:
-        """Wait until every submitted frame is scored, and return how each episode stands (N,).
+    def standing(self) -> Standing:
+        """Wait until every submitted frame is scored, and say how each episode stands that the last step belongs to.
 
-        That is the mean reward of the last `remembered` scored frames of the episode that the last step belongs to,
-        also where the step ended it; NaN where none of its frames was scored. `collect` returns the same as without
-        this call but for the last bits, since fewer frames may go through the model together.
+        That is said also of an episode which that step ended. `collect` returns the same as without this call but for
+        the last bits, since fewer frames may go through the model together.
 
         Raises:
             Whatever the reward model raised.
         """
         lately = self._lately.copy()
         lately.add(self._rows, self._scores())
-        return lately.means()
+        return Standing(lately.means(), lately.best)
 
     def _scores(self) -> NDArray[np.float32]:
         """Wait for the scores of all frames since the last `collect`, in order."""

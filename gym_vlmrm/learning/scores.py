@@ -9,7 +9,7 @@ from gym_vlmrm.learning.records import JudgeRecord, Result
 from gym_vlmrm.learning.reward_check import RewardCheck
 from gym_vlmrm.learning.run_folder import RunFolder
 
-__all__ = ["Evaluation", "Scores", "read_evaluation"]
+__all__ = ["Evaluation", "LongScores", "Scores", "read_evaluation"]
 
 
 class Scores(Result, extra="ignore"):
@@ -26,12 +26,23 @@ class Scores(Result, extra="ignore"):
     """Share of all steps in success."""
     hold: float | None = None
     """Share of the steps in the last half of each episode: what falls through a pose does not hold it."""
+    held_rate: float | None = None
+    """Share of the episodes that are in success in at least 90% of the steps of their last half."""
     vlm_reward: float
     """Mean per step."""
     task_reward: float | None
     """Mean per step; ``None`` where it is not finite."""
     episode_length: float
     """Mean number of steps."""
+
+
+class LongScores(Result, extra="ignore"):
+    """The same episodes, played on beyond the task's own time limit."""
+
+    horizon: int
+    """Steps after which they were cut off."""
+    policy: Scores
+    random: Scores
 
 
 class Evaluation(Result, extra="ignore"):
@@ -47,6 +58,8 @@ class Evaluation(Result, extra="ignore"):
     policy: Scores
     random: Scores
     """The same for actions drawn uniformly."""
+    longer: LongScores | None = None
+    """What became of these episodes until a longer horizon, where one was asked for."""
     reward_check: RewardCheck | None = None
     """VLM reward against success, episode by episode; flagged when the reward rose and success did not."""
     video: list[str] = Field(default_factory=list)

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 
+from gym_vlmrm.errors import TrainingError
 from gym_vlmrm.learning.algorithms import find_algorithm
 from gym_vlmrm.learning.buffers import RewardScale, RewardSource
 from gym_vlmrm.learning.building import build_algorithm, discount
@@ -80,7 +81,10 @@ class Setup:
         self._closing.enter_context(one_torch_thread())
         spec = self.recipe.continuation
         self.pool = pool = self.make_pool(continuing=spec is not None)
-        self.continuation = None if spec is None else Continuation(spec, self._seed)
+        if spec is not None and None in pool.get_attr("world_state"):
+            message = f"the state of '{self.task.env.id}' cannot be stored, so no episode can go on from its end"
+            raise TrainingError(message, field=("continuation",))
+        self.continuation = None if spec is None else Continuation(spec, self.recipe.num_envs, self._seed)
         remembered = 1 if spec is None else spec.frames
         self.late = late = LateRewards(self.reward_model, self.recipe.num_envs, self.every, remembered=remembered)
         self._closing.callback(late.close)

@@ -80,6 +80,8 @@ class PoolSteps:
         """The verdict on each transition (N,), or ``None`` where the task defines no success."""
         self.out_of_time: NDArray[np.bool_] = np.zeros(self.num_envs, np.bool_)
         """Whether each transition was the last one of its episode because of its time limit alone (N,)."""
+        self.continued: NDArray[np.bool_] | None = None
+        """Which of those episodes go on (N,), or ``None`` where none ever does."""
 
     def reset(self, seed: int | Sequence[int | None] | None) -> Any:
         """Reset every environment and return N observations, batched as their space says."""
@@ -118,11 +120,13 @@ class PoolSteps:
         return states
 
     def go_on(self, which: NDArray[np.bool_]) -> None:
-        """Take back the reset after the latest step where `which` (N,) says so; its time is over, nothing else.
+        """Take back the reset after the latest step where `which` (N,) says so; time begins anew there, nothing else.
 
         The observation to act on next is then the one in `terminal_observations`.
         """
-        self.pool.set_attr("goes_on", [bool(one) for one in which])
+        self.continued = which
+        if which.any():
+            self.pool.set_attr("goes_on", [bool(one) for one in which])
 
     def _restart(self, error: WorkerError) -> None:
         if self._restarts is None:
@@ -230,13 +234,14 @@ class LateRewardVecEnv(VecEnv):
 
     def _going_on(self) -> list[int]:
         """Let episodes that ended well go on; returns the environments that do."""
-        over = np.flatnonzero(self.steps.out_of_time)
-        if self._continuation is None or not over.size:
+        if self._continuation is None:
             return []
-        chosen = over[self._continuation(self.late.ends()[over])]
-        if chosen.size:
-            self.steps.go_on(np.isin(np.arange(self.num_envs), chosen))
-        return [int(index) for index in chosen]
+        over, which = self.steps.out_of_time, np.zeros(self.num_envs, np.bool_)
+        if over.any():
+            standing = self.late.standing()
+            which[over] = self._continuation(standing.end[over], standing.best[over])
+        self.steps.go_on(which)
+        return [int(index) for index in np.flatnonzero(which)]
 
     def close(self) -> None:
         """Nothing: whoever made the pool closes it."""

@@ -175,14 +175,14 @@ class RewardSpec(_Strict):
 class ContinuationSpec(_Strict):
     """Which episodes of a training go on when their time is over, instead of beginning anew: those that end well.
 
-    "Well" is what the reward model says of the last frames, compared with what it said of the first episodes' ends and
-    of the best ends of late (see `gym_vlmrm.learning.continuation`). ``continuation: true`` takes the defaults.
+    "Well" is what the reward model says of the last frames, compared with what it said of the ends of the first
+    episodes and of the best moments of late (see `gym_vlmrm.learning.continuation`). ``true`` takes these defaults.
     """
 
     probability: float = Field(default=0.9, gt=0, le=1)
     """How often an episode that ends well goes on."""
     level: float = Field(default=0.75, gt=0, lt=1)
-    """Where "well" begins, on the way from the ends of the untrained policy (0) to the best ends of late (1)."""
+    """Where "well" begins, on the way from the ends of the untrained policy (0) to the best moments of late (1)."""
     frames: int = Field(default=8, ge=1, le=1000)
     """Scored frames at the end of an episode whose mean reward counts."""
 
