@@ -22,6 +22,7 @@ CURVES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("steps per second", (("time/steps_per_second", "while training"),)),
 )
 """Title of a chart, and the columns of ``metrics.csv`` that it draws with their names."""
+PLAYED = (("trained", "policy"), ("random", "random"))
 MAX_FILM_BYTES = 6_000_000
 SCORES = (
     ("success_rate", "episodes in success (at least half of the steps)"),
@@ -50,6 +51,7 @@ def report_run(run: RunFolder | str | os.PathLike[str], output: Path | None = No
         charts=_charts(summary["metrics"]),
         scatter=_check_chart(summary["evaluation"]),
         scores=SCORES,
+        columns=_columns(summary["evaluation"]),
         film=_film(folder.path),
         recipe=yaml_text(folder.record.recipe.model_dump()),
         task=yaml_text(folder.task.model_dump(exclude_none=True), width=90),
@@ -58,6 +60,16 @@ def report_run(run: RunFolder | str | os.PathLike[str], output: Path | None = No
     write_text(place / "report.html", text)
     write_json(place / "report.json", summary)
     return place / "report.html"
+
+
+def _columns(evaluation: dict[str, Any] | None) -> list[tuple[str, dict[str, Any]]]:
+    """What was played, with its scores: the trained policy and a random one, also until a longer horizon if there is."""
+    if evaluation is None:
+        return []
+    columns, longer = [(name, evaluation[key]) for name, key in PLAYED], evaluation.get("longer")
+    if longer:
+        columns += [(f"{name}, {longer['horizon']} steps", longer[key]) for name, key in PLAYED]
+    return columns
 
 
 def _charts(metrics: dict[str, list[float | None]]) -> list[str]:
