@@ -63,7 +63,7 @@ def report_run(run: RunFolder | str | os.PathLike[str], output: Path | None = No
 
 
 def _columns(evaluation: dict[str, Any] | None) -> list[tuple[str, dict[str, Any]]]:
-    """What was played, with its scores: the trained policy and a random one, also until a longer horizon if there is."""
+    """What was played, with its scores; also until a longer horizon, where one was asked for."""
     if evaluation is None:
         return []
     columns, longer = [(name, evaluation[key]) for name, key in PLAYED], evaluation.get("longer")
