@@ -10,7 +10,7 @@ from trainings import PPO, cartpole, rows
 
 from gym_vlmrm import load_task
 from gym_vlmrm.errors import TaskError, TrainingError, WorldError
-from gym_vlmrm.learning import train
+from gym_vlmrm.learning import train, trials
 from gym_vlmrm.learning.continuation import FIRST, Continuation
 from gym_vlmrm.learning.inspection import WorldFacts, inspect_recipe, inspect_world
 from gym_vlmrm.learning.late_rewards import LateRewards
@@ -204,6 +204,20 @@ def test_training_lets_episodes_go_on_and_says_how_many(tmp_path: Path) -> None:
     assert 0 < max(shares) <= 1
     plain = train(MOUNTAIN, recipe.model_copy(update={"continuation": None}), output=tmp_path / "plain", workers=1).run
     assert "rollout/continued" not in rows(plain)[0]
+
+
+def test_a_checkpoint_is_tried_for_longer_than_an_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In fewer episodes, so that it costs the same."""
+    lengths, original = [], trials.play
+
+    def play(*args: Any, **options: Any) -> Any:
+        episodes = original(*args, **options)
+        lengths.append([len(episode) for episode in episodes])
+        return episodes
+
+    monkeypatch.setattr(trials, "play", play)
+    train(MOUNTAIN, PPO.model_copy(update={"continuation": ALWAYS, "num_envs": 8}), output=tmp_path / "run", workers=1)
+    assert lengths[0] == [80, 80]
 
 
 def test_success_has_no_word_in_it(tmp_path: Path) -> None:

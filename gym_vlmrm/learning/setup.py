@@ -80,7 +80,7 @@ class Setup:
         self.reward_model: RewardModel = load_reward_model(self.task)
         self._closing.enter_context(one_torch_thread())
         spec = self.recipe.continuation
-        self.pool = pool = self.make_pool(continuing=spec is not None)
+        self.pool = pool = self.make_pool(self.recipe.num_envs, continuing=spec is not None)
         if spec is not None and None in pool.get_attr("world_state"):
             message = f"the state of '{self.task.env.id}' cannot be stored, so no episode can go on from its end"
             raise TrainingError(message, field=("continuation",))
@@ -105,16 +105,26 @@ class Setup:
         )
         self._warn_of_idle_runs()
 
-    def make_pool(self, *, continuing: bool = False) -> gym.vector.VectorEnv[Any, Any, Any]:
-        """Return a pool like the one that is trained in, where `continuing` but for that; it is closed with the rest.
+    def make_pool(
+        self, num_envs: int, *, times: int = 1, continuing: bool = False
+    ) -> gym.vector.VectorEnv[Any, Any, Any]:
+        """Return a pool that is closed with the rest.
+
+        Args:
+            num_envs: number of environments.
+            times: how many times as long as the task says its episodes are.
+            continuing: whether episodes whose time is over can go on.
 
         Raises:
             TaskError, RenderingError: the environment or its scene is wrong, or a worker does not come up.
         """
+        task, limit = self.task, self.world.max_episode_steps
+        if times > 1 and limit is not None:
+            task = task.model_copy(update={"env": task.env.model_copy(update={"max_episode_steps": times * limit})})
         pool = make_worlds(
-            self.task,
-            self.recipe.num_envs,
-            render_size=choose_frame_size(self.task, self.reward_model),
+            task,
+            num_envs,
+            render_size=choose_frame_size(task, self.reward_model),
             every=self.every,
             verdicts=True,
             continuing=continuing,

@@ -17,6 +17,8 @@ __all__ = ["Trials"]
 
 TRIAL_SEED = 10_000
 """Added to the run's seed for the episodes of trials."""
+LONGER = 4
+"""Where episodes go on in training, those of a trial are so many times longer, and fewer: is a pose held?"""
 
 
 class Trials:
@@ -25,6 +27,8 @@ class Trials:
     def __init__(self, setup: Setup, seed: int) -> None:
         """Take the setup that is learned with, and the run's seed."""
         self._setup, self._seed = setup, seed + TRIAL_SEED
+        self._times = LONGER if setup.recipe.continuation is not None else 1
+        self._num_envs = -(-setup.recipe.num_envs // self._times)
         self._pool: gym.vector.VectorEnv[Any, Any, Any] | None = None
 
     def play(self, on_step: Callable[[int], None]) -> Best:
@@ -50,8 +54,8 @@ class Trials:
     def _episodes(self, on_step: Callable[[int], None]) -> list[Episode]:
         setup = self._setup
         if self._pool is None:
-            self._pool = setup.make_pool()
+            self._pool = setup.make_pool(self._num_envs, times=self._times)
         return play(
-            self._pool, live_agent(setup.model), setup.reward_model, setup.recipe.num_envs, seed=self._seed,
+            self._pool, live_agent(setup.model), setup.reward_model, self._num_envs, seed=self._seed,
             every=setup.every, on_step=on_step,
         )  # fmt: skip
