@@ -15,7 +15,7 @@ from .ending import end_by_signal, stopped_in_one_line
 
 __all__ = ["COMMANDS", "app", "main"]
 
-FIRST = ("tasks", "check", "train", "eval", "export", "audit", "calibrate", "prompts", "report", "finetune")
+FIRST = ("tasks", "check", "train", "eval", "export", "audit", "calibrate", "prompts", "report", "finetune", "serve")
 """The help page's order: from a task to its agent, then what judges the reward. Others follow by name."""
 
 

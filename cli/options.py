@@ -7,7 +7,8 @@ import typer
 
 __all__ = [
     "Algorithm", "Alpha", "Alphas", "Baseline", "Checkpoint", "Device", "Episodes", "Frames", "Goal", "Horizon", "Json",
-    "Model", "NumEnvs", "Output", "Quiet", "RecipeName", "Resume", "Run", "Seed", "Steps", "Task", "Workers",
+    "Model", "NumEnvs", "Output", "Precision", "Quiet", "RecipeName", "Resume", "Run", "Seed", "Steps", "Task",
+    "Workers",
     "sentences", "which_checkpoint",
 ]  # fmt: skip
 
@@ -39,6 +40,10 @@ Alphas = Annotated[
     typer.Option("--alpha", min=0, max=1, help="Strength of goal-baseline regularisation; may be repeated."),
 ]
 Device = Annotated[str | None, typer.Option("--device", help="Where the reward model runs: auto, cpu, cuda, cuda:1.")]
+Precision = Annotated[
+    str | None,
+    typer.Option("--precision", help="Arithmetic of the image tower: auto, fp32, bf16, fp16, or int8 on a CPU."),
+]
 NumEnvs = Annotated[int | None, typer.Option("--num-envs", min=1, help="Environments that are stepped together.")]
 Workers = Annotated[
     int | None,

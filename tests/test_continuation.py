@@ -17,6 +17,7 @@ from gym_vlmrm.learning.late_rewards import LateRewards
 from gym_vlmrm.learning.vec_env import LateRewardVecEnv
 from gym_vlmrm.task.catalog import override, task_from_dict
 from gym_vlmrm.task.spec import ContinuationSpec, Recipe
+from gym_vlmrm.worlds.continuing import Continuing
 from gym_vlmrm.worlds.world import make_world, make_worlds
 
 MOUNTAIN = override(load_task("mountain-car"), model="brightness", max_episode_steps=20)
@@ -126,7 +127,7 @@ def test_asking_how_episodes_stand_changes_no_reward() -> None:
 
 def test_a_world_that_goes_on_makes_the_steps_of_one_without_a_time_limit() -> None:
     short = override(load_task("kneeling"), max_episode_steps=3)
-    world = make_world(short, render_size=32, limited=True, frames=True, continuing=True)
+    world = make_world(short, render_size=32, limited=True, frames=True, wrap=Continuing)
     endless = make_world(override(short, max_episode_steps=100), render_size=32, limited=True, frames=True)
     try:
         world.reset(seed=5)
@@ -148,7 +149,7 @@ def test_a_world_that_goes_on_makes_the_steps_of_one_without_a_time_limit() -> N
 
 
 def test_nothing_goes_on_but_what_ran_out_of_time() -> None:
-    world = make_world(MOUNTAIN, render_size=32, limited=True, frames=True, continuing=True)
+    world = make_world(MOUNTAIN, render_size=32, limited=True, frames=True, wrap=Continuing)
     try:
         world.reset(seed=0)
         with pytest.raises(WorldError, match="none can go on"):
@@ -165,7 +166,7 @@ def test_each_environment_of_a_pool_gets_its_own_answer(workers: int) -> None:
         3,
         render_size=32,
         verdicts=True,
-        continuing=True,
+        wrap=Continuing,
         workers=workers,
         autoreset_mode=AutoresetMode.SAME_STEP,
     )

@@ -65,7 +65,7 @@ def test_info_has_the_environments_reward_and_no_success_without_a_rule(env_id: 
     env = world(env_id)
     env.reset(seed=0)
     _, reward, _, _, info = env.step(env.action_space.sample())
-    assert type(info["task_reward"]) is float
+    assert type(info["task_reward"]) is np.float64
     assert info["task_reward"] == float(reward)
     assert "success" not in info
     env.close()

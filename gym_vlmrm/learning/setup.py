@@ -23,6 +23,7 @@ from gym_vlmrm.learning.vec_env import ImmediateRewards, LateRewardVecEnv, PoolS
 from gym_vlmrm.reward import RewardModel, choose_frame_size, load_reward_model
 from gym_vlmrm.reward.threads import one_torch_thread
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.continuing import Continuing
 from gym_vlmrm.worlds.world import make_worlds
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class Setup:
             render_size=choose_frame_size(task, self.reward_model),
             every=self.every,
             verdicts=True,
-            continuing=continuing,
+            wrap=Continuing if continuing else None,
             workers=self.workers,
             autoreset_mode=AutoresetMode.SAME_STEP,
         )

@@ -16,6 +16,7 @@ from gym_vlmrm.errors import TrainingError, WorkerError
 from gym_vlmrm.learning.adapter import Adapter, Space, States
 from gym_vlmrm.learning.continuation import Continuation
 from gym_vlmrm.learning.late_rewards import LateRewards
+from gym_vlmrm.learning.pool_vec_env import PoolVecEnv
 from gym_vlmrm.learning.restarts import Restarts
 from gym_vlmrm.wrappers.vector import take_frames
 
@@ -177,7 +178,7 @@ def _put_row(states: Any, index: int, state: Any) -> None:
         states[index] = state
 
 
-class LateRewardVecEnv(VecEnv):
+class LateRewardVecEnv(PoolVecEnv):
     """A pool as a VecEnv: observations are states, rewards are zero until a buffer collects them from `late`."""
 
     def __init__(
@@ -196,12 +197,10 @@ class LateRewardVecEnv(VecEnv):
             TrainingError: no policy can read its observations or take its actions.
         """
         self.steps = PoolSteps(pool, restarts)
-        self.adapter = Adapter(*pool_spaces(pool), env_id)
         self.late, self._continuation = late, continuation
         self.listeners: list[Callable[[PoolSteps], None]] = []
         """Told of every step."""
-        self._actions: NDArray[Any] = np.zeros(0)
-        super().__init__(pool.num_envs, self.adapter.observation_space, self.adapter.action_space)
+        super().__init__(pool.num_envs, Adapter(*pool_spaces(pool), env_id))
 
     def reset(self) -> States:
         """Reset every environment; rewards not yet collected are forgotten."""
@@ -209,10 +208,6 @@ class LateRewardVecEnv(VecEnv):
         states = self.adapter.states(self.steps.reset(self._seeds))
         self._reset_seeds()
         return states
-
-    def step_async(self, actions: NDArray[Any]) -> None:
-        """Keep the actions for `step_wait`."""
-        self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
         """Step every environment and hand the frames over to be scored."""
@@ -227,9 +222,7 @@ class LateRewardVecEnv(VecEnv):
         if steps.successes is not None:
             for info, success in zip(infos, steps.successes, strict=True):
                 info["success"] = bool(success)
-        for index, observation in steps.terminal_observations.items():
-            infos[index]["terminal_observation"] = self.adapter.state(observation)
-            infos[index]["TimeLimit.truncated"] = not steps.terminated[index]
+        self._tell_ends(infos, steps.terminal_observations, steps.terminated)
         return states, np.zeros(self.num_envs, np.float32), steps.dones.copy(), infos
 
     def _going_on(self) -> list[int]:
@@ -296,8 +289,7 @@ class SpacesOnly(LateRewardVecEnv):
         self, num_envs: int, observation_space: Space, action_space: Space, env_id: str = "the environment"
     ) -> None:
         """Take an environment's own spaces; raises TrainingError as `Adapter` does."""
-        self.adapter = Adapter(observation_space, action_space, env_id)
-        VecEnv.__init__(self, num_envs, self.adapter.observation_space, self.adapter.action_space)
+        PoolVecEnv.__init__(self, num_envs, Adapter(observation_space, action_space, env_id))
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """Return no render mode; nothing else can be asked for."""

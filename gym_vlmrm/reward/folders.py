@@ -3,6 +3,7 @@
 Importing this module imports no torch and no open_clip.
 """
 
+import contextlib
 import gzip
 import os
 import re
@@ -16,11 +17,14 @@ from gym_vlmrm.files import MAX_TABLE, open_regular, read_json, read_text
 __all__ = [
     "CONFIG_FILE",
     "MERGES_FILE",
+    "SCHEMAS",
     "TOKENIZER_OPTIONS",
+    "UNTRAINED",
     "WORDS_FILE",
     "check_config",
     "check_folder",
     "read_words",
+    "state_of_files",
 ]
 
 CONFIG_FILE = "open_clip_config.json"
@@ -30,6 +34,9 @@ WORDS_FILE = "words.txt"
 """A model folder may list the words that its text tower was trained on, one a line."""
 TOKENIZER_OPTIONS = frozenset({"clean", "strip_sep_token", "language"})
 """What a model's configuration may say to its tokenizer; all that open_clip's own configurations say."""
+UNTRAINED = "untrained"
+"""Pretrained tag of this package: random weights, for measuring speed."""
+SCHEMAS = ("hf-hub:", "local-dir:")
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".npz", ".npy")
 MAX_CONFIG = 1_000_000
 MAX_UNPACKED = 50_000_000
@@ -176,3 +183,20 @@ def read_words(folder: str | os.PathLike[str]) -> set[str] | None:
         return set(read_text(path, MAX_TABLE, links=True).split())
     except (OSError, ValueError, RunError) as error:
         raise ModelError(f"{error}") from None
+
+
+def state_of_files(name: str) -> tuple[tuple[str, int, int], ...]:
+    """Path, time of change and size of every local file that a model is read from."""
+    if name.startswith("local-dir:"):
+        paths = sorted(Path(name.removeprefix("local-dir:")).glob("*"))
+    elif name.startswith(SCHEMAS):
+        return ()
+    else:
+        paths = [Path(name.partition("/")[2])]
+    states = []
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError):
+            if path.is_file():
+                state = path.stat()
+                states.append((str(path.resolve()), state.st_mtime_ns, state.st_size))
+    return tuple(states)

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,13 +43,15 @@ class ScoringTeam:
         self.yielding = yielding
         self.threads = threads or (usable_cores() if is_concurrent(reward_model) else 1)
         self._executor: ThreadPoolExecutor | None = None
+        self._pid = os.getpid()
 
     def submit(self, frames: NDArray[np.uint8]) -> "Future[NDArray[np.float32]]":
         """Score uint8 frames (N, H, W, 3) in the background; the result is their rewards (N,).
 
         The frames must not be changed before it is there. What calling the team raises, the result raises.
         """
-        if self._executor is None:
+        if self._executor is None or self._pid != os.getpid():  # a fork copies no threads
+            self._pid = os.getpid()
             self._executor = ThreadPoolExecutor(
                 self.threads, thread_name_prefix="scoring", initializer=self._start_thread
             )
@@ -86,9 +89,13 @@ class ScoringTeam:
 
     def close(self) -> None:
         """End the threads; frames that still wait are not scored."""
-        if self._executor is not None:
+        if self._executor is not None and self._pid == os.getpid():
             self._executor.shutdown(wait=True, cancel_futures=True)
-            self._executor = None
+        self._executor = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy starts threads of its own.
+        return {**vars(self), "_executor": None}
 
 
 def _on_accelerator(reward_model: RewardModel) -> bool:

@@ -15,12 +15,12 @@ from gym_vlmrm.errors import RenderingError, TaskError, VLMRMError, did_you_mean
 from gym_vlmrm.interrupts import is_for_the_caller
 from gym_vlmrm.task.spec import CameraSpec, Quality, SceneSpec
 from gym_vlmrm.worlds.canvas import fit_square
-from gym_vlmrm.worlds.contexts import keep_viewers_apart
+from gym_vlmrm.worlds.contexts import keep_viewers_apart, leave_inherited
 from gym_vlmrm.worlds.gl import ensure_gl
 from gym_vlmrm.worlds.guard import describe, guard_construction
 from gym_vlmrm.worlds.hidden import HiddenWrapper
 from gym_vlmrm.worlds.quality import FLOOR_SQUARE, QUALITIES, set_drawing
-from gym_vlmrm.worlds.viewers import Viewers
+from gym_vlmrm.worlds.viewers import Viewers, find_renderers
 
 __all__ = ["SquareFrame", "find_environment", "make_generic"]
 
@@ -44,11 +44,13 @@ class SquareFrame(HiddenWrapper):
         keep_viewers_apart()
         self._env_id, self._size = env_id, size
         self._viewers = Viewers(env, env_id, camera)
+        self._pid = os.getpid()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment, and see what draws it now."""
         if self._viewers.renderers:
             _prepare_drawing(strict=False)  # some draw what they observe
+        self._mind_forks()
         result = self.env.reset(seed=seed, options=options)
         keep_viewers_apart()
         self._viewers.look_anew()
@@ -67,6 +69,7 @@ class SquareFrame(HiddenWrapper):
             RenderingError: the environment draws nothing, or no picture.
         """
         _prepare_drawing(strict=bool(self._viewers.renderers))
+        self._mind_forks()
         try:
             frame = self.env.render()
         except (ImportError, gym.error.DependencyNotInstalled) as error:
@@ -74,6 +77,11 @@ class SquareFrame(HiddenWrapper):
         keep_viewers_apart()
         self._viewers.after_drawing()
         return fit_square(self._checked(frame), self._size)
+
+    def _mind_forks(self) -> None:
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            leave_inherited(find_renderers(self.env))
 
     def _checked(self, frame: Any) -> NDArray[np.uint8]:
         if not (

@@ -1,5 +1,6 @@
 """The world of a task: one environment that draws square frames and reports its own verdicts, or a pool of them."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,6 @@ from gymnasium.wrappers import TimeLimit
 
 from gym_vlmrm.errors import TaskError
 from gym_vlmrm.task.spec import TaskSpec
-from gym_vlmrm.worlds.continuing import Continuing
 from gym_vlmrm.worlds.frames import FrameObservation
 from gym_vlmrm.worlds.generic import find_environment, make_generic
 from gym_vlmrm.worlds.guard import Guarded
@@ -43,7 +43,7 @@ def make_world(
     frames: bool = False,
     every: int = 1,
     verdicts: bool = False,
-    continuing: bool = False,
+    wrap: Callable[[Any], Any] | None = None,
 ) -> gym.Env[Any, Any]:
     """Build a task's environment: its own reward, frames of its scene, and verdicts in ``info``.
 
@@ -58,7 +58,7 @@ def make_world(
         frames: whether observations are ``{"state": ..., "frame": ...}`` (see `FrameObservation`) or plain.
         every: where there are frames, draw every k-th of an episode only.
         verdicts: whether infos hold only what training and judging need (see `OnlyVerdicts`).
-        continuing: whether an episode whose time is over can go on (see `Continuing`).
+        wrap: a user's own wrapper, applied before frames are added.
 
     Raises:
         TaskError: the environment is unknown or fails, or its kwargs, camera or rule of success do not fit it.
@@ -70,8 +70,8 @@ def make_world(
         world = TimeLimit(world, limit)
     if verdicts:
         world = OnlyVerdicts(world, judged=task.success is not None)
-    if continuing:
-        world = Continuing(world)
+    if wrap is not None:
+        world = wrap(world)
     return FrameObservation(world, render_size, every) if frames else world
 
 
@@ -98,7 +98,7 @@ def make_worlds(
     frames: bool = True,
     every: int | None = None,
     verdicts: bool = False,
-    continuing: bool = False,
+    wrap: Callable[[Any], Any] | None = None,
     workers: int | None = None,
     autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
     timeout: float | None = None,
@@ -112,7 +112,7 @@ def make_worlds(
         frames: as `make_world`, but on where nothing is said.
         every: as `make_world`; ``None`` takes the task's ``reward.every``.
         verdicts: as `make_world`.
-        continuing: as `make_world`.
+        wrap: as `make_world`.
         workers: worker processes; ``None`` takes one per usable core.
         autoreset_mode: any of Gymnasium's three.
         timeout: how long to wait for a worker [s] (see `gym_vlmrm.worlds.pools.pool.make_pool`).
@@ -128,6 +128,6 @@ def make_worlds(
         frames=frames,
         every=every or task.reward.every,
         verdicts=verdicts,
-        continuing=continuing,
+        wrap=wrap,
     )
     return make_pool(build, num_envs, workers=workers, autoreset_mode=autoreset_mode, timeout=timeout)

@@ -16,7 +16,8 @@ __all__ = ["BuiltVLMReward", "VLMReward"]
 class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
     """Replaces the reward of each step by the reward model's score of the frame that the step led to.
 
-    ``info["task_reward"]`` keeps the environment's own reward. `render` shows the frame that the reward saw.
+    ``info["task_reward"]`` (float64) keeps the environment's own reward, 0.0 after a reset. `render` shows the frame
+    that the reward saw.
     """
 
     def __init__(self, env: gym.Env[Any, Any], reward_model: RewardModel, every: int = 1) -> None:
@@ -38,7 +39,8 @@ class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment and forget the held reward."""
         self._step, self._held = 0, 0.0
-        return self.env.reset(seed=seed, options=options)
+        observation, info = self.env.reset(seed=seed, options=options)
+        return observation, {**info, "task_reward": np.float64(0.0)}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step the environment; the reward is the reward model's.
@@ -48,7 +50,7 @@ class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
             RenderingError, WorldError: the environment cannot draw, or fails.
         """
         observation, reward, terminated, truncated, info = self.env.step(action)
-        info = {**info, "task_reward": task_reward(reward, type(self.env.unwrapped).__name__)}
+        info = {**info, "task_reward": np.float64(task_reward(reward, type(self.env.unwrapped).__name__))}
         self._step += 1
         if is_scored(self._step, self.every):
             frames = np.asarray(self.env.render())[None]  # (1, H, W, 3)

@@ -4,6 +4,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
@@ -46,6 +47,41 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
         self._held = np.zeros(env.num_envs, dtype=np.float32)
         self._done = np.zeros(env.num_envs, dtype=bool)
         self._whole = True
+
+    @property
+    def unwrapped(self) -> VectorEnv[Any, Any, Any]:
+        """This environment itself: libraries read spaces from it, and those of what lies below hold frames."""
+        return self
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """The specification, which `gymnasium.make_vec` sets."""
+        return self.env.spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self.env.spec = spec
+
+    @property
+    def autoreset_mode(self) -> AutoresetMode:
+        """When an environment whose episode has ended is reset."""
+        return self._mode
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """Call a method (or read an attribute) of every environment."""
+        if name == "observation_space":  # that of the environments below holds frames
+            return (self.single_observation_space,) * self.num_envs
+        envs: Any = self.env
+        return tuple(envs.call(name, *args, **kwargs))
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """Read an attribute of every environment."""
+        return self.call(name)
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Set an attribute of every environment, to one value or, if given a list or tuple, to one value each."""
+        envs: Any = self.env
+        envs.set_attr(name, values)
 
     def reset(self, *, seed: Seeds = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset all environments, or those of ``options["reset_mask"]``."""

@@ -13,13 +13,18 @@ import torch
 
 from gym_vlmrm.errors import ModelError, did_you_mean
 from gym_vlmrm.reward.clip.hub import impatient_hub
-from gym_vlmrm.reward.folders import CONFIG_FILE, MERGES_FILE, check_config, check_folder
+from gym_vlmrm.reward.folders import (
+    CONFIG_FILE,
+    MERGES_FILE,
+    SCHEMAS,
+    UNTRAINED,
+    check_config,
+    check_folder,
+    state_of_files,
+)
 
-__all__ = ["UNTRAINED", "check_name", "load_tokenizer", "open_model", "state_of_files"]
+__all__ = ["check_name", "load_tokenizer", "open_model"]
 
-UNTRAINED = "untrained"
-"""Pretrained tag of this package: random weights, for measuring speed."""
-_SCHEMAS = ("hf-hub:", "local-dir:")
 logger = logging.getLogger("gym_vlmrm")
 
 
@@ -52,7 +57,7 @@ def load_tokenizer(name: str) -> Any:
     Raises:
         ModelError: unknown name, or no such files here.
     """
-    if not name.startswith(_SCHEMAS) and name.partition("/")[0] not in open_clip.list_models():
+    if not name.startswith(SCHEMAS) and name.partition("/")[0] not in open_clip.list_models():
         raise ModelError(f"unknown model '{name}'")
     return _kept_tokenizer(name, state_of_files(name))
 
@@ -97,7 +102,7 @@ def _check_configuration(name: str) -> None:
     """Read what a stranger wrote before open_clip does, and refuse what may run a program or take all memory."""
     if name.startswith("local-dir:"):
         _folder_config(name)
-    elif name.startswith(_SCHEMAS):
+    elif name.startswith(SCHEMAS):
         config = None
         with contextlib.suppress(Exception):  # what cannot be had fails later, with its reason
             config = open_clip.get_model_config(name)
@@ -109,7 +114,7 @@ def _check_configuration(name: str) -> None:
 def _no_questions(name: str) -> Iterator[None]:
     """Keep transformers from asking in the terminal whether a model's own program may run: it may not."""
     modules: Any = None
-    if name.startswith(_SCHEMAS) and not (name.startswith("local-dir:") and _is_plain(name)):
+    if name.startswith(SCHEMAS) and not (name.startswith("local-dir:") and _is_plain(name)):
         with contextlib.suppress(ImportError):
             from transformers import dynamic_module_utils as modules
     if modules is None:
@@ -130,7 +135,7 @@ def check_name(name: str) -> None:
 
 
 def _creation_arguments(name: str) -> dict[str, Any]:
-    if name.startswith(_SCHEMAS):
+    if name.startswith(SCHEMAS):
         _check_local_folder(name)
         return {"model_name": name, "require_pretrained": True}
     architecture, _, pretrained = name.partition("/")
@@ -180,7 +185,7 @@ def _tokenizer(name: str) -> Any:
     folder = Path(name.removeprefix("local-dir:"))
     if name.startswith("local-dir:") and (folder / MERGES_FILE).is_file():
         return open_clip.get_tokenizer(name, bpe_path=str(folder / MERGES_FILE))
-    return open_clip.get_tokenizer(name if name.startswith(_SCHEMAS) else name.partition("/")[0])
+    return open_clip.get_tokenizer(name if name.startswith(SCHEMAS) else name.partition("/")[0])
 
 
 def _cannot_load(name: str, error: Exception) -> str:
@@ -191,20 +196,3 @@ def _cannot_load(name: str, error: Exception) -> str:
     elif isinstance(error, ImportError):
         cure = "install the package that it names (pip install 'gym-vlmrm[transformers]' for SigLIP-type models)"
     return f"cannot load model '{name}' ({type(error).__name__}: {reason}); {cure}"
-
-
-def state_of_files(name: str) -> tuple[tuple[str, int, int], ...]:
-    """Path, time of change and size of every local file that a model is read from."""
-    if name.startswith("local-dir:"):
-        paths = sorted(Path(name.removeprefix("local-dir:")).glob("*"))
-    elif name.startswith(_SCHEMAS):
-        return ()
-    else:
-        paths = [Path(name.partition("/")[2])]
-    states = []
-    for path in paths:
-        with contextlib.suppress(OSError, ValueError):
-            if path.is_file():
-                state = path.stat()
-                states.append((str(path.resolve()), state.st_mtime_ns, state.st_size))
-    return tuple(states)

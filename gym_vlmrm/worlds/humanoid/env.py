@@ -20,6 +20,8 @@ from gym_vlmrm.worlds.viewers import camera_number
 
 __all__ = ["HumanoidScene"]
 
+_OF_A_STEP = ("x_velocity", "y_velocity", "reward_survive", "reward_forward", "reward_ctrl", "reward_contact")
+"""Keys of Gymnasium's infos that are missing after a reset."""
 _METADATA: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 67}
 
 
@@ -103,6 +105,16 @@ class HumanoidScene(HumanoidEnv):
         for name in ("distance", "elevation", "azimuth"):
             setattr(renderer.camera, name, float(self._camera[name]))
 
+    def step(self, action: NDArray[np.float32]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Step as `HumanoidEnv`; numbers in the info are numpy's."""
+        observation, reward, terminated, truncated, info = super().step(action)  # type: ignore[no-untyped-call]
+        return observation, reward, terminated, truncated, _of_numpy(info)
+
+    def _get_reset_info(self) -> dict[str, Any]:
+        # The keys of a step's info, as many libraries want the same ones always.
+        info = super()._get_reset_info()  # type: ignore[no-untyped-call]
+        return _of_numpy(info | dict.fromkeys(_OF_A_STEP, 0.0))
+
     def _mirrored(self) -> mujoco.MjData:
         """Return data of the current ``qpos`` with positions computed from it.
 
@@ -156,3 +168,7 @@ class HumanoidScene(HumanoidEnv):
             self._renderer.close()
             self._renderer = None
         super().close()  # type: ignore[no-untyped-call]
+
+
+def _of_numpy(info: dict[str, Any]) -> dict[str, Any]:
+    return {key: np.float64(value) if isinstance(value, float | int) else value for key, value in info.items()}
