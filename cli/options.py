@@ -7,6 +7,7 @@ import typer
 
 __all__ = [
     "Algorithm", "Alpha", "Alphas", "Baseline", "Checkpoint", "Device", "Episodes", "Frames", "Goal", "Horizon", "Json",
+    "Log",
     "Model", "NumEnvs", "Output", "Precision", "Quiet", "RecipeName", "Resume", "Run", "Seed", "Steps", "Task",
     "Workers",
     "sentences", "which_checkpoint",
@@ -65,6 +66,10 @@ Horizon = Annotated[
 Frames = Annotated[
     Path | None,
     typer.Option("--frames", metavar="DIR", help="Your own pictures in DIR/goal and DIR/other, for any environment."),
+]
+Log = Annotated[
+    list[str] | None,
+    typer.Option("--log", metavar="TRACKER", help="Log to wandb or trackio as well; may be repeated."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing on stdout and show no progress.")]

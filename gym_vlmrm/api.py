@@ -39,6 +39,7 @@ def train(
     workers: int | None = None,
     on_progress: "Callable[[Progress], None] | None" = None,
     on_notice: Callable[[str], None] = lambda _: None,
+    log: Sequence[str] = (),
     **changes: Any,
 ) -> "TrainingResult":
     """Train an agent on a task and leave everything in a run folder, as ``vlmrm train`` does.
@@ -54,6 +55,7 @@ def train(
         workers: worker processes for the environments; one per core if not given.
         on_progress: called a few times per second.
         on_notice: called with a sentence that the user should read.
+        log: trackers to log to beside TensorBoard: ``wandb``, ``trackio``.
         changes: ``model``, ``goal``, ``baseline``, ``alpha``, ``device``, ``precision``, ``scene``, ``render_size``,
             ``max_episode_steps``: what replaces the task's own.
 
@@ -74,7 +76,7 @@ def train(
     name, chosen = choose_recipe(spec, recipe, algorithm=algorithm, steps=steps, num_envs=num_envs)
     return run_training(
         spec, chosen, recipe_name=name, seed=seed, output=output, workers=workers, on_progress=on_progress,
-        on_notice=on_notice,
+        on_notice=on_notice, log=log,
     )  # fmt: skip
 
 

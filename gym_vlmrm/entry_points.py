@@ -1,5 +1,6 @@
 """Entry points: what `gymnasium.make` and `gymnasium.make_vec` call to build a task."""
 
+import importlib.util
 import os
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, get_args
@@ -8,7 +9,7 @@ import gymnasium as gym
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.wrappers.vector import HumanRendering
 
-from gym_vlmrm.errors import TaskError, UnknownArgumentError, did_you_mean
+from gym_vlmrm.errors import RenderingError, TaskError, UnknownArgumentError, did_you_mean
 from gym_vlmrm.reward import RewardModel, choose_frame_size, load_reward_model
 from gym_vlmrm.serving.wanted import wants_sharing
 from gym_vlmrm.task import catalog
@@ -89,6 +90,10 @@ def make_vec_env(
     """
     if render_mode not in (None, "rgb_array", "human"):
         raise TaskError(f"render_mode of gymnasium.make_vec must be 'rgb_array' or 'human', got {render_mode!r}")
+    if render_mode == "human" and importlib.util.find_spec("cv2") is None:
+        raise RenderingError(
+            "render_mode='human' of gymnasium.make_vec needs a package: pip install opencv-python (gymnasium[other])"
+        )
     mode = find_autoreset_mode(autoreset_mode)
     spec = resolve_task(
         task, reward, scene=scene, render_size=render_size, max_episode_steps=max_episode_steps, **judge

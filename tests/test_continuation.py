@@ -217,8 +217,8 @@ def test_a_checkpoint_is_tried_for_longer_than_an_episode(tmp_path: Path, monkey
         return episodes
 
     monkeypatch.setattr(trials, "play", play)
-    train(MOUNTAIN, PPO.model_copy(update={"continuation": ALWAYS, "num_envs": 8}), output=tmp_path / "run", workers=1)
-    assert lengths[0] == [80, 80]
+    train(MOUNTAIN, PPO.model_copy(update={"continuation": ALWAYS, "num_envs": 32, "steps": 1024}), output=tmp_path / "run", workers=1)
+    assert lengths[0] == [80] * 8
 
 
 def test_success_has_no_word_in_it(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..console import print_json, print_table, say, stderr
+from ..console import print_json, print_table, say
 from ..options import Alphas, Baseline, Device, Frames, Goal, Json, Output, Quiet, Seed, Task, Workers, sentences
 from ..progress import phase_bar
 
@@ -52,7 +52,7 @@ def audit(
 
     spec = load_task(task)
     folder = output or default_folder(spec)
-    with phase_bar(shown=stderr.is_terminal and not quiet) as on_progress:
+    with phase_bar(shown=not quiet) as on_progress:
         result = api.audit(
             spec, model=model, alpha=alpha, prompt=prompt or (), goal=sentences(goal), baseline=sentences(baseline),
             frames=frames, policy=policy, evaluations=evaluations, seed=seed, device=device, workers=workers,

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ..console import print_json, print_table, say, stderr
+from ..console import print_json, print_table, say
 from ..options import Checkpoint, Device, Episodes, Horizon, Json, Quiet, Run, Seed, Workers, which_checkpoint
 from ..progress import episode_bar, number
 
@@ -25,12 +25,13 @@ def eval(
 ) -> None:
     """Play a run's policy: success by the paper's rule, rewards against a random policy, and a film.
 
-    Writes eval/evaluation.json and video.gif into the run folder.
+    Writes eval/evaluation.json, eval/best_frames.png (the frames that earned most), video.mp4 and video.gif into the
+    run folder.
     """
     which = which_checkpoint(checkpoint)
     from gym_vlmrm.learning.evaluation import evaluate
 
-    with episode_bar(shown=stderr.is_terminal and not quiet) as on_progress:
+    with episode_bar(shown=not quiet) as on_progress:
         result = evaluate(
             run, checkpoint=which, episodes=episodes, seed=seed, horizon=horizon, device=device, workers=workers,
             on_progress=on_progress,
@@ -54,7 +55,9 @@ def _print_table(run: str, result: "Evaluation") -> None:
     print_table(("", *columns), [(label, *cells) for label, cells in read_rows if cells[0] != "-"], title=title)
     if result.reward_check is not None:
         say(("warning: " if result.reward_check.flag else "") + result.reward_check.message)
-    say(f"video: {', '.join(f'{run}/{name}' for name in result.video)}")
+    if result.video:
+        say(f"video: {', '.join(f'{run}/{name}' for name in result.video)}")
+    say(f"frames that earned most: {run}/eval/best_frames.png")
 
 
 def _success_rate(scores: "Scores") -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..console import note, say, stderr
+from ..console import note, say
 from ..options import Device, Json, Output, Quiet, Seed
 from ..progress import bar, duration, number
 from ..resuming import check_resume, conclude
@@ -96,7 +96,7 @@ def finetune(
         check_resume(context, "CAPTIONS", "device")
     from gym_vlmrm import finetuning
 
-    with _bar(shown=stderr.is_terminal and not quiet) as on_progress:
+    with _bar(shown=not quiet) as on_progress:
         if resume is not None:
             result = finetuning.resume(resume, on_progress, device=device)
         else:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..console import note, print_json, print_table, say, stderr
+from ..console import note, print_json, print_table, say
 from ..options import Alphas, Device, Frames, Json, Model, Quiet, Seed, Task, Workers
 from ..progress import phase_bar
 
@@ -56,7 +56,7 @@ def prompts(
 
     spec = load_task(task)
     trial = suggest_prompts(spec) if file is None else read_prompt_file(file)
-    with phase_bar(shown=stderr.is_terminal and not quiet) as on_progress:
+    with phase_bar(shown=not quiet) as on_progress:
         ranking = rank_prompts(
             spec, trial, model=model, alphas=alpha or (0.0, 0.5, 1.0), by=by.value, frames=frames, seed=seed,
             device=device, workers=workers, on_progress=on_progress,

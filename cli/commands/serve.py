@@ -36,8 +36,15 @@ def serve(
     from gym_vlmrm.serving.server import RewardServer, open_server
     from gym_vlmrm.task.catalog import load_task, override
 
-    given = {"goal": sentences(goal), "baseline": sentences(baseline)}
-    spec = override(load_task(task), model=model, alpha=alpha, device=device, precision=arithmetic, **given)
+    spec = override(
+        load_task(task),
+        model=model,
+        goal=sentences(goal),
+        baseline=sentences(baseline),
+        alpha=alpha,
+        device=device,
+        precision=arithmetic,
+    )
     patience = math.inf if idle is None else idle
     server = open_server(spec.reward, until_first=patience, after_last=patience)
     judge, where = server.desk.model, str(server.place.socket)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..console import note, say, stderr
+from ..console import note, say
 from ..options import (
     Algorithm,
     Alpha,
@@ -12,6 +12,7 @@ from ..options import (
     Device,
     Goal,
     Json,
+    Log,
     Model,
     NumEnvs,
     Output,
@@ -53,6 +54,7 @@ def train(
     seed: Seed = 0,
     output: Output = None,
     resume: Resume = None,
+    log: Log = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -61,11 +63,11 @@ def train(
     Ctrl-C, SIGTERM and a closed terminal save a checkpoint; the last line says how to go on.
     """
     if resume is not None:
-        check_resume(context, "TASK", "steps", "device", "workers")
+        check_resume(context, "TASK", "steps", "device", "workers", "log")
     elif task is None:
         raise typer.BadParameter("name a task, or a run by --resume", param_hint="TASK")
-    with training_bar(shown=stderr.is_terminal and not quiet) as on_progress:
-        settings: dict[str, Any] = {"workers": workers, "on_progress": on_progress, "on_notice": note}
+    with training_bar(shown=not quiet) as on_progress:
+        settings: dict[str, Any] = {"workers": workers, "on_progress": on_progress, "on_notice": note, "log": log or ()}
         if resume is not None:
             from gym_vlmrm import learning
 
@@ -94,5 +96,7 @@ def _print_result(result: "TrainingResult") -> None:
     say(f"trained {result.step:,} steps in {result.seconds:.0f} s; everything is in {result.run.path}")
     if result.best is not None:
         success = "" if result.best.success is None else f", success in {result.best.success:.0%} of steps"
-        say(f"best checkpoint: step {result.best.step:,}, VLM reward {result.best.vlm_reward:.4f} per step{success}")
+        judged = "" if result.best.episodes is None else f", over {result.best.episodes} episodes"
+        reward = f"VLM reward {result.best.vlm_reward:.4f} per step{success}{judged}"
+        say(f"best checkpoint: step {result.best.step:,}, {reward}")
     say(f"next: vlmrm eval {result.run.path}")

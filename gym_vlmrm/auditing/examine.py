@@ -16,6 +16,7 @@ from gym_vlmrm.auditing.frames import AuditSet, audit_set_from_files, build_audi
 from gym_vlmrm.auditing.judges import Judge, StateReward, candidates_of, check_model, make_judge, prompts_of
 from gym_vlmrm.auditing.landscape import landscape
 from gym_vlmrm.auditing.numbers import confusions_of, control_of, control_sentences, measure
+from gym_vlmrm.auditing.portraits import portraits
 from gym_vlmrm.auditing.results import AuditReport, Candidate, Finding, Landscape, ModelReport
 from gym_vlmrm.auditing.stage_pool import StagePool
 from gym_vlmrm.auditing.verdict import judge_verdict
@@ -212,15 +213,23 @@ def _examine(
             model=judge.name, parameters=judge.parameters, chosen=candidate, judge=judge.record, verdict=verdict,
             confusions=confusions, control=control, exploit=None if found is None else found.exploit,
         ),
-        _pictures(frames, rewards, found),
+        _pictures(task, frames, rewards, found),
     )  # fmt: skip
 
 
-def _pictures(frames: AuditSet, rewards: Floats, found: ExploitSearch | None) -> AuditPictures:
+def _pictures(task: TaskSpec, frames: AuditSet, rewards: Floats, found: ExploitSearch | None) -> AuditPictures:
     def sheet(order: NDArray[Any]) -> list[tuple[NDArray[np.uint8], str]]:
-        mark = np.where(frames.labels, "goal", "other")
-        return [(frames.seen.frames[i], f"{rewards[i]:.3f} · {mark[i]} · {frames.names[i]}") for i in order[:SHEET]]
+        rows, mark = order[:SHEET], np.where(frames.labels, "goal", "other")
+        pictures = portraits(task, frames.seen.states[rows], frames.seen.frames[rows])
+        captions = [f"{rewards[i]:.3f} · {mark[i]} · {frames.names[i]}" for i in rows]
+        return list(zip(pictures, captions, strict=True))
 
+    if found is not None:
+        exploit, champion = found.exploit, found.champion_frame
+        winners = portraits(task, [winner.state for winner in exploit.winners], found.winner_frames)
+        if champion is not None and exploit.champion is not None:
+            (champion,) = portraits(task, [exploit.champion.state], [champion])
+        found = ExploitSearch(exploit, np.array(winners), champion)
     order = np.argsort(rewards, kind="stable")
     goal, other = rewards[frames.labels], rewards[~frames.labels]
     return AuditPictures(sheet(order[::-1]), sheet(order), goal, other, found)

@@ -1,6 +1,6 @@
 """Whole episodes of an agent in a pool, with their VLM rewards."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,15 +8,13 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from gym_vlmrm.arrays import Frames
 from gym_vlmrm.learning.agents import Agent
 from gym_vlmrm.learning.late_rewards import LateRewards
 from gym_vlmrm.learning.vec_env import PoolSteps
 from gym_vlmrm.reward.protocol import RewardModel
 
-__all__ = ["Episode", "film", "play"]
-
-MAX_FILM = 20_000
-"""Most steps of a film."""
+__all__ = ["Episode", "play"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,7 @@ def play(
     seed: int,
     every: int = 1,
     on_step: Callable[[int], None] | None = None,
+    on_frames: Callable[[Frames, int, bool], None] | None = None,
 ) -> list[Episode]:
     """Play whole episodes and score every frame of them.
 
@@ -61,6 +60,8 @@ def play(
         seed: of the first episodes' resets; environment i gets ``seed + i``.
         every: score every k-th frame and hold the reward in between.
         on_step: called after each vector step with the number of finished episodes.
+        on_frames: called with the frames (N, H, W, 3) of each vector step, its number from 1, and whether the first
+            environment's first episode was over before it. They are only lent.
 
     Raises:
         TrainingError: an observation or an action is not finite.
@@ -71,13 +72,16 @@ def play(
     shares[: num_episodes % pool.num_envs] += 1
     played = np.zeros(pool.num_envs, dtype=np.int64)
     starts = np.ones(pool.num_envs, dtype=np.bool_)
-    task_rewards, successes = [], []
+    task_rewards: list[NDArray[np.float64]] = []
+    successes: list[NDArray[np.bool_] | None] = []
     agent.restart()
     observations = steps.reset(seed)
     with LateRewards(reward_model, pool.num_envs, every) as late:
         while (played < shares).any():
             observations = steps.step(agent.act(observations, starts, steps.masks))
             late.submit(steps.frames, steps.dones)
+            if on_frames is not None:
+                on_frames(steps.frames, len(task_rewards) + 1, bool(played[0]))
             task_rewards.append(steps.task_rewards)
             successes.append(steps.successes)
             starts = steps.dones
@@ -107,29 +111,3 @@ def _cut(
             episodes.append(Episode(vlm_rewards[part, env], task_rewards[part, env], verdicts))
             begin = int(end)
     return episodes
-
-
-def film(
-    pool: gym.vector.VectorEnv[Any, Any, Any], agent: Agent, *, seed: int, limit: int = MAX_FILM
-) -> Iterator[NDArray[np.uint8]]:
-    """Yield the frames (N, S, S, 3) of each step of each environment's first episode; the pool must carry every frame.
-
-    An episode that is over rests on its last frame. After `limit` steps the film ends, whatever goes on.
-    """
-    steps = PoolSteps(pool)
-    over = np.zeros(pool.num_envs, dtype=np.bool_)
-    starts = np.ones(pool.num_envs, dtype=np.bool_)
-    shown: NDArray[np.uint8] | None = None
-    agent.restart()
-    observations = steps.reset(seed)
-    for _ in range(limit):
-        observations = steps.step(agent.act(observations, starts, steps.masks))
-        starts = steps.dones
-        frames = np.array(steps.frames)
-        if shown is not None:
-            frames[over] = shown[over]
-        shown = frames
-        yield shown
-        over |= starts
-        if over.all():
-            return

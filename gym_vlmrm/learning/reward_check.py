@@ -1,24 +1,37 @@
 """After training: did the reward that rose mean success? And which frames earned most?"""
 
+import struct
 import threading
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_vlmrm.files import replacing
+from gym_vlmrm.files import make_folder, replacing
 from gym_vlmrm.learning import statistics
 from gym_vlmrm.learning.records import Result
 from gym_vlmrm.reward import RewardModel
 
-__all__ = ["BestFrames", "EpisodeRow", "RewardCheck", "check_rewards_of_episodes", "write_contact_sheet"]
+__all__ = [
+    "FRAME_KINDS", "EpisodeRow", "FrameKind", "KeptFrames", "RatedFrame", "RewardCheck", "check_rewards_of_episodes",
+    "write_contact_sheet", "write_frames",
+]  # fmt: skip
 
 RISE = 3.0
 """Standard errors by which the trained policy's reward must exceed the random one's to count as risen."""
 SUCCESS_RISE = 0.05
 """Share of steps in success that the trained policy must gain over the random one to count as better."""
+FrameKind: TypeAlias = Literal["best", "median", "worst"]
+FRAME_KINDS: tuple[FrameKind, ...] = get_args(FrameKind)
+RatedFrame: TypeAlias = tuple[float, NDArray[np.uint8]]
+"""A reward, and the frame (H, W, 3) that earned it."""
+SHOWN = 4
+"""Frames of each kind."""
+SAMPLE = 64
+"""Frames of the sample in which the ordinary ones are sought."""
 
 
 class Played(Protocol):
@@ -98,38 +111,85 @@ def _message(reward_rose: bool, success_rose: bool, gained: float) -> str:
     return "neither reward nor success rose above the random policy's: it has not learnt yet"
 
 
-class BestFrames:
-    """A reward model that keeps the frames to which another one gave most; wraps it for one evaluation."""
+class KeptFrames:
+    """A reward model that keeps frames which another one judged: best, worst and a sample; wraps it for one evaluation.
+
+    What is kept depends on frames and rewards alone, never on the order in which threads finish.
+    """
 
     def __init__(self, reward_model: RewardModel, keep: int = 12) -> None:
-        """Wrap `reward_model` and keep the `keep` best frames, no two of them equal in reward."""
+        """Wrap `reward_model` and keep the `keep` best frames, no two of them equal in reward, and fewer others."""
         self.model, self.keep = reward_model, keep
         self.name, self.frame_size = reward_model.name, reward_model.frame_size
         self.concurrent = bool(getattr(reward_model, "concurrent", False))
         """As the model below: it is scored by as many threads as without this wrapper."""
-        self._best: dict[float, NDArray[np.uint8]] = {}
+        self._shelves = (
+            _Shelf(keep, lambda reward: -reward),
+            _Shelf(SHOWN, lambda reward: reward),
+            _Shelf(SAMPLE, lambda reward: zlib.crc32(struct.pack("<d", reward))),
+        )
+        self._rewards: list[NDArray[np.float32]] = []
         self._lock = threading.Lock()
 
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the rewards of the model below."""
         rewards = self.model(frames)
         with self._lock:
-            for reward in np.unique(rewards)[::-1][: self.keep].tolist():
-                if len(self._best) == self.keep and reward < min(self._best):
-                    break
-                self._note(reward, frames[rewards == reward])
+            self._rewards.append(np.array(rewards))
+            for shelf in self._shelves:
+                shelf.take(rewards, frames)
         return rewards
 
-    def _note(self, reward: float, frames: NDArray[np.uint8]) -> None:
-        # Threads finish in any order: of frames that earn the same one is kept that does not depend on it.
-        equal = [frame for frame in (self._best.get(reward), *frames) if frame is not None]
-        self._best[reward] = min(equal, key=lambda frame: frame.tobytes()).copy()
-        if len(self._best) > self.keep:
-            del self._best[min(self._best)]
-
-    def best(self) -> list[tuple[float, NDArray[np.uint8]]]:
+    def best(self) -> list[RatedFrame]:
         """Return the rewards and frames kept, the best first."""
-        return sorted(self._best.items(), key=lambda entry: -entry[0])
+        return self._shelves[0].frames()
+
+    def kinds(self) -> dict[FrameKind, list[RatedFrame]]:
+        """Return the best, some of the most ordinary, and the worst of all frames, each the best first.
+
+        The ordinary ones are those of a sample whose rewards are nearest to the median of all.
+        """
+        best, worst, sample = (shelf.frames() for shelf in self._shelves)
+        middle = float(np.median(np.concatenate(self._rewards))) if self._rewards else 0.0
+        ordinary = sorted(sample, key=lambda rated: abs(rated[0] - middle))[:SHOWN]
+        return {
+            "best": best[:SHOWN],
+            "median": sorted(ordinary, key=lambda rated: -rated[0]),
+            "worst": worst[::-1],
+        }
+
+
+class _Shelf:
+    """Keeps one frame of each of those rewards that come first by a key."""
+
+    def __init__(self, room: int, key: Callable[[float], float]) -> None:
+        self._room, self._key = room, key
+        self._kept: dict[float, NDArray[np.uint8]] = {}
+
+    def take(self, rewards: NDArray[np.float32], frames: NDArray[np.uint8]) -> None:
+        for reward in sorted(np.unique(rewards).tolist(), key=self._key)[: self._room]:
+            if len(self._kept) == self._room and self._key(reward) > max(map(self._key, self._kept)):
+                break
+            # Of frames that earn the same one is kept that does not depend on the order in which they came.
+            equal = [frame for frame in (self._kept.get(reward), *frames[rewards == reward]) if frame is not None]
+            self._kept[reward] = min(equal, key=lambda frame: frame.tobytes()).copy()
+            if len(self._kept) > self._room:
+                del self._kept[max(self._kept, key=self._key)]
+
+    def frames(self) -> list[RatedFrame]:
+        """Return what is kept by its key."""
+        return sorted(self._kept.items(), key=lambda entry: self._key(entry[0]))
+
+
+def write_frames(folder: Path, kinds: Mapping[FrameKind, Sequence[RatedFrame]]) -> None:
+    """Write each frame as a PNG of its own, ``<kind>-<number from 1>.png``; raises RunError."""
+    from PIL import Image
+
+    make_folder(folder)
+    for kind, rated in kinds.items():
+        for number, (_, frame) in enumerate(rated, 1):
+            with replacing(folder / f"{kind}-{number}.png", durable=False) as part:
+                Image.fromarray(frame).save(part, format="PNG")
 
 
 def write_contact_sheet(

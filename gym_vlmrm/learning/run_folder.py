@@ -4,7 +4,7 @@ runs/<name>/
 ├── task.yaml           the task, fully resolved        ├── tensorboard/      event files
 ├── run.json            options, versions, status       ├── eval/             evaluation.json
 ├── metrics.csv         one row per log                 ├── best.json         checkpoint with the best VLM reward
-├── timings.csv         speed, for the same rows        └── video.gif
+├── timings.csv         speed, for the same rows        └── video.mp4, video.gif
 └── checkpoints/step_00001000/    manifest.json, policy.*, verdict.json; in the last two all that going on needs
 """
 

@@ -6,10 +6,13 @@ from pydantic import Field
 
 from gym_vlmrm.files import read_model
 from gym_vlmrm.learning.records import JudgeRecord, Result
-from gym_vlmrm.learning.reward_check import RewardCheck
+from gym_vlmrm.learning.reward_check import FrameKind, RewardCheck
 from gym_vlmrm.learning.run_folder import RunFolder
 
-__all__ = ["Evaluation", "LongScores", "Scores", "read_evaluation"]
+__all__ = ["MAX_FILM", "Evaluation", "FilmRecord", "FilmedEpisode", "LongScores", "Scores", "read_evaluation"]
+
+MAX_FILM = 3000
+"""Most steps of a film; an episode that is longer is cut there."""
 
 
 class Scores(Result, extra="ignore"):
@@ -45,6 +48,26 @@ class LongScores(Result, extra="ignore"):
     random: Scores
 
 
+class FilmedEpisode(Result, extra="ignore"):
+    """One episode of a film, step by step."""
+
+    vlm_rewards: list[float] = Field(max_length=MAX_FILM)
+    successes: list[bool] | None = Field(default=None, max_length=MAX_FILM)
+    """``None`` where the task defines no success."""
+
+
+class FilmRecord(Result, extra="ignore"):
+    """What the film of an evaluation shows: an episode of each policy from the same state."""
+
+    seed: int
+    fps: float
+    """Frames per second of the film."""
+    slowed: int
+    """How many times slower than the environment says that it is."""
+    trained: FilmedEpisode
+    random: FilmedEpisode
+
+
 class Evaluation(Result, extra="ignore"):
     """What ``eval/evaluation.json`` holds."""
 
@@ -64,6 +87,10 @@ class Evaluation(Result, extra="ignore"):
     """VLM reward against success, episode by episode; flagged when the reward rose and success did not."""
     video: list[str] = Field(default_factory=list)
     """Files of the run folder."""
+    film: FilmRecord | None = None
+    """What they show; missing where nothing was filmed, and in evaluations of version 0.1.0, as `frames` is."""
+    frames: dict[FrameKind, list[float]] = Field(default_factory=dict)
+    """Rewards of the trained policy's best, median and worst frames; ``eval/frames/<kind>-<number from 1>.png``."""
     judge: JudgeRecord | None = None
     """Which weights judged here, in which arithmetic and where."""
     versions: dict[str, str] = Field(default_factory=dict)

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,9 +31,11 @@ from gym_vlmrm.learning.random_states import kept_random_states
 from gym_vlmrm.learning.records import Best, JudgeRecord, RunRecord
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.setup import Notices, Setup
-from gym_vlmrm.learning.trials import Trials
+from gym_vlmrm.learning.trackers import Tracker, check_trackers
+from gym_vlmrm.learning.trials import Trials, trial_episodes, trial_times
 from gym_vlmrm.learning.whole_state import Due, WholeState, begin_worlds_anew, fresh_seed, put_state, take_state
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.task.yaml_file import yaml_text
 from gym_vlmrm.worlds.world import episode_limit
 
 if TYPE_CHECKING:
@@ -82,7 +84,9 @@ class Session:
         workers: int | None,
         on_progress: Callable[[Progress], None] | None,
         on_notice: Callable[[str], None],
+        log: Sequence[str] = (),
     ) -> None:
+        self.log, self._trackers = check_trackers(log), list[Tracker]()
         self.task, self.record, self.recipe = task, record, record.recipe
         self.on_progress, self.notices = on_progress, Notices(on_notice)
         self.setup = Setup(task, record, workers, self.notices)
@@ -123,6 +127,12 @@ class Session:
             if None not in (old, new) and old != new:
                 self.notices(f"the {words} of the reward model '{judge.model}' were {old} and are {new} now")
         return judge
+
+    def open_trackers(self, run: Path) -> None:
+        """Begin a run of each tracker under the name of the run folder; raises TrainingError where one refuses."""
+        for name in self.log:
+            self._trackers.append(Tracker(name, run.resolve().name, self._settings(), self.notices))
+            self._closing.callback(self._trackers[-1].close)
 
     def heed_signals(self) -> None:
         """From now on signals ask for a clean stop, until everything is closed."""
@@ -189,7 +199,7 @@ class Session:
         self._began, self._earlier = time.perf_counter(), self.record.seconds
         self._write_record("running")
         self._open_tables()
-        self.model.set_logger(Logger(None, [self._table, self._times, self._events]))
+        self.model.set_logger(Logger(None, [self._table, self._times, self._events, *self._trackers]))
         self._closing.callback(self.model.logger.close)
         callback = self._callback = TrainingCallback(
             steps=self.recipe.steps,
@@ -260,7 +270,7 @@ class Session:
 
     def _checkpoint_period(self) -> int:
         """Environment steps between checkpoints: judging one must not cost more than the learning before it."""
-        judging = self.recipe.num_envs * (episode_limit(self.task) or 1)
+        judging = trial_episodes(self.recipe) * trial_times(self.recipe) * (episode_limit(self.task) or 1)
         return max(self.recipe.steps // CHECKPOINTS_PER_RUN, 2 * judging)
 
     def _run_algorithm(self, callback: TrainingCallback) -> None:
@@ -294,7 +304,13 @@ class Session:
             run.write_best(None if state is None else state.best)
         self._table = MetricsTable(run.path / "metrics.csv", text=text)
         self._times = MetricsTable(run.path / "timings.csv", text=times, of_times=True)
-        self._events = Events(run.path / "tensorboard", first)
+        self._events = Events(run.path / "tensorboard", first, first if self._verdict is None else (resumed or 0) + 1)
+        settings = {name: f"```yaml\n{yaml_text(part)}\n```" for name, part in self._settings().items()}
+        self._events.say({"goal": "; ".join(self.task.reward.goals), **settings}, resumed or 0)
+
+    def _settings(self) -> dict[str, Any]:
+        task = self.task.model_dump(exclude={"training"}, exclude_none=True)
+        return {"task": task, "recipe": self.recipe.model_dump(), "seed": self.record.seed}
 
     def _save(self, due: Due) -> None:
         """Make a checkpoint while learning; worlds that cannot be stored begin anew there, whether it stops or not."""
@@ -312,10 +328,14 @@ class Session:
             with kept_random_states():
                 verdict = self.trials.play(self._stop_if_asked)
             write_verdict(self._place, verdict)
+            if self.trials.shown:
+                self._events.show(self.trials.shown, verdict.step)
+                for tracker in self._trackers:
+                    tracker.show(self.trials.shown, verdict.step)
         best = self.run.best
         if best is None or verdict.vlm_reward > best.vlm_reward:
             self.run.write_best(verdict)
-        numbers = verdict.model_dump(exclude={"step"}, exclude_none=True)
+        numbers = verdict.model_dump(exclude={"step", "episodes"}, exclude_none=True)
         return {f"eval/{name}": value for name, value in numbers.items()}
 
     def _keep(self) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from gym_vlmrm.arrays import Floats
 from gym_vlmrm.auditing.results import Landscape
 
-__all__ = ["curve_chart", "histogram_chart", "landscape_chart", "scatter_chart", "size_chart"]
+__all__ = ["curve_chart", "episode_chart", "histogram_chart", "landscape_chart", "scatter_chart", "size_chart"]
 COLOURS = ("#3d8bd4", "#e3803b", "#3fa66b", "#b565c9", "#c9a227", "#d4526e", "#7f8c99", "#2aa5a5")
 """Of middling lightness: they show on white and on near-black."""
 _INK = "#010203"
@@ -20,14 +20,16 @@ _INK = "#010203"
 WIDTH, HEIGHT = 4.6, 2.9
 """Size of a chart [inch]; small, so that its text can be read on a phone."""
 _GOAL = "#3fa66b"
+THOUSANDS_FROM = 10_000
+"""An axis of steps that is longer counts in thousands."""
 MAX_NAME = 44
 """Longer names of models are shown by their end."""
 
 
-def _figure(height: float = HEIGHT) -> tuple[Any, Any]:
+def _figure(height: float = HEIGHT, width: float = WIDTH) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     axes.patch.set_alpha(0)
@@ -120,8 +122,13 @@ def size_chart(points: Sequence[tuple[str, int, float, float, float]]) -> str:
     return _svg(figure, "EPIC distance against model size")
 
 
-def curve_chart(title: str, curves: Sequence[tuple[str, Sequence[float], Sequence[float]]], x: str = "steps") -> str:
-    """Draw curves, each (name, x, y); NaN leaves a gap."""
+def curve_chart(
+    title: str,
+    curves: Sequence[tuple[str, Sequence[float], Sequence[float]]],
+    x: str = "steps",
+    level: tuple[str, float] | None = None,
+) -> str:
+    """Draw curves, each (name, x, y), and a level (name, y) to compare with; NaN leaves a gap."""
     figure, axes = _figure(2.4)
     for index, (name, xs, ys) in enumerate(curves):
         shown = [(a, b) for a, b in zip(xs, ys, strict=True) if not math.isnan(b)]
@@ -134,10 +141,32 @@ def curve_chart(title: str, curves: Sequence[tuple[str, Sequence[float], Sequenc
             marker=marker,
             ms=4,
         )
-    axes.ticklabel_format(axis="x", style="sci", scilimits=(0, 4))
-    axes.xaxis.get_offset_text().set_color(_INK)
-    _label(axes, x, title, len(curves) > 1)
+    if level is not None:
+        axes.axhline(level[1], color=COLOURS[6], linewidth=1.4, linestyle="--", label=level[0])
+    _label(axes, _in_thousands(axes, x), title, len(curves) > 1 or level is not None)
     return _svg(figure, title)
+
+
+def _in_thousands(axes: Any, x: str) -> str:
+    """Count the horizontal axis in thousands where it is long; returns what to write below it."""
+    axes.ticklabel_format(axis="x", style="plain", useOffset=False)
+    if axes.get_xlim()[1] < THOUSANDS_FROM:
+        return x
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:,g}")
+    return f"{x} [thousands]"
+
+
+def episode_chart(curves: Sequence[tuple[str, Sequence[float]]], successes: Sequence[bool] | None) -> str:
+    """Draw the reward of each step of an episode, each curve (name, y); the first one's steps in success are shaded."""
+    figure, axes = _figure(2.2, 1.35 * WIDTH)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], np.array(successes or [], np.bool_), [False]]).astype(int)))
+    for begin, end in edges.reshape(-1, 2).tolist():
+        axes.axvspan(begin + 0.5, end + 0.5, color=_GOAL, alpha=0.2, linewidth=0)
+    for index, (name, values) in reversed(list(enumerate(curves))):
+        axes.plot(np.arange(1, len(values) + 1), values, color=COLOURS[index], linewidth=1.6, label=name)
+    below = "step of the film" + (f" (green: {curves[0][0]} in success)" if len(edges) else "")
+    _label(axes, below, "VLM reward", True)
+    return _svg(figure, "VLM reward over the filmed episodes")
 
 
 def scatter_chart(title: str, groups: Sequence[tuple[str, Sequence[float], Sequence[float]]], x: str, y: str) -> str:

@@ -3,6 +3,7 @@
 How many threads of torch each of them takes is set by `gym_vlmrm.reward.threads`.
 """
 
+import contextlib
 import os
 import sys
 import threading
@@ -16,10 +17,35 @@ from gym_vlmrm.reward.protocol import RewardModel, is_concurrent, score
 from gym_vlmrm.reward.threads import take_torch_threads, threads_of_one_call
 from gym_vlmrm.worlds.pools.cores import usable_cores
 
-__all__ = ["ScoringTeam"]
+__all__ = ["FreeCores", "ScoringTeam"]
 
 YIELDING_NICENESS = 5
 """A third of the weight of a thread that does not yield: enough, and not nothing where others keep the machine busy."""
+
+
+class FreeCores(threading.Semaphore):
+    """Lets as many threads work at a time as there are cores that no worker process is busy on."""
+
+    def __init__(self, busy: int) -> None:
+        """Begin with so many busy workers; there may be more of them than cores."""
+        self._busy, self._cores = busy, usable_cores()
+        self._granted = max(0, self._cores - busy)
+        super().__init__(self._granted)
+
+    def free_one(self) -> None:
+        """A worker is done."""
+        self._grant(max(0, self._busy - 1))
+
+    def free_all(self) -> None:
+        """All workers are done."""
+        self._grant(0)
+
+    def _grant(self, busy: int) -> None:
+        self._busy = busy
+        more = self._cores - busy - self._granted
+        if more > 0:
+            self._granted += more
+            self.release(more)
 
 
 class ScoringTeam:
@@ -45,8 +71,10 @@ class ScoringTeam:
         self._executor: ThreadPoolExecutor | None = None
         self._pid = os.getpid()
 
-    def submit(self, frames: NDArray[np.uint8]) -> "Future[NDArray[np.float32]]":
-        """Score uint8 frames (N, H, W, 3) in the background; the result is their rewards (N,).
+    def submit(
+        self, frames: NDArray[np.uint8], turns: threading.Semaphore | None = None
+    ) -> "Future[NDArray[np.float32]]":
+        """Score uint8 frames (N, H, W, 3) in the background, once `turns` lets it; the result is their rewards (N,).
 
         The frames must not be changed before it is there. What calling the team raises, the result raises.
         """
@@ -55,7 +83,7 @@ class ScoringTeam:
             self._executor = ThreadPoolExecutor(
                 self.threads, thread_name_prefix="scoring", initializer=self._start_thread
             )
-        return self._executor.submit(self._score, frames)
+        return self._executor.submit(self._score, frames, turns)
 
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the rewards, float32 (N,), of uint8 frames (N, H, W, 3), split evenly among the threads.
@@ -73,8 +101,9 @@ class ScoringTeam:
         """Cut a batch into one part per thread; cut by count alone, so equal batches give equal rewards."""
         return np.array_split(frames, min(self.threads, len(frames))) if len(frames) else []
 
-    def _score(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return score(self.reward_model, frames)
+    def _score(self, frames: NDArray[np.uint8], turns: threading.Semaphore | None = None) -> NDArray[np.float32]:
+        with turns or contextlib.nullcontext():
+            return score(self.reward_model, frames)
 
     def _start_thread(self) -> None:
         if self.threads == 1:

@@ -14,7 +14,7 @@ from gym_vlmrm.reward import loading
 from gym_vlmrm.reward.protocol import check_frames, check_rewards
 from gym_vlmrm.serving.place import find_place
 from gym_vlmrm.serving.starting import ask, find_server
-from gym_vlmrm.serving.wire import MAX_FRAMES, GoneError, SharedFrames, Wire, WireError
+from gym_vlmrm.serving.wire import MAX_COUNT, MAX_FRAMES, GoneError, SharedFrames, Wire, WireError
 from gym_vlmrm.task.spec import RewardSpec
 from gym_vlmrm.worlds.pools.processes import patience
 
@@ -60,7 +60,7 @@ class SharedReward:
             WorkerError: the server died twice in a row, or does not answer.
         """
         pictures = check_frames(frames)
-        most = MAX_FRAMES // max(1, int(np.prod(pictures.shape[1:])))
+        most = min(MAX_COUNT, MAX_FRAMES // max(1, int(np.prod(pictures.shape[1:]))))
         if most == 0:
             raise ModelError(f"a frame of shape {pictures.shape[1:]} is too large for the reward server")
         parts = [pictures[start : start + most] for start in range(0, len(pictures), most)]

@@ -16,7 +16,7 @@ from gym_vlmrm.reward.threads import take_torch_threads
 from gym_vlmrm.task.spec import RewardSpec
 from gym_vlmrm.worlds.pools.cores import usable_cores
 
-__all__ = ["Desk"]
+__all__ = ["MAX_JUDGES", "Desk"]
 
 MAX_JUDGES = 256
 """Sentences, or averages of several, that are kept embedded; older ones are embedded again when they are needed."""
@@ -35,7 +35,7 @@ class Desk:
     """One model, held once, that scores by the prompts of whoever asks.
 
     Requests that wait together are scored as one batch, where that is faster: on an accelerator. On a CPU they are
-    scored beside each other, one per core, as each would be alone: there, a batch takes as long as its frames, and
+    scored beside each other, one core each, as each would be alone: there, a batch takes as long as its frames, and
     would make the last bits of a reward depend on who else asks at that moment.
     """
 
@@ -81,14 +81,17 @@ class Desk:
     def score(self, judge: RewardModel, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the rewards, float32 (N,), of uint8 frames (N, H, W, 3), once it is their turn.
 
+        On a CPU several frames are split among the cores, as `ScoringTeam` does.
+
         Raises:
             Whatever `gym_vlmrm.reward.protocol.score` raises.
         """
-        request = _Request(judge, frames, Future())
+        parts = [frames] if self.together else np.array_split(frames, min(self._count, len(frames)))
+        requests = [_Request(judge, part, Future()) for part in parts]
         with self._news:
-            self._waiting.append(request)
-            self._news.notify()
-        return request.rewards.result()
+            self._waiting.extend(requests)
+            self._news.notify(len(requests))
+        return np.concatenate([request.rewards.result() for request in requests])
 
     def _work(self) -> None:
         if self._count > 1:
@@ -103,7 +106,7 @@ class Desk:
             try:
                 frames = batch[0].frames if len(batch) == 1 else np.concatenate([one.frames for one in batch])
                 rewards = score(batch[0].judge, frames)
-            except Exception as error:
+            except BaseException as error:  # a thread that ended would leave its askers waiting
                 for one in batch:
                     one.rewards.set_exception(error)
                 continue

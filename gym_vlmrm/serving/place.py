@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import socket
 import stat
 import tempfile
 from dataclasses import dataclass
@@ -55,7 +56,9 @@ def find_place(judge: RewardSpec) -> Place:
 
 def _key(judge: RewardSpec) -> str:
     name = judge.model if judge.model in MODELS else _absolute(model_location(judge.model))
-    visible = {} if judge.device == "cpu" else {"gpus": os.environ.get("CUDA_VISIBLE_DEVICES")}
+    # A worker that is to see no GPU, as Ray's are, may well ask a server that sees them.
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    visible = {} if judge.device == "cpu" else {"gpus": "" if seen == "-1" else seen}
     meant: dict[str, Any] = {"model": name, "files": state_of_files(name), **visible}
     meant |= {"device": judge.device, "precision": judge.precision, "version": VERSION, "code": str(Path(__file__))}
     return hashlib.sha256(json.dumps(meant, sort_keys=True).encode()).hexdigest()[:16]
@@ -75,6 +78,8 @@ def runtime_folder() -> Path:
     Raises:
         ModelError: it belongs to somebody else, is a link, or others may look into it.
     """
+    if not hasattr(socket, "AF_UNIX") or not hasattr(os, "getuid"):
+        raise ModelError("a reward server needs local sockets, which this system lacks; leave share_model out")
     base = Path(os.environ.get("XDG_RUNTIME_DIR") or "")
     folders = [Path(tempfile.gettempdir()), Path("/tmp")]
     candidates = [folder / f"gym-vlmrm-{os.getuid()}" for folder in folders]

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from gym_vlmrm import errors
 from gym_vlmrm.errors import ModelError, VLMRMError
-from gym_vlmrm.serving.desk import Desk
+from gym_vlmrm.serving.desk import MAX_JUDGES, Desk
 from gym_vlmrm.serving.place import Place, find_place
 from gym_vlmrm.serving.starting import is_served
 from gym_vlmrm.serving.wire import VERSION, GoneError, Wire, WireError, read_frames
@@ -77,9 +77,14 @@ class RewardServer:
             return False
         # Nobody connects without holding this lock, so nobody does while the socket goes.
         lock = FileLock(self.place.lock, timeout=0)
-        with contextlib.suppress(Timeout, OSError), lock:
-            if not select.select([self._listener], [], [], 0)[0]:
-                self.close()
+        try:
+            with lock:
+                if not select.select([self._listener], [], [], 0)[0]:
+                    self.close()
+        except Timeout:
+            pass
+        except OSError:  # the folder is gone, so nobody will ever find this server
+            self.close()
         return self._stopped
 
     def close(self) -> None:
@@ -161,6 +166,8 @@ class _Talk:
             spec = self._desk.spec_for(message.get("goal"), message.get("baseline"), message.get("alpha"))
         except ValidationError as error:
             raise WireError(f"its prompts are none ({error.error_count()} mistakes)") from None
+        if len(self._judges) >= MAX_JUDGES:
+            raise WireError(f"it gives more than {MAX_JUDGES} prompts")
         warnings = self._desk.judge_by(spec)[1]
         self._judges.append(spec)
         return {"judge": len(self._judges) - 1, "warnings": warnings}
@@ -224,6 +231,8 @@ def run_in_background(given: str) -> None:
         given: JSON with the section ``reward:`` as ``judge`` and the two times that `RewardServer` takes.
     """
     settings = json.loads(given)
+    asker = os.dup(1)
+    os.dup2(2, 1)  # what libraries print is no answer
     try:
         judge = RewardSpec.model_validate(settings.pop("judge"))
         server = RewardServer(judge, **settings)
@@ -234,9 +243,10 @@ def run_in_background(given: str) -> None:
     except Exception as error:
         answer = {"error": f"the reward server failed: {type(error).__name__}: {error}"[:1000], "kind": "ModelError"}
     with contextlib.suppress(OSError):  # whoever asked is gone
-        print(json.dumps(answer), flush=True)
-    os.dup2(2, 1)
+        os.write(asker, json.dumps(answer).encode() + b"\n")
+    os.close(asker)
     if "pid" in answer:
         say(f"serving {server.desk.model.name} ({server.desk.model.weights_digest[:12]})")  # type: ignore[attr-defined]
         server.serve()
-        say("nobody is left")
+        with contextlib.suppress(OSError):
+            server.place.log.unlink()

@@ -12,14 +12,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_vlmrm.errors import VLMRMError
+from gym_vlmrm.errors import ModelError, VLMRMError
 
-__all__ = ["MAX_FRAMES", "MAX_LINE", "VERSION", "GoneError", "SharedFrames", "Wire", "WireError", "read_frames"]
+__all__ = [
+    "MAX_COUNT",
+    "MAX_FRAMES",
+    "MAX_LINE",
+    "VERSION",
+    "GoneError",
+    "SharedFrames",
+    "Wire",
+    "WireError",
+    "read_frames",
+]
 
 VERSION = 1
 """Of what is said; another one is refused by both sides."""
 MAX_LINE = 4_000_000
-"""Longest message [bytes]: the rewards of a hundred thousand frames."""
+"""Longest message [bytes]: the rewards of `MAX_COUNT` frames."""
+MAX_COUNT = 100_000
+"""Most frames of one request."""
 MAX_FRAMES = 64_000_000
 """Most pixels, times three colours, of one request [bytes]."""
 _PIECE = 65_536
@@ -43,10 +55,10 @@ class Wire:
         """A file that the other side passed on with its latest message; whoever takes it closes it."""
 
     def send(self, message: dict[str, Any], descriptor: int | None = None) -> None:
-        """Send a message, and a file if there is one; raises GoneError and TimeoutError."""
+        """Send a message, and a file if there is one; raises GoneError, TimeoutError, or ModelError if it is long."""
         line = json.dumps(message, allow_nan=False).encode() + b"\n"
         if len(line) > MAX_LINE:
-            raise WireError(f"a message of {len(line):,} bytes is too long; the limit is {MAX_LINE:,}")
+            raise ModelError(f"a message of {len(line):,} bytes is too long; the limit is {MAX_LINE:,}")
         try:
             sent = socket.send_fds(self.socket, [line], [] if descriptor is None else [descriptor])
             if sent < len(line):
@@ -148,8 +160,8 @@ def read_frames(descriptor: int, shape: Any) -> NDArray[np.uint8]:
     """
     if not (isinstance(shape, list) and len(shape) == 3 and all(type(side) is int and side > 0 for side in shape)):
         raise WireError(f"frames have no shape {shape!r:.80}")
-    if max(shape) > MAX_FRAMES or np.prod([*shape, 3], dtype=float) > MAX_FRAMES:
-        raise WireError(f"frames of shape {shape!r:.80} are more than {MAX_FRAMES:,} bytes")
+    if max(shape) > MAX_FRAMES or shape[0] > MAX_COUNT or np.prod([*shape, 3], dtype=float) > MAX_FRAMES:
+        raise WireError(f"frames of shape {shape!r:.80} are more than {MAX_FRAMES:,} bytes, or {MAX_COUNT:,}")
     frames = np.empty((*shape, 3), np.uint8)
     view, done = frames.data.cast("B"), 0
     while done < len(view):

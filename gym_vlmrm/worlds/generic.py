@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.errors import RenderingError, TaskError, VLMRMError, did_you_mean
 from gym_vlmrm.interrupts import is_for_the_caller
-from gym_vlmrm.task.spec import CameraSpec, Quality, SceneSpec
+from gym_vlmrm.task.spec import CameraSpec, SceneSpec
 from gym_vlmrm.worlds.canvas import fit_square
 from gym_vlmrm.worlds.contexts import keep_viewers_apart, leave_inherited
 from gym_vlmrm.worlds.gl import ensure_gl
 from gym_vlmrm.worlds.guard import describe, guard_construction
 from gym_vlmrm.worlds.hidden import HiddenWrapper
-from gym_vlmrm.worlds.quality import FLOOR_SQUARE, QUALITIES, set_drawing
+from gym_vlmrm.worlds.quality import FLOOR_SQUARE, QUALITIES, Drawn, set_drawing
 from gym_vlmrm.worlds.viewers import Viewers, find_renderers
 
 __all__ = ["SquareFrame", "find_environment", "make_generic"]
@@ -95,8 +95,10 @@ class SquareFrame(HiddenWrapper):
         return frame[..., :3]
 
 
-def make_generic(env_id: str, kwargs: dict[str, Any], scene: SceneSpec, render_size: int) -> gym.Env[Any, Any]:
-    """Make a registered environment that renders square frames, without a time limit.
+def make_generic(
+    env_id: str, kwargs: dict[str, Any], scene: SceneSpec, render_size: int, *, film: bool = False
+) -> gym.Env[Any, Any]:
+    """Make a registered environment that renders square frames, without a time limit; `film` as in `make_world`.
 
     Raises:
         TaskError: no such environment, it cannot be made (with these `kwargs`), or the camera does not fit.
@@ -118,7 +120,7 @@ def make_generic(env_id: str, kwargs: dict[str, Any], scene: SceneSpec, render_s
         if mode != "rgb_array":
             raise RenderingError(f"environment '{env_id}' cannot render 'rgb_array'; it ignores render_mode", field=_ID)
         if _is_mujoco(env.unwrapped):
-            _fit(env.unwrapped, scene.quality, render_size)
+            _fit(env.unwrapped, "film" if film else scene.quality, render_size)
         return SquareFrame(env, env_id, render_size, scene.camera)
     except VLMRMError:
         env.close()
@@ -172,14 +174,14 @@ def _prepare_drawing(*, strict: bool) -> None:
             ensure_gl()
 
 
-def _fit(env: Any, quality: Quality, size: int) -> None:
+def _fit(env: Any, quality: Drawn, size: int) -> None:
     """Draw at the size of the frame, without what costs time."""
     import mujoco
 
     model, renderer = env.model, env.mujoco_renderer
     env.width = env.height = renderer.width = renderer.height = size
     set_drawing(model.vis, quality, size)
-    if not QUALITIES[quality].effects:
+    if not QUALITIES[quality].effects or quality == "film":  # no floor of a film is a mirror
         model.mat_reflectance[:] = 0
     planes = model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
     model.geom_size[planes, 2] = np.maximum(model.geom_size[planes, 2], FLOOR_SQUARE)

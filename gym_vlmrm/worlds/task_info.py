@@ -9,7 +9,7 @@ from typing import Any, SupportsFloat
 import gymnasium as gym
 import numpy as np
 
-from gym_vlmrm.errors import TaskError, WorldError, did_you_mean
+from gym_vlmrm.errors import ResetNeededError, TaskError, WorldError, did_you_mean
 from gym_vlmrm.task.rules import quantity_names
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.task.yaml_file import shorten
@@ -30,7 +30,8 @@ class TaskInfo(HiddenWrapper):
     is NaN; NaN and infinities stay what they are. Where the task has no rule, an ``info["success"]`` is the
     environment's own: it is passed on untouched and nothing here reads it. A rule may read it as ``info.success``.
 
-    A copy (pickled, or by `copy.deepcopy`) is built anew by `rebuild` and put into the state that this one is in.
+    A copy (pickled, or by `copy.deepcopy`) is built anew by `rebuild` and put into the state that this one is in. Where
+    that state cannot be told (see `gym_vlmrm.worlds.state`), the copy refuses to go on before it is reset.
     """
 
     counters = ()
@@ -45,6 +46,8 @@ class TaskInfo(HiddenWrapper):
         self._task_id, self._env_id, self._written = task.id, task.env.id, task.success
         self._rule, self._rebuild = task.success_rule, rebuild
         self._was_reset = False
+        self.has_lost_its_state = False
+        """Whether this is a copy that must be reset before it is used."""
         names = [] if self._rule is None else list(dict.fromkeys(quantity_names(self._rule)))
         self._observed = {name: int(name[4:-1]) for name in names if name.startswith("obs[")}
         self._informed = {name: name.removeprefix("info.") for name in names if name.startswith("info.")}
@@ -54,7 +57,7 @@ class TaskInfo(HiddenWrapper):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment, and say what the rule says of its first state."""
         observation, info = self.env.reset(seed=seed, options=options)
-        self._was_reset = True
+        self._was_reset, self.has_lost_its_state = True, False
         success = {} if self._rule is None else {"success": np.bool_(self._judge_first(observation, info))}
         return observation, {**info, "task_reward": np.float64(0.0), **success}
 
@@ -71,7 +74,9 @@ class TaskInfo(HiddenWrapper):
         Raises:
             TaskError: the rule reads a value of ``info`` that is missing or is no number.
             WorldError: the reward is not one number.
+            ResetNeededError: this is a copy without the state of its original.
         """
+        self._check_state()
         observation, reward, terminated, truncated, info = self.env.step(action)
         number = task_reward(reward, self._env_id)
         info = {**info, "task_reward": np.float64(number)}
@@ -80,6 +85,18 @@ class TaskInfo(HiddenWrapper):
         if self._rule is not None:
             info["success"] = np.bool_(self._rule.holds(self.read_quantities(observation, info)))
         return observation, reward, terminated, truncated, info
+
+    def render(self) -> Any:
+        """Draw the environment; raises ResetNeededError as `step` does."""
+        self._check_state()
+        return self.env.render()
+
+    def _check_state(self) -> None:
+        if self.has_lost_its_state:
+            raise ResetNeededError(
+                f"the state of environment '{self._env_id}' cannot be copied, as it has no get_state and set_state; "
+                "this copy of it begins anew: call reset() first"
+            )
 
     def read_quantities(self, observation: Any, info: Mapping[str, Any]) -> dict[str, float]:
         """Return at least those quantities that the rule reads, of the current state and the step that led to it.
@@ -130,13 +147,9 @@ class TaskInfo(HiddenWrapper):
         return ("success", *(_find_name(self._written, name) or ()))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        state = state_of(self)
-        if state is None and self._was_reset:
-            raise WorldError(
-                f"environment '{self._env_id}' is in use, and a copy would lose its state: it has no get_state and "
-                "set_state; copy it before its first reset, or make another by gymnasium.make(env.spec)"
-            )
-        return _restore, (self._rebuild, self.spec, self.action_space, state if self._was_reset else None)
+        state = state_of(self) if self._was_reset else None
+        lost = self._was_reset and state is None
+        return _restore, (self._rebuild, self.spec, self.action_space, state, lost)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "TaskInfo":
         make, arguments = self.__reduce__()
@@ -174,9 +187,10 @@ def _find_name(rule: Any, name: str) -> tuple[str | int, ...] | None:
 
 
 def _restore(
-    rebuild: Callable[[], gym.Env[Any, Any]], spec: Any, action_space: Any, state: WorldState | None
-) -> gym.Env[Any, Any]:
+    rebuild: "Callable[[], TaskInfo]", spec: Any, action_space: Any, state: WorldState | None, lost: bool
+) -> TaskInfo:
     env = rebuild()
+    env.has_lost_its_state = lost
     env.unwrapped.spec, env.unwrapped.action_space = spec, action_space
     if state is not None:
         put_state(env, state)

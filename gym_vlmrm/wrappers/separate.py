@@ -30,7 +30,7 @@ class SeparateEnvs:
         self.every, self._team = 1, None
         if isinstance(envs, VectorVLMReward):
             self.pool, self.every = envs.env, envs.every
-            self._team = ScoringTeam(envs.reward_model, yielding=True)
+            self._team = ScoringTeam(envs.reward_model)
         self.num_envs = envs.num_envs
         self.single_observation_space, self.single_action_space = (
             envs.single_observation_space,

@@ -1,7 +1,7 @@
 """Many environments, rewarded by one batched call of the reward model per step."""
 
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.errors import ResetNeededError
 from gym_vlmrm.reward.protocol import RewardModel
-from gym_vlmrm.reward.scoring import ScoringTeam
+from gym_vlmrm.reward.scoring import FreeCores, ScoringTeam
 from gym_vlmrm.worlds.frames import check_every, is_scored
 from gym_vlmrm.worlds.pools.pool import INTERRUPTED, EnvPool, Seeds
 
@@ -39,7 +39,7 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
         check_every(env, every)
         self.reward_model = reward_model
         self.every = every
-        self._team = ScoringTeam(reward_model, yielding=True)
+        self._team = ScoringTeam(reward_model)
         self.observation_space = env.observation_space["state"]  # type: ignore[index]
         self.single_observation_space = env.single_observation_space["state"]  # type: ignore[index]
         self._mode: AutoresetMode = env.metadata["autoreset_mode"]
@@ -49,7 +49,7 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
         self._whole = True
 
     @property
-    def unwrapped(self) -> VectorEnv[Any, Any, Any]:
+    def unwrapped(self) -> Self:
         """This environment itself: libraries read spaces from it, and those of what lies below hold frames."""
         return self
 
@@ -127,14 +127,24 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
     def _step_pool(
         self, pool: EnvPool, actions: Any, scored: NDArray[np.bool_]
     ) -> tuple[dict[str, Any], Any, Any, dict[str, Any]]:
-        """Step the pool; the frames of a worker that is ready are scored while others still draw."""
+        """Step the pool; the frames of a worker that is ready are scored while others still draw.
+
+        By as many threads as there are cores that no worker uses: taking turns on a core, scoring and drawing would
+        each find the other's data in the processor's caches.
+        """
         parts: dict[int, list[Future[NDArray[np.float32]]]] = {}
+        turns = FreeCores(pool.num_workers)
 
         def score(share: slice, observations: dict[str, Any], infos: dict[str, Any]) -> None:
             _, frames = take_frames({"state": None, "frame": observations["frame"][share]}, infos)
-            parts[share.start] = [self._team.submit(part) for part in self._team.split(_of(frames, scored[share]))]
+            turns.free_one()
+            batches = self._team.split(_of(frames, scored[share]))
+            parts[share.start] = [self._team.submit(part, turns) for part in batches]
 
-        observations, _, terminations, truncations, infos = pool.step(actions, score)
+        try:
+            observations, _, terminations, truncations, infos = pool.step(actions, score)
+        finally:
+            turns.free_all()
         if scored.any():
             self._held[scored] = np.concatenate([part.result() for start in sorted(parts) for part in parts[start]])
         return observations, terminations, truncations, infos

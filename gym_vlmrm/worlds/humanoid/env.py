@@ -9,12 +9,13 @@ from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 
 from gym_vlmrm.arrays import Floats
-from gym_vlmrm.task.spec import Look, Quality
+from gym_vlmrm.task.spec import Look
+from gym_vlmrm.worlds.humanoid.film_look import FILM_CAMERA, dress_for_film
 from gym_vlmrm.worlds.humanoid.look import PAPER_CAMERA, dress, set_quality
 from gym_vlmrm.worlds.humanoid.quantities import QUANTITIES, quantities
 from gym_vlmrm.worlds.offscreen import OffscreenRenderer
 from gym_vlmrm.worlds.poses.survey import BODY_SPACE, PoseSurvey
-from gym_vlmrm.worlds.quality import QUALITIES
+from gym_vlmrm.worlds.quality import QUALITIES, Drawn
 from gym_vlmrm.worlds.scene import BodySurvey, SearchSpace
 from gym_vlmrm.worlds.viewers import camera_number
 
@@ -34,13 +35,14 @@ class HumanoidScene(HumanoidEnv):
     metadata = _METADATA
     name = "humanoid"
     quantity_names = QUANTITIES
+    film_camera = FILM_CAMERA
 
     def __init__(
         self,
         *,
         look: Look = "textured",
         camera: dict[str, Any] | None = None,
-        quality: Quality = "draft",
+        quality: Drawn = "draft",
         render_size: int = 224,
         render_mode: str = "rgb_array",
         **kwargs: Any,
@@ -51,7 +53,7 @@ class HumanoidScene(HumanoidEnv):
             look: ``textured`` or ``original``.
             camera: any of `distance` [m], `lookat` [m], `elevation` [deg], `azimuth` [deg]; the rest comes from the
                 paper's camera (textured) or Gymnasium's (original). Or `name` or `id` of a camera of the model.
-            quality: see `gym_vlmrm.task.spec.SceneSpec`.
+            quality: see `gym_vlmrm.task.spec.SceneSpec`; ``film`` dresses a textured humanoid for people.
             render_size: side of the square frame [px].
             render_mode: only ``rgb_array``.
             kwargs: those of Gymnasium's `HumanoidEnv`.
@@ -80,7 +82,7 @@ class HumanoidScene(HumanoidEnv):
     def _initialize_simulation(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
         spec = mujoco.MjSpec.from_file(self.fullpath)
         if self._look == "textured":
-            dress(spec)
+            dress_for_film(spec) if self._quality == "film" else dress(spec)
         set_quality(spec, self._quality, self._size)
         model = spec.compile()
         return model, mujoco.MjData(model)
@@ -105,7 +107,7 @@ class HumanoidScene(HumanoidEnv):
         for name in ("distance", "elevation", "azimuth"):
             setattr(renderer.camera, name, float(self._camera[name]))
 
-    def step(self, action: NDArray[np.float32]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    def step(self, action: NDArray[np.float32]) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step as `HumanoidEnv`; numbers in the info are numpy's."""
         observation, reward, terminated, truncated, info = super().step(action)  # type: ignore[no-untyped-call]
         return observation, reward, terminated, truncated, _of_numpy(info)
