@@ -217,7 +217,12 @@ def test_a_checkpoint_is_tried_for_longer_than_an_episode(tmp_path: Path, monkey
         return episodes
 
     monkeypatch.setattr(trials, "play", play)
-    train(MOUNTAIN, PPO.model_copy(update={"continuation": ALWAYS, "num_envs": 32, "steps": 1024}), output=tmp_path / "run", workers=1)
+    train(
+        MOUNTAIN,
+        PPO.model_copy(update={"continuation": ALWAYS, "num_envs": 32, "steps": 1024}),
+        output=tmp_path / "run",
+        workers=1,
+    )
     assert lengths[0] == [80] * 8
 
 
