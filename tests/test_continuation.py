@@ -260,3 +260,12 @@ def test_action_masks_are_refused() -> None:
     masked = WorldFacts(facts.env_id, facts.observation_space, facts.action_space, 20, masked=True)
     with pytest.raises(TrainingError, match="action masks"):
         inspect_recipe(PPO.model_copy(update={"continuation": ALWAYS}), masked)
+
+
+def test_worlds_whose_state_cannot_be_stored_are_refused(tmp_path: Path) -> None:
+    task = task_from_dict(
+        {"id": "Mine/A-v0", "env": {"id": "toys:Toy-v0"}, "reward": {"goal": "x", "model": "brightness"}}
+    )
+    with pytest.raises(TrainingError, match="the state of 'toys:Toy-v0' cannot be stored, so no episode can go on"):
+        train(task, PPO.model_copy(update={"continuation": ALWAYS}), output=tmp_path / "run", workers=1)
+    assert not (tmp_path / "run").exists()

@@ -1,5 +1,6 @@
 """stable-baselines3's view of a Gymnasium vector environment whose observations carry frames."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -127,7 +128,8 @@ class PoolSteps:
         """
         self.continued = which
         if which.any():
-            self.pool.set_attr("goes_on", [bool(one) for one in which])
+            with contextlib.suppress(WorkerError):  # the next step raises it again, and makes it good
+                self.pool.set_attr("goes_on", [bool(one) for one in which])
 
     def _restart(self, error: WorkerError) -> None:
         if self._restarts is None:
