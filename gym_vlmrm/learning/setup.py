@@ -82,7 +82,7 @@ class Setup:
         self._closing.enter_context(one_torch_thread())
         spec = self.recipe.continuation
         self.pool = pool = self.make_pool(self.recipe.num_envs, continuing=spec is not None)
-        if spec is not None and None in pool.get_attr("world_state"):
+        if spec is not None and None in self.pool.get_attr("world_state"):
             message = f"the state of '{self.task.env.id}' cannot be stored, so no episode can go on from its end"
             raise TrainingError(message, field=("continuation",))
         self.continuation = None if spec is None else Continuation(spec, self.recipe.num_envs, self._seed)

@@ -127,9 +127,10 @@ class PoolSteps:
         The observation to act on next is then the one in `terminal_observations`.
         """
         self.continued = which
+        pool: Any = self.pool
         if which.any():
             with contextlib.suppress(WorkerError):  # the next step raises it again, and makes it good
-                self.pool.set_attr("goes_on", [bool(one) for one in which])
+                pool.set_attr("goes_on", [bool(one) for one in which])
 
     def _restart(self, error: WorkerError) -> None:
         if self._restarts is None:
