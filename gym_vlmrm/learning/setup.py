@@ -81,8 +81,9 @@ class Setup:
         self.reward_model: RewardModel = load_reward_model(self.task)
         self._closing.enter_context(one_torch_thread())
         spec = self.recipe.continuation
-        self.pool = pool = self.make_pool(self.recipe.num_envs, continuing=spec is not None)
-        if spec is not None and None in self.pool.get_attr("world_state"):
+        pool: Any = self.make_pool(self.recipe.num_envs, continuing=spec is not None)
+        self.pool: gym.vector.VectorEnv[Any, Any, Any] = pool
+        if spec is not None and None in pool.get_attr("world_state"):
             message = f"the state of '{self.task.env.id}' cannot be stored, so no episode can go on from its end"
             raise TrainingError(message, field=("continuation",))
         self.continuation = None if spec is None else Continuation(spec, self.recipe.num_envs, self._seed)
