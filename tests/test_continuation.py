@@ -79,7 +79,7 @@ def test_decisions_after_a_stored_state_are_the_same() -> None:
     assert 0 < np.mean(decided) < 1
 
 
-# --- how an episode stands
+# --- how an episode goes
 
 
 class Brightest:
@@ -96,21 +96,21 @@ def _frames(*values: int) -> Any:
 def test_an_end_is_the_mean_of_the_last_scored_frames_of_its_own_episode() -> None:
     no, first_over = np.zeros(2, np.bool_), np.array([True, False])
     with LateRewards(Brightest(), 2, every=2, remembered=2) as late:
-        assert np.isnan(late.standing().end).all()
+        assert np.isnan(late.moments().end).all()
         for step, dones in enumerate([no, no, no, no, first_over, no], 1):  # scored: steps 1, 3, 5; then 1 and none
             late.submit(_frames(10 * step, 9 - step), dones)
             if step == 2:
-                assert late.standing().end.tolist() == [10, 8]
+                assert late.moments().end.tolist() == [10, 8]
                 late.collect()
             if step == 5:  # frames of steps 3 and 5; those of the first are known since `collect`
-                assert late.standing().end.tolist() == [40, 5]
-                assert late.standing().best.tolist() == [40, 8]
-        assert late.standing().end.tolist() == [60, 5]  # another episode of the first
-        assert late.standing().best.tolist() == [60, 8]
+                assert late.moments().end.tolist() == [40, 5]
+                assert late.moments().best.tolist() == [40, 7]
+        assert late.moments().end.tolist() == [60, 5]  # another episode of the first
+        assert late.moments().best.tolist() == [60, 7]
         assert late.collect().rewards[-1].tolist() == [60, 4]
 
 
-def test_asking_how_episodes_stand_changes_no_reward() -> None:
+def test_asking_how_episodes_go_changes_no_reward() -> None:
     random = np.random.default_rng(0)
     steps = [random.integers(0, 255, (3, 2, 2, 3), dtype=np.uint8) for _ in range(12)]
     dones = [random.random(3) < 0.3 for _ in steps]
@@ -118,7 +118,7 @@ def test_asking_how_episodes_stand_changes_no_reward() -> None:
         for frames, over in zip(steps, dones, strict=True):
             plain.submit(frames, over)
             seen.submit(frames, over)
-            seen.standing()
+            seen.moments()
         assert plain.collect().rewards.tolist() == seen.collect().rewards.tolist()
 
 

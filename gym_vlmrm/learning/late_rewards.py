@@ -3,17 +3,18 @@
 import collections
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.learning.frame_watch import FrameWatch
+from gym_vlmrm.learning.moments import Lately, Moments
 from gym_vlmrm.reward.protocol import RewardModel
 from gym_vlmrm.reward.scoring import ScoringTeam
 from gym_vlmrm.worlds.frames import is_scored
 
-__all__ = ["LateRewards", "ScoredSteps", "Standing"]
+__all__ = ["LateRewards", "ScoredSteps"]
 
 BATCH_FRAMES = 64
 """Frames scored in one forward pass."""
@@ -31,58 +32,6 @@ class ScoredSteps:
     """Rewards (T, N) of T steps of N environments; a step that was not scored holds the last reward of its episode."""
     dones: NDArray[np.bool_]
     """Whether each step ended its episode (T, N)."""
-
-
-class Standing(NamedTuple):
-    """How each environment's episode stands; NaN where none of its frames was scored yet."""
-
-    end: NDArray[np.float64]
-    """Mean reward (N,) of the last few scored frames."""
-    best: NDArray[np.float64]
-    """The highest that this mean has been (N,)."""
-
-
-class _Lately:
-    """The last few scores of each environment's episode."""
-
-    def __init__(self, num_envs: int, remembered: int) -> None:
-        self.scores = np.full((num_envs, remembered), np.nan)
-        self.best = np.full(num_envs, np.nan)
-        self.over = np.zeros(num_envs, np.bool_)
-        """Whether the next step begins another episode."""
-
-    def add(self, rows: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]], scores: NDArray[np.float32]) -> None:
-        """Take in steps, each as (scored, dones), and the scores of those that were scored, in order."""
-        used = 0
-        for scored, dones in rows:
-            self.scores[self.over], self.best[self.over] = np.nan, np.nan
-            count = int(scored.sum())
-            if count:
-                self.scores[scored, :-1] = self.scores[scored, 1:]
-                self.scores[scored, -1] = scores[used : used + count]
-                self.best = np.fmax(self.best, self.means())
-                used += count
-            self.over = dones
-
-    def means(self) -> NDArray[np.float64]:
-        """Mean (N,) of what is there; NaN where nothing is."""
-        known = ~np.isnan(self.scores)
-        sums, counts = np.where(known, self.scores, 0.0).sum(axis=1), known.sum(axis=1)
-        return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-
-    def copy(self) -> "_Lately":
-        other = _Lately(*self.scores.shape)
-        other.put_state(self.state())
-        return other
-
-    def forget(self) -> None:
-        self.scores[:], self.best[:], self.over = np.nan, np.nan, np.zeros(len(self.scores), np.bool_)
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        return {"scores": self.scores.copy(), "best": self.best.copy(), "over": self.over.copy()}
-
-    def put_state(self, state: dict[str, NDArray[Any]]) -> None:
-        self.scores[:], self.best[:], self.over = state["scores"], state["best"], np.array(state["over"], np.bool_)
 
 
 class LateRewards:
@@ -106,7 +55,7 @@ class LateRewards:
             num_envs: number of environments.
             every: every k-th frame of an episode is scored.
             batch_frames: frames of one forward pass; chosen by the number of threads if not given.
-            remembered: the last frames of an episode that `standing` looks at.
+            remembered: the last frames of an episode that `moments` looks at.
         """
         self.num_envs = num_envs
         self.every = every
@@ -115,7 +64,7 @@ class LateRewards:
         self.batch_frames = batch_frames or (BATCH_FRAMES if self._team.threads == 1 else BATCH_FRAMES_PER_CORE)
         self._step = np.zeros(num_envs, dtype=np.int64)  # steps made in each environment's episode
         self._held = np.zeros(num_envs, dtype=np.float32)  # last reward in each environment's episode
-        self._lately = _Lately(num_envs, remembered)
+        self._lately = Lately(num_envs, remembered)
         self._rows: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []  # (scored, dones) of pending steps
         self._gathered: list[NDArray[np.uint8]] = []
         self._num_gathered = 0
@@ -171,8 +120,8 @@ class LateRewards:
         dones = np.array([dones for _, dones in rows], dtype=np.bool_).reshape(len(rows), self.num_envs)
         return ScoredSteps(rewards, dones)
 
-    def standing(self) -> Standing:
-        """Wait until every submitted frame is scored, and say how each episode stands that the last step belongs to.
+    def moments(self) -> Moments:
+        """Wait until every submitted frame is scored, and say how each episode goes that the last step belongs to.
 
         That is said also of an episode which that step ended. `collect` returns the same as without this call but for
         the last bits, since fewer frames may go through the model together.
@@ -182,7 +131,7 @@ class LateRewards:
         """
         lately = self._lately.copy()
         lately.add(self._rows, self._scores())
-        return Standing(lately.means(), lately.best)
+        return lately.moments()
 
     def _scores(self) -> NDArray[np.float32]:
         """Wait for the scores of all frames since the last `collect`, in order."""

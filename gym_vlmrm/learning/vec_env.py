@@ -234,8 +234,8 @@ class LateRewardVecEnv(PoolVecEnv):
             return []
         over, which = self.steps.out_of_time, np.zeros(self.num_envs, np.bool_)
         if over.any():
-            standing = self.late.standing()
-            which[over] = self._continuation(standing.end[over], standing.best[over])
+            end, best = self.late.moments()
+            which[over] = self._continuation(end[over], best[over])
         self.steps.go_on(which)
         return [int(index) for index in np.flatnonzero(which)]
 
