@@ -28,7 +28,7 @@ _METADATA = {"render_modes": ["rgb_array"], "autoreset_mode": AutoresetMode.NEXT
 
 
 def make_env(
-    task: str | Mapping[str, Any],
+    task: Task,
     *,
     reward: RewardKind = "vlm",
     render_mode: str | None = None,
@@ -59,7 +59,7 @@ def make_env(
 
 
 def make_vec_env(
-    task: str | Mapping[str, Any],
+    task: Task,
     *,
     num_envs: int = 1,
     max_episode_steps: int | None = None,

@@ -209,7 +209,8 @@ def test_json_is_one_object_and_nothing_else(task: Path) -> None:
         ("unknown",),
     ],
 )
-def test_wrong_usage_is_code_two(arguments: tuple[str, ...]) -> None:
+def test_wrong_usage_is_code_two(arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where no runs are
     result = vlmrm(*arguments)
     assert result.exit_code == 2
     assert "Traceback" not in result.output

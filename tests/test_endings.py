@@ -203,7 +203,7 @@ def test_a_finetuning_without_a_state_leaves_its_folder_free(tmp_path: Path, mon
 def test_weights_beside_the_policy_must_be_finite(tmp_path: Path) -> None:
     from stable_baselines3 import SAC
 
-    from gym_vlmrm.learning.checkpoints import check_finite
+    from gym_vlmrm.learning.finite import check_finite
 
     model = SAC("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [4]})
     check_finite(model)

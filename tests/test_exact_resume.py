@@ -16,6 +16,7 @@ from trainings import DQN, PPO, cartpole
 from gym_vlmrm import load_task
 from gym_vlmrm.errors import RunError, WorldError
 from gym_vlmrm.learning import checkpoint_replay, resume, train
+from gym_vlmrm.learning import saver as saver_module
 from gym_vlmrm.learning import session as session_module
 from gym_vlmrm.learning.manifest import MANIFEST, write_manifest
 from gym_vlmrm.learning.run_folder import RunFolder
@@ -80,7 +81,7 @@ def test_a_run_cut_short_anywhere_ends_as_if_it_had_not_been(
         (RunFolder, "write_best"),
         (session_module.MetricsTable, "write"),
         (session_module.Session, "_write_record"),
-        (session_module, "save_checkpoint"),
+        (saver_module, "save_checkpoint"),
     ]
     for count, (owner, name) in enumerate(places * 2, 1):
         cut = _cut(getattr(owner, name), at=1 + count % 3)

@@ -85,6 +85,8 @@ def test_arrays_are_no_larger_than_their_file(tmp_path: Path) -> None:
     assert float(read["b"]) == 2
     assert read["c"].shape == (0, 3)
     read["a"][0, 0] = 7  # writable
+    np.savez(path, a=np.arange(1_000_000))
+    assert read_arrays(path, ["a"])["a"][-1] == 999_999
     np.savez_compressed(path, a=np.zeros(10_000_000))
     with pytest.raises(RunError, match="is compressed"):
         read_arrays(path, ["a"])
@@ -92,6 +94,15 @@ def test_arrays_are_no_larger_than_their_file(tmp_path: Path) -> None:
         _npz(path, header=header)
         with pytest.raises(RunError, match="cannot be read"):
             read_arrays(path, ["a"])
+
+
+def test_an_archive_of_very_many_names_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(12_000):
+            archive.writestr(f"{number:0100d}.npy", b"")
+    with pytest.raises(RunError, match="a directory of"):
+        read_arrays(path, ["a"])
 
 
 def test_every_flipped_bit_of_an_array_file_is_noticed_or_harmless(tmp_path: Path) -> None:

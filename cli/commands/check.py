@@ -63,8 +63,15 @@ def _summary(report: "TaskReport") -> dict[str, Any]:
 
 
 def _print_summary(task: str, summary: dict[str, Any]) -> None:
+    from gym_vlmrm.task.rules import rule_text
+
     say(f"{task}: valid")
     recipes = ", ".join(f"{name} ({algorithm})" for name, algorithm in summary["recipes"].items())
     rows = {**summary, "recipes": recipes or "none; PPO will be used"}
+    for prompt in ("goal", "baseline"):
+        if isinstance(rows[prompt], list):
+            rows[prompt] = "; ".join(rows[prompt])
+    if rows["success"] is not None:
+        rows["success"] = rule_text(rows["success"])
     for name, value in rows.items():
         say(f"  {name.replace('_', ' '):18} {value if value is not None else 'none'}")

@@ -3,7 +3,19 @@
 from typing import TYPE_CHECKING
 
 from ..console import print_json, print_table, say
-from ..options import Checkpoint, Device, Episodes, Horizon, Json, Quiet, Run, Seed, Workers, which_checkpoint
+from ..options import (
+    Checkpoint,
+    Device,
+    Episodes,
+    Horizon,
+    Json,
+    OptionalRun,
+    Quiet,
+    Seed,
+    Workers,
+    named_or_newest,
+    which_checkpoint,
+)
 from ..progress import episode_bar, number
 
 if TYPE_CHECKING:
@@ -13,7 +25,7 @@ __all__ = ["eval"]
 
 
 def eval(
-    run: Run,
+    run: OptionalRun = None,
     episodes: Episodes = 100,
     checkpoint: Checkpoint = "best",
     horizon: Horizon = None,
@@ -31,15 +43,16 @@ def eval(
     which = which_checkpoint(checkpoint)
     from gym_vlmrm.learning.evaluation import evaluate
 
+    path = named_or_newest(run)
     with episode_bar(shown=not quiet) as on_progress:
         result = evaluate(
-            run, checkpoint=which, episodes=episodes, seed=seed, horizon=horizon, device=device, workers=workers,
+            path, checkpoint=which, episodes=episodes, seed=seed, horizon=horizon, device=device, workers=workers,
             on_progress=on_progress,
         )  # fmt: skip
     if json:
-        print_json({"run": str(run), **result.model_dump(mode="json")})
+        print_json({"run": str(path), **result.model_dump(mode="json")})
     elif not quiet:
-        _print_table(str(run), result)
+        _print_table(str(path), result)
 
 
 def _print_table(run: str, result: "Evaluation") -> None:
@@ -56,7 +69,7 @@ def _print_table(run: str, result: "Evaluation") -> None:
     if result.reward_check is not None:
         say(("warning: " if result.reward_check.flag else "") + result.reward_check.message)
     if result.video:
-        say(f"video: {', '.join(f'{run}/{name}' for name in result.video)}")
+        say(f"film: {', '.join(f'{run}/{name}' for name in result.video)}")
     say(f"frames that earned most: {run}/eval/best_frames.png")
 
 
@@ -73,7 +86,7 @@ def _share(value: float | None) -> str:
 _ROWS = (
     ("episodes in success (at least half of the steps)", _success_rate),
     ("share of steps in success", lambda scores: _share(scores.success_share)),
-    ("the same over the last half", lambda scores: _share(scores.hold)),
+    ("hold: the same over the last half", lambda scores: _share(scores.hold)),
     ("episodes held (90% of the last half)", lambda scores: _share(scores.held_rate)),
     ("VLM reward per step", lambda scores: f"{scores.vlm_reward:.4f}"),
     ("task reward per step", lambda scores: number(scores.task_reward, ".4f")),

@@ -116,7 +116,7 @@ def audit(
             f"task '{spec.id}' has no baseline prompt, so alpha can only be 0; add 'baseline:' to its reward"
         )
     if frames is None and spec.success_rule is None:
-        raise TaskError(f"task '{spec.id}' has no 'success:' rule, so nothing labels frames; give --frames DIR instead")
+        raise TaskError(f"task '{spec.id}' has no 'success:' rule, so nothing labels frames; give --pictures DIR")
     searched = frames is None and can_pose(spec) and evaluations > 0
     shown: dict[int, AuditSet] = {}
     pools: dict[int, StagePool] = {}

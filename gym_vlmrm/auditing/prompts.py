@@ -206,7 +206,7 @@ def _frames(
     if frames is not None:
         return audit_set_from_files(frames, size)
     if task.success_rule is None:
-        raise TaskError(f"task '{task.id}' has no 'success:' rule, so nothing labels frames; give --frames DIR instead")
+        raise TaskError(f"task '{task.id}' has no 'success:' rule, so nothing labels frames; give --pictures DIR")
     with StagePool(task, size, workers) as pool:
         return build_audit_set(task, pool, seed, on_done=lambda done, total: report("drawing frames", done, total))
 

@@ -15,7 +15,6 @@ from gym_vlmrm.arrays import Frames
 from gym_vlmrm.errors import RunError, whole_number
 from gym_vlmrm.files import make_folder, write_json
 from gym_vlmrm.learning.agents import Agent, RandomAgent
-from gym_vlmrm.learning.checkpoints import load_agent
 from gym_vlmrm.learning.film_layout import FILM_SIZE, FilmLayout
 from gym_vlmrm.learning.filming import Shot, film
 from gym_vlmrm.learning.playing import Episode, play
@@ -25,6 +24,7 @@ from gym_vlmrm.learning.reward_check import KeptFrames, check_rewards_of_episode
 from gym_vlmrm.learning.rollout_statistics import finite_mean
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.scores import Evaluation, FilmedEpisode, FilmRecord, LongScores, Scores
+from gym_vlmrm.learning.stored_policy import load_agent
 from gym_vlmrm.learning.vec_env import pool_spaces
 from gym_vlmrm.learning.video import Reel, write_gif, write_mp4
 from gym_vlmrm.reward import RewardModel, choose_frame_size, load_reward_model

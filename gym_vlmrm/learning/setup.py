@@ -55,7 +55,7 @@ class Setup:
 
     def __init__(self, task: TaskSpec, record: RunRecord, workers: int | None, notices: Notices) -> None:
         """Note what is to be built; `record` says by which recipe, from which seed, and whether it trained before."""
-        self.task, self.recipe, self.workers, self._notices = task, record.recipe, workers, notices
+        self.task, self.recipe, self.workers, self.notices = task, record.recipe, workers, notices
         self._seed, self._resumed = record.seed, record.step > 0
         self.every = self.recipe.reward_every or task.reward.every
         """Every k-th frame is scored."""
@@ -139,16 +139,16 @@ class Setup:
     def _warn_of_idle_runs(self) -> None:
         steps, starts = self.recipe.steps, getattr(self.model, "learning_starts", 0)
         if starts >= steps:
-            self._notices(f"nothing will be learned: learning_starts is {starts:,} but the run has {steps:,} steps")
+            self.notices(f"nothing will be learned: learning_starts is {starts:,} but the run has {steps:,} steps")
         buffer = getattr(self.model, "rollout_buffer", None)
         rollout = 0 if buffer is None else buffer.buffer_size * self.recipe.num_envs
         if rollout > steps:
-            self._notices(f"one rollout of {self.recipe.algorithm} is {rollout:,} steps, so that many will be made")
+            self.notices(f"one rollout of {self.recipe.algorithm} is {rollout:,} steps, so that many will be made")
 
     def _watch_task_rewards(self, steps: PoolSteps) -> None:
         odd = steps.task_rewards[~np.isfinite(steps.task_rewards)]
         if odd.size:
-            self._notices.once(
+            self.notices.once(
                 "task reward",
                 f"the environment's own reward was {odd[0]} in step {self.model.num_timesteps:,}; means with such a "
                 "reward are left out, and the agent, which the reward model rewards, learns all the same",

@@ -12,6 +12,7 @@ from gym_vlmrm.learning.provenance import library_versions
 from gym_vlmrm.learning.records import MAX_SEED, RunRecord
 from gym_vlmrm.learning.run_folder import Checkpoint, RunFolder, default_run_path
 from gym_vlmrm.learning.session import Session, TrainingResult
+from gym_vlmrm.learning.stored_policy import load_agent, read_description
 from gym_vlmrm.task.catalog import override
 from gym_vlmrm.task.spec import Recipe, TaskSpec
 
@@ -111,6 +112,8 @@ def resume(
                 on_notice(f"{name} was {record.versions[name]} when this run began and is {version} now")
         record = record.model_copy(update={"recipe": recipe, "versions": versions, "step": step})
         task = override(run.task, device=device)
+        if checkpoint is not None:
+            _check_policy(checkpoint, recipe)
         run.name_model()
         with Session(task, record, workers, on_progress, on_notice, log) as session:
             session.describe_machine()
@@ -121,6 +124,20 @@ def resume(
                 run.write_task(task)
             session.heed_signals()
             return session.learn(run)
+
+
+def _check_policy(checkpoint: Checkpoint, recipe: Recipe) -> None:
+    """Check that a checkpoint's policy is of this recipe and as large as its weights, before anything is built from it.
+
+    Raises:
+        RunError: it is not.
+    """
+    agent = load_agent(checkpoint.path)
+    stored = read_description(checkpoint.path)[0]
+    names = ("policy", "policy_kwargs")
+    asked, was = ([each.hyperparameters.get(name) for name in names] for each in (recipe, stored))
+    if (stored.algorithm, was) != (recipe.algorithm, asked):
+        raise RunError(f"{checkpoint.path}: its policy ({type(agent.model).__name__}) is not that of run.json's recipe")
 
 
 def _newest_whole(run: RunFolder, on_notice: Callable[[str], None]) -> Checkpoint | None:

@@ -194,7 +194,7 @@ class LateRewardVecEnv(PoolVecEnv):
     ) -> None:
         """Wrap a pool in SAME_STEP mode; `env_id` names its environment in messages, `restarts` as in `PoolSteps`.
 
-        With a `continuation`, whose worlds must be able to go on (see `make_worlds`), it decides which of them do.
+        With a `continuation`, whose worlds must be able to go on (see `Continuing`), it decides which of them do.
 
         Raises:
             TrainingError: no policy can read its observations or take its actions.

@@ -67,6 +67,8 @@ def read_state(plain: Any) -> WholeState:
     worlds, training = plain["worlds"], plain["training"]
     if not (isinstance(plain["metrics"], str) and isinstance(training, dict) and isinstance(worlds, list | None)):
         raise TypeError("malformed")
+    if not (training.keys() >= _PARTS and isinstance(training["last"], dict) and set(_LAST) == training["last"].keys()):
+        raise ValueError("a part is missing")
     return WholeState(Due.model_validate(plain["due"]), plain["metrics"], best, worlds, training)
 
 
@@ -77,6 +79,11 @@ def fresh_seed(seed: int, step: int) -> int:
 
 _PLAIN = ("_current_progress_remaining", "exploration_rate", "num_timesteps")
 _LAST = ("_last_obs", "_last_episode_starts", "_last_original_obs")
+
+
+_PARTS = {
+    "numbers", "last", "memory", "rollout", "noise", "log", "returns", "scale", "late", "statistics", "masks", "random",
+}  # fmt: skip
 
 
 def take_state(setup: "Setup", *, update: bool) -> tuple[dict[str, Any], list[Any] | None]:

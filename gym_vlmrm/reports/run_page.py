@@ -36,7 +36,7 @@ MAX_FRAMES = 8
 SCORES = (
     ("success_rate", "episodes in success (at least half of the steps)"),
     ("success_share", "share of steps in success"),
-    ("hold", "the same over the last half"),
+    ("hold", "hold: the same over the last half"),
     ("held_rate", "episodes held (90% of the last half)"),
     ("vlm_reward", "VLM reward per step"),
     ("task_reward", "task reward per step"),

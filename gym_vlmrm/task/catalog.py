@@ -41,11 +41,15 @@ def builtin_tasks() -> dict[str, TaskSpec]:
     return {name: load_task(name) for name in builtin_paths()}
 
 
-def load_task(name: str | os.PathLike[str]) -> TaskSpec:
+def load_task(name: str | os.PathLike[str], *, alone: bool = False) -> TaskSpec:
     """Load a task by short name (``splits``), environment ID (``VLMRM/Humanoid-Splits-v0``) or path of a YAML file.
 
     IDs are those of built-in tasks and of what `register_task` registered. Where the task names no model, the
     environment variable ``GYM_VLMRM_MODEL`` does, now: it changes no task that was loaded, nor a run's.
+
+    Args:
+        name: of the task.
+        alone: whether a file must stand alone, without `include:`.
 
     Raises:
         UnknownTaskError: nothing goes by that name.
@@ -58,8 +62,10 @@ def load_task(name: str | os.PathLike[str]) -> TaskSpec:
     path = Path(text)
     if path.suffix in (".yaml", ".yml") or path.is_file():
         if not path.is_file():
+            if path.exists():
+                raise TaskError(f"'{text}' is no regular file")
             raise UnknownTaskError(f"no task file at '{text}'{did_you_mean(path.stem, known)}")
-        return _validate(read_document(path, builtin_folder()), path)
+        return _validate(read_document(path, None if alone else builtin_folder()), path)
     ids, registered = _builtin_ids(), _registered_tasks()
     task_id = text.removeprefix("gym_vlmrm:")
     if task_id in ids:

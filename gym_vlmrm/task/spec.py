@@ -194,7 +194,7 @@ class Recipe(_Strict):
     """Name of an algorithm of stable-baselines3 or sb3-contrib, such as ``PPO`` or ``SAC``."""
     steps: int = Field(ge=1)
     """Environment steps over all environments."""
-    num_envs: int = Field(default=8, ge=1)
+    num_envs: int = Field(default=8, ge=1, le=10_000)
     """Environments stepped together."""
     normalize_observation: bool = False
     """Scale observations by their running mean and variance."""

@@ -92,12 +92,15 @@ def shorten(text: object, limit: int = 80) -> str:
     return line if len(line) <= limit else line[: limit - 4] + " ..."
 
 
-def read_document(path: Path, bases: Path, *, trail: tuple[Path, ...] = (), origin: Place | None = None) -> Document:
+def read_document(
+    path: Path, bases: Path | None, *, trail: tuple[Path, ...] = (), origin: Place | None = None
+) -> Document:
     """Read a task file and what it includes.
 
     Args:
         path: the file.
-        bases: folder where an included file is looked for that is not beside the file that includes it.
+        bases: folder where an included file is looked for that is not beside the file that includes it; without one
+            nothing may be included.
         trail: the files that led here by including one another.
         origin: the line that includes this file.
 
@@ -115,6 +118,8 @@ def read_document(path: Path, bases: Path, *, trail: tuple[Path, ...] = (), orig
         return document
     name = document.data.pop("include")
     place = document.places[("include",)]
+    if bases is None:
+        raise TaskError(f"{place}: include: the task of a run stands alone; write what it includes into it")
     if not isinstance(name, str):
         raise TaskError(f"{place}: include: needs the name of one file, got {shorten(repr(name))}")
     base = read_document(_find_include(name, path, bases, place), bases, trail=(*trail, resolved), origin=place)

@@ -32,7 +32,7 @@ MAX_SIDE = 8192
 class SquareFrame(HiddenWrapper):
     """`render` returns uint8 (size, size, 3): padded to a square, then resized smoothly."""
 
-    counters = ()
+    counters = ("cameras",)
 
     def __init__(self, env: gym.Env[Any, Any], env_id: str, size: int, camera: CameraSpec | None = None) -> None:
         """Wrap an environment; where MuJoCo draws it, `camera` moves the camera.
@@ -77,6 +77,15 @@ class SquareFrame(HiddenWrapper):
         keep_viewers_apart()
         self._viewers.after_drawing()
         return fit_square(self._checked(frame), self._size)
+
+    @property
+    def cameras(self) -> list[dict[str, dict[str, Any]]]:
+        """Where what draws it looks from (see `Viewers.cameras`)."""
+        return self._viewers.cameras
+
+    @cameras.setter
+    def cameras(self, cameras: list[dict[str, dict[str, Any]]]) -> None:
+        self._viewers.put_cameras(cameras, self.render)
 
     def _mind_forks(self) -> None:
         if self._pid != os.getpid():

@@ -12,7 +12,7 @@ from gym_vlmrm.arrays import Floats
 from gym_vlmrm.task.spec import Look
 from gym_vlmrm.worlds.humanoid.film_look import FILM_CAMERA, dress_for_film
 from gym_vlmrm.worlds.humanoid.look import PAPER_CAMERA, dress, set_quality
-from gym_vlmrm.worlds.humanoid.quantities import QUANTITIES, quantities
+from gym_vlmrm.worlds.humanoid.quantities import QUANTITIES, UNITS, quantities
 from gym_vlmrm.worlds.offscreen import OffscreenRenderer
 from gym_vlmrm.worlds.poses.survey import BODY_SPACE, PoseSurvey
 from gym_vlmrm.worlds.quality import QUALITIES, Drawn
@@ -34,7 +34,7 @@ class HumanoidScene(HumanoidEnv):
 
     metadata = _METADATA
     name = "humanoid"
-    quantity_names = QUANTITIES
+    quantity_names, quantity_units = QUANTITIES, UNITS
     film_camera = FILM_CAMERA
 
     def __init__(
