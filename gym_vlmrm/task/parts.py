@@ -54,7 +54,8 @@ class Brief(Strict):
         fields = type(self).model_fields
         return {
             key: value for key, value in handler(self).items()
-            if key in self.always or getattr(self, key) != fields[key].get_default(call_default_factory=True)
+            # Not by ==, to which -0.0 is 0.0.
+            if key in self.always or repr(getattr(self, key)) != repr(fields[key].get_default(call_default_factory=True))
         }  # fmt: skip
 
 
