@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from stable_baselines3 import SAC
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecMonitor, VecNormalize, VecVideoRecorder
 
 import gym_vlmrm
@@ -133,6 +134,16 @@ def test_wrappers_of_sb3_stand_on_top(tmp_path: Path) -> None:
     assert all(0 < float(row["r"]) < 5 for row in table)
 
 
+def test_a_model_of_sb3_goes_on_in_a_single_environment(tmp_path: Path) -> None:
+    env = gym_vlmrm.sb3.make_vec_env("kneeling", 2, workers=1, reward="task", render_size=32)
+    SAC("MlpPolicy", env, buffer_size=10, policy_kwargs={"net_arch": [4]}).save(tmp_path / "model.zip")
+    assert env.reset().dtype == env.observation_space.dtype == np.float64
+    env.close()
+    single = gym.make("VLMRM/Humanoid-Kneeling-v0", reward="task", render_size=32)
+    SAC.load(tmp_path / "model.zip", env=single).predict(single.reset(seed=0)[0])
+    single.close()
+
+
 def test_what_sb3_users_get_wrong_is_one_line() -> None:
     make = gym_vlmrm.sb3.make_vec_env
     cases: list[tuple[dict[str, Any], str]] = [
@@ -144,6 +155,17 @@ def test_what_sb3_users_get_wrong_is_one_line() -> None:
         ({"reward": "clip"}, "reward must be 'vlm' or 'task'"),
         ({"seed": -1}, "seed must be at least 0"),
         ({"timeout": -1, "workers": 2}, "timeout is -1"),
+        (
+            {"vec_env_kwargs": {"start_method": "fork"}},
+            "has 'start_method'; this VecEnv takes workers, timeout, share_model",
+        ),
+        ({"workers": "two"}, "workers must be a whole number, got 'two'"),
+        ({"start_index": "a"}, "start_index must be a whole number"),
+        ({"env_kwargs": ["goal"]}, "env_kwargs must be a dict of arguments"),
+        ({"env_kwargs": {"alpha": 0.1}, "alpha": 0.2}, "'alpha' is given twice, as 0.1 and as 0.2"),
+        ({"wrapper_class": 3}, "wrapper_class must be a class or function"),
+        ({"wrapper_kwargs": {"skip": 2}}, "no wrapper_class to take it"),
+        ({"monitor_dir": "/dev/null/monitors"}, "monitor_dir '/dev/null/monitors' cannot be made"),
     ]
     for wrong, words in cases:
         with pytest.raises(VLMRMError, match=words) as caught:

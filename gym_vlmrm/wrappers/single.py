@@ -1,11 +1,13 @@
 """One environment, rewarded by a reward model."""
 
+import contextlib
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from gym_vlmrm.reward.protocol import RewardModel, score
+from gym_vlmrm.reward.threads import on_one_thread
 from gym_vlmrm.worlds.frames import is_scored, refused_hindsight
 from gym_vlmrm.worlds.hidden import HiddenWrapper
 from gym_vlmrm.worlds.task_info import task_reward
@@ -54,7 +56,8 @@ class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
         self._step += 1
         if is_scored(self._step, self.every):
             frames = np.asarray(self.env.render())[None]  # (1, H, W, 3)
-            self._held = float(score(self.reward_model, frames)[0])
+            with on_one_thread() if getattr(self.reward_model, "small", False) else contextlib.nullcontext():
+                self._held = float(score(self.reward_model, frames)[0])
         return observation, self._held, terminated, truncated, info
 
 
