@@ -157,7 +157,7 @@ def test_what_sb3_users_get_wrong_is_one_line() -> None:
         ({"timeout": -1, "workers": 2}, "timeout is -1"),
         (
             {"vec_env_kwargs": {"start_method": "fork"}},
-            "has 'start_method'; this VecEnv takes workers, timeout, share_model",
+            "has 'start_method'; this VecEnv takes workers, timeout",
         ),
         ({"workers": "two"}, "workers must be a whole number, got 'two'"),
         ({"start_index": "a"}, "start_index must be a whole number"),

@@ -96,8 +96,8 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
         """Step all environments; rewards are float32 (num_envs,).
 
         Raises:
-            ResetNeededError: an exception, such as Ctrl-C, cut the last step or reset short, or an episode has ended and
-                nobody reset it (autoreset mode Disabled).
+            ResetNeededError: an exception, such as Ctrl-C, cut the last step or reset short, or an episode has ended
+                and nobody reset it (autoreset mode Disabled).
             WorkerError: a process that simulates and draws died or hangs.
             VLMRMError: there are more or fewer actions than environments.
             Whatever an environment or the reward model raises.
