@@ -117,9 +117,10 @@ class RunFolder:
         return load_task(self.path / "task.yaml", alone=True)
 
     def name_model(self) -> None:
-        """Say which model the run names, where that is to be loaded and does not come with this package."""
-        model = self.task.reward.model
-        if model != "embedded" and model not in MODELS:
+        """Say which models the run names, where they are to be loaded and do not come with this package."""
+        for model in dict.fromkeys(part.model for part in self.task.reward.all_parts):
+            if model == "embedded" or model in MODELS:
+                continue
             logger.warning("the run in '%s' names the reward model '%s', which is loaded now", self.path, model)
 
     def write_task(self, task: TaskSpec) -> None:
