@@ -29,8 +29,8 @@ class RewardModel(Protocol):
 
     * ``concurrent: bool``, ``False`` where it is missing (see `is_concurrent`): whether calls from several threads may
       overlap and run beside each other on several cores. Any other model is called from one thread at a time.
-    * ``small: bool``, ``False`` where it is missing (see `is_small`): whether a few frames take one thread of torch less
-      time than many, which wait for each other in every layer; a single environment's frames are then scored by one.
+    * ``small: bool``, ``False`` where it is missing (see `is_small`): whether a few frames take one thread of torch
+      less time than many, which wait for each other in every layer; a single environment's are then scored by one.
     * ``weights_digest: str``: SHA-256 (hex) of all weights, of the image tower and of the text tower, so that a record
       can say which weights judged; a model without weights has a constant.
     * ``precision: str``: arithmetic that is really used, ``fp32``, ``bf16``, ``fp16`` or ``int8``; never ``auto``.
