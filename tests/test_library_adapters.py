@@ -16,11 +16,24 @@ from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecMonitor, 
 import gym_vlmrm
 import gym_vlmrm.sb3
 import gym_vlmrm.tianshou
+from gym_vlmrm.entry_points import build_vec_env, make_env
 from gym_vlmrm.errors import TaskError, TrainingError, VLMRMError
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.wrappers.separate import SeparateEnvs
 
 CARTPOLE = {"model": "brightness", "max_episode_steps": 5, "render_size": 32}
 ACTIONS = np.array([0, 1, 0])
+PARTS = """
+include: cartpole.yaml
+id: Tests/Parts-v0
+reward:
+  model: embedded
+  parts:
+    - {name: upright, goal: pole vertically upright on top of the cart}
+    - {name: settled, goal: pole vertically upright on top of the cart, window: {frames: 2, stride: 1}}
+  combine: sum
+  success_seen: {above: 0.5, hold: 2}
+"""
 
 
 class Masked(gym.Wrapper[Any, Any, Any, Any]):
@@ -238,3 +251,25 @@ def test_tianshou_collects(venv: Any) -> None:
     collector = Collector(policy, VectorEnvNormObs(venv), VectorReplayBuffer(100, 3))
     collector.reset()
     assert collector.collect(n_episode=4).lens.tolist() == [5, 5, 5, 5]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_environments_stepped_apart_pay_a_reward_of_parts_as_one_alone(tmp_path: Path, workers: int) -> None:
+    file = tmp_path / "parts.yaml"
+    file.write_text(PARTS)
+    spec = gym_vlmrm.load_task(file)
+    alone = make_env(spec)
+    apart = SeparateEnvs(build_vec_env(spec, 3, "vlm", autoreset_mode="Disabled", workers=workers))
+    _, info = alone.reset(seed=4)
+    answers = apart.reset([0, 2], [{"seed": 1}, {"seed": 4}])
+    assert answers[1][1] == info
+    assert {"reward_parts", "success_seen"} <= info.keys()
+    apart.step([0], [1])
+    for action in (0, 1, 1):
+        _, reward, *_, info = alone.step(action)
+        ((_, paid, *_, told),) = apart.step([2], [action])
+        assert paid == pytest.approx(reward, abs=1e-6)
+        assert told.keys() == info.keys()
+        assert told["reward_parts"] == pytest.approx(info["reward_parts"], abs=1e-6)
+    alone.close()
+    apart.close()

@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_vlmrm.reward.memory import VectorStep, memory_of
+from gym_vlmrm.reward.memory import VectorStep, info_of_parts, memory_of
 from gym_vlmrm.reward.protocol import RewardModel, is_small, signals_of
 from gym_vlmrm.reward.threads import on_one_thread
 from gym_vlmrm.task.parts import PLAIN_SHOTS, Shots
@@ -78,11 +78,7 @@ class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
             return signals_of(self.reward_model, np.asarray(pictures)[None])
 
     def _with_parts(self, info: dict[str, Any]) -> dict[str, Any]:
-        names, seen = self._memory.names, self._memory.seen
-        if not names:
-            return info
-        verdict = {} if seen is None else {"success_seen": seen[0]}
-        return {**info, "reward_parts": dict(zip(names, self._memory.values[0].copy(), strict=True)), **verdict}
+        return {**info, **info_of_parts(self._memory)}
 
 
 _FIRST = np.array([0])
