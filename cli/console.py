@@ -85,7 +85,8 @@ def print_table(
     for index, column in enumerate(columns):
         table.add_column(column, no_wrap=index < whole, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(harmless(cell, target.file)) for cell in row))
+        # A line feed of somebody's would begin a row that nobody wrote.
+        table.add_row(*(Text(harmless(cell.replace("\n", " "), target.file)) for cell in row))
     target.print(table)
 
 

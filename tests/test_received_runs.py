@@ -340,9 +340,14 @@ MADE_UP: dict[str, Any] = {
     "an observation": ("state", lambda state: state["training"]["last"].update(_last_obs="x")),
     "a missing part": ("state", lambda state: state["training"].pop("last")),
     "random numbers": ("state", lambda state: state["training"]["random"].update(python=(3, (-1,) * 625, None))),
+    "numpy's place": ("state", lambda state: _move(state["training"]["random"])),
     "elapsed steps": ("state", lambda state: [layer.update(_elapsed_steps="x") for layer in _layers(state)]),
     "what is due": ("state", lambda state: state["due"].update(update=[])),
 }
+
+
+def _move(random: dict[str, Any]) -> None:
+    random["numpy"] = (*random["numpy"][:2], 2**31 - 1, *random["numpy"][3:])
 
 
 def _first(mapping: Any) -> Any:

@@ -5,12 +5,12 @@ folders that people pass around) a link. JSON holds finite numbers; arrays are n
 """
 
 from gym_vlmrm.files.folders import check_writable, free_folder, is_free, make_folder, only_writer, unwritable
-from gym_vlmrm.files.formats import MAX_JSON, MAX_TABLE, open_picture, read_arrays, read_json, read_model
+from gym_vlmrm.files.formats import DAMAGED, MAX_JSON, MAX_TABLE, open_picture, read_arrays, read_json, read_model
 from gym_vlmrm.files.reading import check_links, check_regular, open_regular, read_bytes, read_text
 from gym_vlmrm.files.writing import replacing, sync, write_bytes, write_json, write_text
 
 __all__ = [
-    "MAX_JSON", "MAX_TABLE", "check_links", "check_regular", "check_writable", "free_folder", "is_free", "make_folder",
-    "only_writer", "open_picture", "open_regular", "read_arrays", "read_bytes", "read_json", "read_model", "read_text",
-    "replacing", "sync", "unwritable", "write_bytes", "write_json", "write_text",
+    "DAMAGED", "MAX_JSON", "MAX_TABLE", "check_links", "check_regular", "check_writable", "free_folder", "is_free",
+    "make_folder", "only_writer", "open_picture", "open_regular", "read_arrays", "read_bytes", "read_json",
+    "read_model", "read_text", "replacing", "sync", "unwritable", "write_bytes", "write_json", "write_text",
 ]  # fmt: skip

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Model = TypeVar("Model", bound=BaseModel)
 
-__all__ = ["MAX_JSON", "MAX_TABLE", "open_picture", "read_arrays", "read_json", "read_model"]
+__all__ = ["DAMAGED", "MAX_JSON", "MAX_TABLE", "open_picture", "read_arrays", "read_json", "read_model"]
 
 MAX_JSON = 16_000_000
 """Largest JSON file that is read [bytes]; an evaluation of 10,000 episodes has 4 million."""
@@ -89,7 +89,7 @@ def read_arrays(path: Path, names: Iterable[str], *, links: bool = False) -> "di
     try:
         with open_regular(path, links=links) as opened, _archive(opened) as archive:
             return {name: _read_array(archive, f"{name}.npy") for name in names}
-    except (OSError, *_DAMAGED) as error:
+    except (OSError, *DAMAGED) as error:
         raise unreadable(path, error) from None
 
 
@@ -116,7 +116,7 @@ def _archive(file: IO[bytes]) -> zipfile.ZipFile:
     return archive
 
 
-_DAMAGED = (
+DAMAGED = (
     ValueError, EOFError, LookupError, NotImplementedError, OverflowError, TypeError, SyntaxError, MemoryError,
     RuntimeError, AttributeError, zipfile.BadZipFile, zlib.error, tokenize.TokenError,
 )  # fmt: skip
@@ -163,9 +163,13 @@ def open_picture(path: Path) -> "NDArray[np.uint8]":
                 width, height = picture.size
                 if width * height > MAX_PIXELS or max(width, height) > MAX_RATIO * min(width, height):
                     raise RunError(f"{path}: cannot be read ({width} x {height} pixels)")
+                if picture.mode.startswith("I;16"):  # which Pillow would cut off at 255 instead
+                    return np.repeat((np.asarray(picture) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+                if picture.mode in ("I", "F"):
+                    raise RunError(f"{path}: cannot be read (numbers of 32 bits; save it with 8 or 16)")
                 return np.asarray(picture.convert("RGB"))
         except RunError:
             raise
-        except (OSError, *_DAMAGED, Image.DecompressionBombError) as error:
+        except (OSError, *DAMAGED, Image.DecompressionBombError) as error:
             reason = "not a picture" if isinstance(error, UnidentifiedImageError) else error
             raise unreadable(path, ValueError(reason)) from None

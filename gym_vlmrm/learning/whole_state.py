@@ -137,6 +137,7 @@ def put_state(setup: "Setup", state: WholeState) -> None:
         if len(state.worlds) != pool.num_envs:
             raise WorldError(f"{len(state.worlds)} worlds where there are {pool.num_envs}")
         pool.set_attr("world_state", state.worlds)
+        model.env.unwrapped._reset_seeds()  # those of a first reset, which was long ago: ARS resets between episodes
     for name in _PLAIN:
         if name in training["numbers"]:
             setattr(model, name, training["numbers"][name])
