@@ -42,12 +42,13 @@ from gym_vlmrm.task.yaml_file import yaml_text
 __all__ = ["Checkpoint", "RunFolder", "default_run_path"]
 
 logger = logging.getLogger("gym_vlmrm")
-_CHECKPOINT = re.compile(r"step_(\d{8,})")
+_CHECKPOINT = re.compile(r"step_([0-9]{8,18})")
 _OWN = (
     "task.yaml", "run.json", "metrics.csv", "timings.csv", "best.json", "checkpoints", "tensorboard", "eval",
     "video.gif", "video.mp4", "report.html", "report.json", ".lock",
 )  # fmt: skip
 """What is read and written in a run folder."""
+_FOLDERS = ("checkpoints", "tensorboard", "eval")
 _REPLACED = ".old"
 """Suffix of a checkpoint that another one of the same step replaces; one is left only where that was cut short."""
 
@@ -74,7 +75,12 @@ class RunFolder:
             RunError: the folder holds something already, or cannot be written.
         """
         folder = Path(path)
-        if not is_free(folder):
+        try:
+            free = is_free(folder)
+        except (OSError, ValueError) as error:  # a name that no folder can have
+            reason = getattr(error, "strerror", None) or error
+            raise RunError(f"'{folder}' can be no folder ({reason}); name another") from None
+        if not free:
             if (folder / "run.json").exists():
                 raise RunError(f"'{folder}' holds a run; resume it (--resume {folder}), or name another folder")
             why = "is not empty" if folder.is_dir() else "is no folder"
@@ -106,6 +112,9 @@ class RunFolder:
             why = "has no run.json" if folder.path.is_dir() else there
             raise RunError(f"'{folder.path}' is no run folder: it {why}")
         check_links(folder.path, _OWN)
+        for name in _FOLDERS:
+            if (folder.path / name).exists() and not (folder.path / name).is_dir():
+                raise RunError(f"{folder.path / name}: is no folder; remove it")
         _ = folder.record
         return folder
 
