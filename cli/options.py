@@ -5,17 +5,32 @@ from typing import Annotated, Literal
 
 import typer
 
+from .completion import complete_runs, complete_tasks
+from .console import note
+
 __all__ = [
-    "Algorithm", "Alpha", "Alphas", "Baseline", "Checkpoint", "Device", "Episodes", "Frames", "Goal", "Json", "Log",
-    "Model", "NumEnvs", "Output", "Precision", "Quiet", "RecipeName", "Resume", "Run", "Seed", "Steps", "Task",
-    "Workers",
-    "sentences", "which_checkpoint",
+    "Algorithm", "Alpha", "Alphas", "Baseline", "Checkpoint", "Device", "Episodes", "Goal", "Horizon", "Json", "Log",
+    "Model", "NumEnvs", "OptionalRun", "Output", "Pictures", "Precision", "Quiet", "RecipeName", "Resume", "Run",
+    "Seed", "Steps", "Task", "Workers", "named_or_newest", "sentences", "which_checkpoint",
 ]  # fmt: skip
 
 Task = Annotated[
-    str, typer.Argument(metavar="TASK", help="A task file, a built-in task's name (splits), or an environment ID.")
+    str,
+    typer.Argument(
+        metavar="TASK", help="A task file, a built-in task's name (splits), or an environment ID.",
+        autocompletion=complete_tasks,
+    ),
+]  # fmt: skip
+Run = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="A run folder, as `vlmrm train` makes them.", autocompletion=complete_runs),
 ]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `vlmrm train` makes them.")]
+OptionalRun = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="RUN", help="A run folder; the newest of ./runs if none is named.", autocompletion=complete_runs
+    ),
+]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Environment steps, all environments together.")]
 Algorithm = Annotated[
     str | None,
@@ -58,9 +73,13 @@ Episodes = Annotated[int, typer.Option("--episodes", min=1, help="Episodes to pl
 Checkpoint = Annotated[
     str, typer.Option("--checkpoint", help="Which policy: `best` (by VLM reward), `last`, or a step.")
 ]
-Frames = Annotated[
+Horizon = Annotated[
+    int | None,
+    typer.Option("--horizon", min=1, help="Steps of an episode beyond the task's own: is what was reached held?"),
+]
+Pictures = Annotated[
     Path | None,
-    typer.Option("--frames", metavar="DIR", help="Your own pictures in DIR/goal and DIR/other, for any environment."),
+    typer.Option("--pictures", metavar="DIR", help="Your own pictures in DIR/goal and DIR/other, for any environment."),
 ]
 Log = Annotated[
     list[str] | None,
@@ -87,3 +106,22 @@ def which_checkpoint(text: str) -> Literal["best", "last"] | int:
     if text in names:
         return names[text]
     raise typer.BadParameter(f"'{text}' is neither best, last nor a step", param_hint="--checkpoint")
+
+
+def named_or_newest(run: Path | None, *, playable: bool = True) -> Path:
+    """Return the run that was named, else the newest of ``./runs``, and say which; `playable`: it has a checkpoint.
+
+    Raises:
+        typer.BadParameter: none was named, and there is none.
+    """
+    if run is not None:
+        return run
+    from gym_vlmrm.errors import RunError
+    from gym_vlmrm.learning.runs import newest_run
+
+    try:
+        path = newest_run(playable=playable).path
+    except RunError as error:
+        raise typer.BadParameter(str(error), param_hint="RUN") from None
+    note(f"no run was named; taking the newest, {path}")
+    return path

@@ -28,7 +28,7 @@ _METADATA = {"render_modes": ["rgb_array"], "autoreset_mode": AutoresetMode.NEXT
 
 
 def make_env(
-    task: str | Mapping[str, Any],
+    task: Task,
     *,
     reward: RewardKind = "vlm",
     render_mode: str | None = None,
@@ -59,7 +59,7 @@ def make_env(
 
 
 def make_vec_env(
-    task: str | Mapping[str, Any],
+    task: Task,
     *,
     num_envs: int = 1,
     max_episode_steps: int | None = None,
@@ -123,6 +123,11 @@ def build_vec_env(
 def _load(task: TaskSpec, share_model: bool | None) -> RewardModel:
     if not wants_sharing(share_model):
         return load_reward_model(task)
+    if not task.reward.plain:
+        raise TaskError(
+            f"{task.id}: a model is shared for one sentence and one picture, and this reward is made of more; "
+            "leave out share_model"
+        )
     from gym_vlmrm.serving.client import share_reward_model
 
     return share_reward_model(task.reward)
@@ -150,7 +155,17 @@ def resolve_task(task: Task, reward: str = "vlm", **changes: Any) -> TaskSpec:
         spec = catalog.task_from_dict(task)
     else:
         raise TaskError(f"a task is a name, an environment ID, a path or a TaskSpec, got {type(task).__name__}")
-    return catalog.override(spec, **changes)
+    return _with_gamma(catalog.override(spec, **changes))
+
+
+def _with_gamma(task: TaskSpec) -> TaskSpec:
+    """Let potential shaping discount as the task's default recipe says, where the task itself does not."""
+    recipe = task.training.get("default")
+    gamma = None if recipe is None else recipe.hyperparameters.get("gamma")
+    if task.reward.without_gamma is None or not isinstance(gamma, int | float):
+        return task
+    reward = task.reward.discounted(float(gamma), "recipe 'default' trains with")
+    return task.model_copy(update={"reward": reward})
 
 
 # What `gymnasium.make` asks of an entry point that is a function.

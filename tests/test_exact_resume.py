@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from trainings import DQN, PPO, cartpole
+from trainings import DQN, PPO, cartpole, cartpole_of_parts
 
 from gym_vlmrm import load_task
 from gym_vlmrm.errors import RunError, WorldError
@@ -23,7 +23,7 @@ from gym_vlmrm.learning.manifest import MANIFEST, write_manifest
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.run_summary import run_metrics
 from gym_vlmrm.task.catalog import override
-from gym_vlmrm.task.spec import EnvSpec, Recipe, TaskSpec
+from gym_vlmrm.task.spec import ContinuationSpec, EnvSpec, Recipe, TaskSpec
 from gym_vlmrm.tensors import load_state, save_state, save_tensors
 from gym_vlmrm.worlds.state import state_of
 from gym_vlmrm.worlds.world import make_world, make_worlds
@@ -47,6 +47,9 @@ ARS = Recipe(
     hyperparameters={"n_delta": 2, "policy": "LinearPolicy"},
 )
 """Resets its environments between two episodes, at the places of their own random numbers."""
+
+
+CONTINUED = PPO.model_copy(update={"continuation": ContinuationSpec(level=0.5, frames=2), "steps": 512})
 
 
 class Killed(BaseException):
@@ -73,8 +76,16 @@ def traces(run: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(
     ("task", "recipe"),
-    [(cartpole(), PPO), (cartpole(), DQN), (MOUNTAIN, SAC), (MOUNTAIN, ARS)],
-    ids=["PPO", "DQN", "SAC", "ARS"],
+    [
+        (cartpole(), PPO),
+        (cartpole(), DQN),
+        (MOUNTAIN, SAC),
+        (MOUNTAIN, ARS),
+        (MOUNTAIN, CONTINUED),
+        (cartpole_of_parts(), PPO),
+        (cartpole_of_parts(), DQN),
+    ],
+    ids=["PPO", "DQN", "SAC", "ARS", "continued", "PPO, parts", "DQN, parts"],
 )
 def test_a_run_cut_short_anywhere_ends_as_if_it_had_not_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: TaskSpec, recipe: Recipe

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from gym_vlmrm.finetuning import FinetuningResult
     from gym_vlmrm.finetuning.settings import FinetuningProgress
 
-__all__ = ["Part", "finetune"]
+__all__ = ["OLD_NAMES", "Part", "finetune"]
+
+OLD_NAMES = {"frames": "num-frames"}
 
 Captions = Annotated[
     str | None,
@@ -60,7 +62,7 @@ HeldOut = Annotated[
 Patience = Annotated[
     int, typer.Option("--patience", min=1, help="Stop after so many measurements without a better held-out loss.")
 ]
-Frames = Annotated[int, typer.Option("--frames", min=2, help="Frames to draw of a built-in scene.")]
+NumFrames = Annotated[int, typer.Option("--num-frames", min=2, help="Frames to draw of a built-in scene.")]
 Resume = Annotated[
     Path | None, typer.Option("--resume", metavar="DIR", help="Go on with this output folder of an interrupted run.")
 ]
@@ -80,7 +82,7 @@ def finetune(
     device: Device = None,
     held_out: HeldOut = 0.1,
     patience: Patience = 5,
-    frames: Frames = 2000,
+    num_frames: NumFrames = 2000,
     resume: Resume = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -103,7 +105,7 @@ def finetune(
             settings = finetuning.Settings(
                 captions=_lasting(str(captions)), model=_lasting_model(str(model)), train=train.value, steps=steps,
                 epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed, device=device or "auto",
-                held_out=held_out, patience=patience, frames=frames,
+                held_out=held_out, patience=patience, frames=num_frames,
             )  # fmt: skip
             result = finetuning.finetune(settings, Path(str(output)), on_progress)
     conclude(result, _summary(result), _print_result, "finetune", result.output, json=json, quiet=quiet)

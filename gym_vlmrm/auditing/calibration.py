@@ -200,6 +200,8 @@ def _short(digest: str | None) -> str:
 
 
 def _reward_key(task: str, reward: RewardSpec) -> _Key:
+    if not reward.plain:
+        return _key(task, " + ".join(reward.models), reward.at_once.words, [], 0.0)
     return _key(task, reward.model, reward.goals, reward.baselines, reward.alpha)
 
 

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gym_vlmrm.errors import RunError
+from gym_vlmrm.files.reading import open_regular
 
-__all__ = ["check_writable", "free_folder", "is_free", "make_folder", "only_writer", "unwritable"]
+__all__ = ["check_writable", "free_folder", "is_free", "is_held", "make_folder", "only_writer", "unwritable"]
+
+_LOCK = ".lock"
 
 
 def is_free(folder: Path) -> bool:
@@ -64,7 +67,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    path = folder / ".lock"
+    path = folder / _LOCK
     lock = FileLock(path, timeout=0)
     try:
         lock.acquire()
@@ -81,3 +84,17 @@ def only_writer(folder: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             path.unlink()  # while it is held: whoever opened it in between finds that it is gone
         lock.release()
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process holds a folder by `only_writer` now; nothing is written to find out."""
+    try:
+        with open_regular(folder / _LOCK) as file:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except RunError:
+        return False
+    except (ImportError, BlockingIOError):  # Windows has no such lock, and there the file goes with its holder
+        return True
+    return False

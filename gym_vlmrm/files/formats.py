@@ -1,5 +1,6 @@
 """JSON, arrays and pictures of anybody's: finite numbers, no pickles, nothing larger than its file or than a limit."""
 
+import io
 import json
 import math
 import tokenize
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
     Model = TypeVar("Model", bound=BaseModel)
 
-__all__ = ["DAMAGED", "MAX_JSON", "MAX_TABLE", "open_picture", "read_arrays", "read_json", "read_model"]
+__all__ = [
+    "DAMAGED", "MAX_JSON", "MAX_PIXELS", "MAX_TABLE", "PICTURE_FORMATS", "decode_picture", "open_picture",
+    "read_arrays", "read_json", "read_model",
+]  # fmt: skip
 
 MAX_JSON = 16_000_000
 """Largest JSON file that is read [bytes]; an evaluation of 10,000 episodes has 4 million."""
@@ -33,7 +37,7 @@ MAX_PIXELS = 50_000_000
 """Largest picture [px], which takes three bytes for each."""
 MAX_RATIO = 20
 """Longest side of a picture in units of its shorter one: pictures are padded to squares."""
-PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "MPO")
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Formats that are tried; Pillow knows others, some of which start programs such as Ghostscript."""
 
 
@@ -153,10 +157,22 @@ def open_picture(path: Path) -> "NDArray[np.uint8]":
     Raises:
         RunError: no picture that can be decoded, or one of absurd size or shape.
     """
+    with open_regular(path, MAX_PICTURE_BYTES, links=True) as file:
+        return _decoded(file, path)
+
+
+def decode_picture(content: bytes, name: str) -> "NDArray[np.uint8]":
+    """Return the picture of a file's content as RGB (H, W, 3); raises RunError as `open_picture` does."""
+    if len(content) > MAX_PICTURE_BYTES:
+        raise RunError(f"{name}: has {len(content):,} bytes; the limit is {MAX_PICTURE_BYTES:,}")
+    return _decoded(io.BytesIO(content), Path(name))
+
+
+def _decoded(file: IO[bytes], path: Path) -> "NDArray[np.uint8]":
     import numpy as np
     from PIL import Image, UnidentifiedImageError
 
-    with open_regular(path, MAX_PICTURE_BYTES, links=True) as file, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow, about sizes that are checked here
         try:
             with Image.open(file, formats=PICTURE_FORMATS) as picture:

@@ -16,7 +16,9 @@ from gym_vlmrm.arrays import Frames
 from gym_vlmrm.learning.agents import Agent
 from gym_vlmrm.learning.scores import MAX_FILM
 from gym_vlmrm.learning.vec_env import PoolSteps
-from gym_vlmrm.reward.protocol import RewardModel
+from gym_vlmrm.reward.memory import VectorStep, memory_of
+from gym_vlmrm.reward.protocol import RewardModel, signals_of
+from gym_vlmrm.worlds.cameras import main_pictures
 from gym_vlmrm.worlds.frames import is_scored
 
 __all__ = ["Shot", "Take", "film"]
@@ -76,6 +78,9 @@ def film(
     starts, over = np.ones(2, np.bool_), np.zeros(2, np.bool_)
     together = np.ones(2, np.bool_)
     takes: list[Take] = []
+    memory = memory_of(reward_model, 2)
+    if memory.begins:
+        memory.begin(np.arange(2), signals_of(reward_model, pools[0].frames), np.inf)
     for step in range(1, limit + 1):
         asked = [agent.act(observations[0], starts, pools[0].masks) for agent in agents]
         actions = asked[0].copy()
@@ -84,14 +89,17 @@ def film(
         starts = pools[0].dones
         together &= _equal_rows(*observations)
         scored = is_scored(step, every)
-        rewards = reward_model(pools[0].frames) if scored else [take.reward for take in takes]
+        signals = signals_of(reward_model, pools[0].frames) if scored else np.zeros(0, np.float32)
+        own, both = pools[0].task_rewards, np.ones(2, np.bool_)
+        rewards = memory.step(VectorStep(both & scored, signals, both, pools[0].terminated, own, np.inf))
+        frames = main_pictures(pools[0].frames)
         new = []
         for index in range(2):
             if over[index]:
                 last = takes[index]
                 new.append(Take(last.picture, last.seen, last.reward, last.success, last.step, over=True))
                 continue
-            seen = pools[0].frames[index].copy() if scored else takes[index].seen
+            seen = frames[index].copy() if scored else takes[index].seen
             # What chance in an environment has driven apart is shown as the reward saw it.
             picture = pools[1].frames[index].copy() if together[index] else seen
             verdicts = pools[0].successes

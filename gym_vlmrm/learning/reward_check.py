@@ -5,7 +5,7 @@ import threading
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias, get_args
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from gym_vlmrm.files import make_folder, replacing
 from gym_vlmrm.learning import statistics
 from gym_vlmrm.learning.records import Result
 from gym_vlmrm.reward import RewardModel
+from gym_vlmrm.worlds.cameras import main_pictures
 
 __all__ = [
     "FRAME_KINDS", "EpisodeRow", "FrameKind", "KeptFrames", "RatedFrame", "RewardCheck", "check_rewards_of_episodes",
@@ -130,15 +131,29 @@ class KeptFrames:
         )
         self._rewards: list[NDArray[np.float32]] = []
         self._lock = threading.Lock()
+        if hasattr(reward_model, "signals"):  # made of parts
+            made_of_parts: Any = reward_model
+            self.signals, self.memory = self._signals, made_of_parts.memory
 
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the rewards of the model below."""
         rewards = self.model(frames)
+        self._keep(rewards, frames)
+        return rewards
+
+    def _signals(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the signals of the model below, and keep those whose first picture is worth most by itself."""
+        model: Any = self.model
+        signals: NDArray[np.float32] = model.signals(pictures)
+        alone = model.alone(model.parts_alone(signals)).astype(np.float32)
+        self._keep(alone, main_pictures(pictures))
+        return signals
+
+    def _keep(self, rewards: NDArray[np.float32], frames: NDArray[np.uint8]) -> None:
         with self._lock:
             self._rewards.append(np.array(rewards))
             for shelf in self._shelves:
                 shelf.take(rewards, frames)
-        return rewards
 
     def best(self) -> list[RatedFrame]:
         """Return the rewards and frames kept, the best first."""

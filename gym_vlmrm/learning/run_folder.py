@@ -9,6 +9,7 @@ runs/<name>/
 """
 
 import contextlib
+import difflib
 import logging
 import os
 import re
@@ -39,7 +40,10 @@ from gym_vlmrm.task.catalog import load_task
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.task.yaml_file import yaml_text
 
-__all__ = ["Checkpoint", "RunFolder", "default_run_path"]
+__all__ = ["ROOT", "Checkpoint", "RunFolder", "default_run_path"]
+
+ROOT = Path("runs")
+"""Where runs go that are given no folder of their own."""
 
 logger = logging.getLogger("gym_vlmrm")
 _CHECKPOINT = re.compile(r"step_([0-9]{8,18})")
@@ -108,9 +112,7 @@ class RunFolder:
         """
         folder = cls(Path(path))
         if not (folder.path / "run.json").is_file():
-            there = "is no folder" if folder.path.exists() else "does not exist"
-            why = "has no run.json" if folder.path.is_dir() else there
-            raise RunError(f"'{folder.path}' is no run folder: it {why}")
+            raise RunError(f"'{folder.path}' is no run folder: it {_what_it_is(folder.path)}")
         check_links(folder.path, _OWN)
         for name in _FOLDERS:
             if (folder.path / name).exists() and not (folder.path / name).is_dir():
@@ -124,9 +126,10 @@ class RunFolder:
         return load_task(self.path / "task.yaml", alone=True)
 
     def name_model(self) -> None:
-        """Say which model the run names, where that is to be loaded and does not come with this package."""
-        model = self.task.reward.model
-        if model != "embedded" and model not in MODELS:
+        """Say which models the run names, where they are to be loaded and do not come with this package."""
+        for model in dict.fromkeys(part.model for part in self.task.reward.all_parts):
+            if model == "embedded" or model in MODELS:
+                continue
             logger.warning("the run in '%s' names the reward model '%s', which is loaded now", self.path, model)
 
     def write_task(self, task: TaskSpec) -> None:
@@ -236,6 +239,20 @@ class RunFolder:
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def default_run_path(task: TaskSpec, algorithm: str, seed: int, root: Path = Path("runs")) -> Path:
+def default_run_path(task: TaskSpec, algorithm: str, seed: int, root: Path = ROOT) -> Path:
     """Return the first free ``runs/<task>-<algorithm>-<seed>-<n>``."""
     return free_folder(root, f"{short_name(task.id)}-{algorithm.lower()}-{seed}")
+
+
+def _what_it_is(path: Path) -> str:
+    """Say why a path is no run folder, and which one may have been meant."""
+    if path.is_dir():
+        holds = next((child for child in sorted(path.iterdir()) if (child / "run.json").is_file()), None)
+        return "has no run.json" + ("" if holds is None else f"; it holds runs, such as '{holds}'")
+    if path.exists():
+        return "is no folder" + (f"; its run is '{path.parent}'" if (path.parent / "run.json").is_file() else "")
+    runs = {str(child.parent) for root in (path.parent, ROOT) for child in root.glob("*/run.json")}
+    if str(ROOT / path) in runs:
+        return f"does not exist; did you mean '{ROOT / path}'?"
+    close = difflib.get_close_matches(str(path), runs, n=1)
+    return "does not exist" + (f"; did you mean '{close[0]}'?" if close else "")

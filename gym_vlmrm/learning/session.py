@@ -26,7 +26,7 @@ from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.saver import Saver
 from gym_vlmrm.learning.setup import Notices, Setup
 from gym_vlmrm.learning.trackers import Tracker, check_trackers
-from gym_vlmrm.learning.trials import Trials, trial_episodes
+from gym_vlmrm.learning.trials import Trials, trial_episodes, trial_times
 from gym_vlmrm.learning.whole_state import Due, WholeState, begin_worlds_anew, fresh_seed, put_state
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.task.yaml_file import yaml_text
@@ -127,6 +127,7 @@ class Session:
         self._place, self._state = checkpoint, load_whole_state(checkpoint)
         buffer_restored = restore(checkpoint, self.model, self.setup.scale)
         self.resumed_at, self._updates = self.model.num_timesteps, getattr(self.model, "_n_updates", 0)
+        self.setup.late.made = self.resumed_at
         if self._state is None:
             self.model.set_random_seed(fresh_seed(self.record.seed, self.resumed_at))
             self.notices(
@@ -261,7 +262,7 @@ class Session:
 
     def _checkpoint_period(self) -> int:
         """Environment steps between checkpoints: judging one must not cost more than the learning before it."""
-        judging = trial_episodes(self.recipe) * (episode_limit(self.task) or 1)
+        judging = trial_episodes(self.recipe) * trial_times(self.recipe) * (episode_limit(self.task) or 1)
         return max(self.recipe.steps // CHECKPOINTS_PER_RUN, 2 * judging)
 
     def _run_algorithm(self, callback: TrainingCallback) -> None:
@@ -298,7 +299,7 @@ class Session:
         self._times = MetricsTable(run.path / "timings.csv", text=times, of_times=True)
         self._events = Events(run.path / "tensorboard", first, first if self._verdict is None else (resumed or 0) + 1)
         settings = {name: f"```yaml\n{yaml_text(part)}\n```" for name, part in self._settings().items()}
-        self._events.say({"goal": "; ".join(self.task.reward.goals), **settings}, resumed or 0)
+        self._events.say({"goal": "; ".join(self.task.reward.said), **settings}, resumed or 0)
 
     def _settings(self) -> dict[str, Any]:
         task = self.task.model_dump(exclude={"training"}, exclude_none=True)

@@ -5,14 +5,23 @@ import math
 import re
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gym_vlmrm.arrays import Floats
 from gym_vlmrm.auditing.results import Landscape
 
-__all__ = ["curve_chart", "episode_chart", "histogram_chart", "landscape_chart", "scatter_chart", "size_chart"]
+__all__ = [
+    "Band",
+    "band_chart",
+    "curve_chart",
+    "episode_chart",
+    "histogram_chart",
+    "landscape_chart",
+    "scatter_chart",
+    "size_chart",
+]
 COLOURS = ("#3d8bd4", "#e3803b", "#3fa66b", "#b565c9", "#c9a227", "#d4526e", "#7f8c99", "#2aa5a5")
 """Of middling lightness: they show on white and on near-black."""
 _INK = "#010203"
@@ -167,6 +176,33 @@ def episode_chart(curves: Sequence[tuple[str, Sequence[float]]], successes: Sequ
     below = "step of the film" + (f" (green: {curves[0][0]} in success)" if len(edges) else "")
     _label(axes, below, "VLM reward", True)
     return _svg(figure, "VLM reward over the filmed episodes")
+
+
+class Band(NamedTuple):
+    """A curve with the interval around it; NaN where there is none."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+
+
+def band_chart(title: str, bands: Sequence[Band], x: str = "steps") -> str:
+    """Draw curves, each with its interval; one much wider than all curves are apart is cut off."""
+    figure, axes = _figure()
+    for index, band in enumerate(bands):
+        colour = COLOURS[index % len(COLOURS)]
+        axes.plot(
+            band.x, band.y, color=colour, linewidth=1.6, label=band.name, marker="o" if len(band.x) < 3 else None, ms=4
+        )
+        axes.fill_between(band.x, band.low, band.high, color=colour, alpha=0.18, linewidth=0)
+    every = np.concatenate([band.y for band in bands])
+    room = max(float(np.ptp(every)), 1e-3)
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(max(bottom, every.min() - room), min(top, every.max() + room))
+    _label(axes, _in_thousands(axes, x), title, True)
+    return _svg(figure, title)
 
 
 def scatter_chart(title: str, groups: Sequence[tuple[str, Sequence[float], Sequence[float]]], x: str, y: str) -> str:

@@ -24,18 +24,23 @@ _TWO = ("training", "checkpoints")
 CURVES: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
     ("VLM reward per step", "vlm_reward", ("rollout/vlm_reward", "eval/vlm_reward")),
     ("share of steps in success", "success_share", ("rollout/success", "eval/success")),
+    ("share of steps in success, as the judge sees it", None, ("rollout/success_seen",)),
     ("task reward per step", "task_reward", ("rollout/task_reward", "eval/task_reward")),
     ("steps per episode", "episode_length", ("rollout/episode_length",)),
     ("steps per second", None, ("time/steps_per_second",)),
 )
 """Title of a chart, what an evaluation calls it, and the columns of ``metrics.csv`` that it draws, `_TWO` at most."""
+PARTS = "reward_parts/"
+"""Beginning of the columns of what a reward is made of."""
+PLAYED = (("trained", "policy"), ("random", "random"))
 MAX_FILM_BYTES = 6_000_000
 MAX_FRAME_BYTES = 2_000_000
 MAX_FRAMES = 8
 SCORES = (
     ("success_rate", "episodes in success (at least half of the steps)"),
     ("success_share", "share of steps in success"),
-    ("hold", "the same over the last half"),
+    ("hold", "hold: the same over the last half"),
+    ("held_rate", "episodes held (90% of the last half)"),
     ("vlm_reward", "VLM reward per step"),
     ("task_reward", "task reward per step"),
     ("episode_length", "steps per episode"),
@@ -56,6 +61,7 @@ def report_run(run: RunFolder | str | os.PathLike[str], output: Path | None = No
         "run.html.j2",
         run=summary,
         name=folder.path.resolve().name,
+        said=folder.task.reward.said,
         charts=_charts(summary["metrics"], (evaluation or {}).get("random", {})),
         episode=_episode_chart(evaluation),
         frames=_frames(folder.path, evaluation),
@@ -63,6 +69,7 @@ def report_run(run: RunFolder | str | os.PathLike[str], output: Path | None = No
         commands=_commands(folder, evaluation),
         scatter=_check_chart(summary["evaluation"]),
         scores=SCORES,
+        columns=_columns(summary["evaluation"]),
         film=_film(folder.path),
         recipe=yaml_text(folder.record.recipe.model_dump()),
         task=yaml_text(folder.task.model_dump(exclude_none=True), width=90),
@@ -71,6 +78,16 @@ def report_run(run: RunFolder | str | os.PathLike[str], output: Path | None = No
     write_text(place / "report.html", text)
     write_json(place / "report.json", summary)
     return place / "report.html"
+
+
+def _columns(evaluation: dict[str, Any] | None) -> list[tuple[str, dict[str, Any]]]:
+    """What was played, with its scores; also until a longer horizon, where one was asked for."""
+    if evaluation is None:
+        return []
+    columns, longer = [(name, evaluation[key]) for name, key in PLAYED], evaluation.get("longer")
+    if longer:
+        columns += [(f"{name}, {longer['horizon']} steps", longer[key]) for name, key in PLAYED]
+    return columns
 
 
 def _charts(metrics: dict[str, list[float | None]], random: dict[str, Any]) -> list[str]:
@@ -85,6 +102,13 @@ def _charts(metrics: dict[str, list[float | None]], random: dict[str, Any]) -> l
         level = None if field is None else random.get(field)
         if curves:
             charts.append(curve_chart(title, curves, level=None if level is None else ("random policy", level)))
+    of_parts = {name: values for name, values in metrics.items() if name.startswith(PARTS)}
+    if of_parts:
+        curves = [
+            (name.removeprefix(PARTS), steps, [math.nan if value is None else value for value in values])
+            for name, values in of_parts.items()
+        ]
+        charts.append(curve_chart("value of each part per step", curves))
     return charts
 
 

@@ -65,7 +65,8 @@ def load_reward_model(
 
     Returns:
         A callable: uint8 frames (N, H, W, 3) to float32 rewards (N,). It shares its weights with every other one of the
-        same model, device and arithmetic; they are freed when the last of these is.
+        same model, device and arithmetic; they are freed when the last of these is. Of a reward made of parts it says
+        what frames are worth by themselves: without windows, shapes and the environment's own reward.
 
     Raises:
         TaskError: no such task, or a value that is not allowed.
@@ -73,29 +74,45 @@ def load_reward_model(
     """
     spec = task if isinstance(task, TaskSpec) else load_task(task)
     spec = override(spec, model=model, goal=goal, baseline=baseline, alpha=alpha, device=device, precision=precision)
-    tell_of_model(spec.reward.model)
+    for name in dict.fromkeys(part.model for part in spec.reward.all_parts):
+        tell_of_model(name)
     return load_judge(spec.reward)
 
 
 def load_judge(judge: RewardSpec) -> RewardModel:
     """Load the reward model that a task's section ``reward:`` describes; see `load_reward_model`."""
-    plain = _make_plain(judge.model)
+    if judge.plain:
+        return _load(judge, judge.model, judge.goals, judge.baselines, judge.alpha)
+    from gym_vlmrm.reward.parts import PartsReward
+
+    known: dict[str, RewardModel] = {}
+    models = []
+    for part in judge.all_parts:
+        if part.model in MODELS:  # one that reads no prompts is the same for every part
+            known[part.model] = known.get(part.model) or _load(judge, part.model, [], [], 0.0)
+            models.append(known[part.model])
+        else:
+            models.append(_load(judge, part.model, list(part.goals), list(part.baselines), part.alpha))
+    return PartsReward(judge, models)
+
+
+def _load(judge: RewardSpec, model: str, goals: list[str], baselines: list[str], alpha: float) -> RewardModel:
+    """Load the model of one goal, for the device and in the arithmetic that a reward names."""
+    plain = _make_plain(model)
     if plain is not None:
         return plain
     # Here and not above, because importing them imports torch.
     from gym_vlmrm.reward.clip.model import ClipReward
     from gym_vlmrm.reward.clip.towers import load_towers
 
-    location = model_location(judge.model)
-    prompts, baselines = judge.goals, judge.baselines
-    _warn_unknown_words(judge.model, [*prompts, *baselines])
-    towers = load_towers(location, judge.device, judge.precision)
-    for sentence in dict.fromkeys([*prompts, *baselines]):
+    _warn_unknown_words(model, [*goals, *baselines])
+    towers = load_towers(model_location(model), judge.device, judge.precision)
+    for sentence in dict.fromkeys([*goals, *baselines]):
         if unread := towers.unread_part(sentence):
-            message = f"model '{judge.model}' has no room for the end of a prompt: {describe_cut(sentence, unread)}"
+            message = f"model '{model}' has no room for the end of a prompt: {describe_cut(sentence, unread)}"
             if first_to_say(message):
-                warnings.warn(CutPromptWarning(message), stacklevel=2)
-    return ClipReward(judge.model, towers, prompts, baselines or None, judge.alpha)
+                warnings.warn(CutPromptWarning(message), stacklevel=4)
+    return ClipReward(model, towers, goals, baselines or None, alpha)
 
 
 def _make_plain(model: str) -> RewardModel | None:
@@ -143,7 +160,9 @@ def choose_frame_size(task: TaskSpec, model: Any = None) -> int:
     """
     if task.scene.render_size is not None:
         return task.scene.render_size
-    return model_frame_size(task.reward.model) if model is None else int(model.frame_size)
+    if model is not None:
+        return int(model.frame_size)
+    return max(model_frame_size(name) for name in {part.model for part in task.reward.all_parts})
 
 
 def _image_size(path: Path, config: dict[str, Any]) -> int:
@@ -198,7 +217,7 @@ def _warn_unknown_words(model: str, sentences: Sequence[str]) -> None:
         listed = ", ".join(repr(word) for word in words)
         message = f"model '{model}' never saw {listed} in training; its reward for such a prompt is a guess"
         if first_to_say(message):
-            warnings.warn(UnknownWordsWarning(message), stacklevel=3)
+            warnings.warn(UnknownWordsWarning(message), stacklevel=5)
 
 
 def tell_of_model(model: str) -> None:

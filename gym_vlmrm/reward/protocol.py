@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.errors import ModelError
 
-__all__ = ["RewardModel", "check_frames", "check_rewards", "is_concurrent", "memory_of_scoring", "score"]
+__all__ = ["RewardModel", "check_frames", "check_rewards", "is_concurrent", "memory_of_scoring", "score", "signals_of"]
 
 
 @runtime_checkable
@@ -51,6 +51,16 @@ def score(model: RewardModel, frames: Any) -> NDArray[np.float32]:
     with memory_of_scoring(model.name):
         rewards = np.asarray(model(pictures), dtype=np.float32)
     return check_rewards(rewards, len(pictures), model.name)
+
+
+def signals_of(model: RewardModel, pictures: Any) -> NDArray[np.float32]:
+    """Return what a model tells of the pictures of N steps: rewards (N,), or of one made of parts signals (N, W).
+
+    Raises:
+        ModelError: as `score` does.
+    """
+    signals = getattr(model, "signals", None)
+    return score(model, pictures) if signals is None else signals(pictures)
 
 
 def check_frames(frames: Any) -> NDArray[np.uint8]:

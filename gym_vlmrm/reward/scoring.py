@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_vlmrm.reward.protocol import RewardModel, is_concurrent, score
+from gym_vlmrm.reward.protocol import RewardModel, is_concurrent, signals_of
 from gym_vlmrm.reward.threads import take_torch_threads, threads_of_one_call
 from gym_vlmrm.worlds.pools.cores import usable_cores
 
@@ -76,6 +76,8 @@ class ScoringTeam:
     ) -> "Future[NDArray[np.float32]]":
         """Score uint8 frames (N, H, W, 3) in the background, once `turns` lets it; the result is their rewards (N,).
 
+        Of a reward made of parts they are the pictures of N steps, and the result its signals (N, W).
+
         The frames must not be changed before it is there. What calling the team raises, the result raises.
         """
         if self._executor is None or self._pid != os.getpid():  # a fork copies no threads
@@ -103,7 +105,7 @@ class ScoringTeam:
 
     def _score(self, frames: NDArray[np.uint8], turns: threading.Semaphore | None = None) -> NDArray[np.float32]:
         with turns or contextlib.nullcontext():
-            return score(self.reward_model, frames)
+            return signals_of(self.reward_model, frames)
 
     def _start_thread(self) -> None:
         if self.threads == 1:

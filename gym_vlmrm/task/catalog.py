@@ -119,9 +119,15 @@ def override(
 ) -> TaskSpec:
     """Return the task with the given values replaced; ``None`` keeps what the task says.
 
+    Of a reward made of parts, `model`, `baseline` and `alpha` change what parts that name none go by, and `goal` the
+    part ``reward.goal``.
+
     Raises:
-        TaskError: a value is not allowed; the message names the field.
+        TaskError: a value is not allowed, or there is no ``reward.goal`` to replace; the message names the field.
     """
+    if goal is not None and task.reward.goal is None:
+        message = f"{task.id}: reward.goal: the reward is made of parts and has no goal to replace; change its parts"
+        raise TaskError(message, field=("reward", "goal"))
     reward = {
         "model": model,
         "goal": list(goal) if isinstance(goal, tuple) else goal,
@@ -169,8 +175,11 @@ def _explain(error: ValidationError) -> tuple[Location, str]:
     # A misspelt key is the cause of the missing one that is complained about before it.
     first = next((mistake for mistake in errors if mistake["type"] == "extra_forbidden"), errors[0])
     # Union members appear in pydantic's location as type names that the file does not contain.
+    misplaced = first.get("ctx", {}).get("at", ())
     location = tuple(
-        part for part in first["loc"] if not re.match(r"(constrained-)?(str|list|dict)\b|list\[", str(part))
+        part
+        for part in (*first["loc"], *misplaced)
+        if not re.match(r"(constrained-)?(str|list|dict)\b|list\[", str(part))
     )
     field = ".".join(map(str, location)) or "task"
     if first["type"] == "extra_forbidden":

@@ -33,6 +33,8 @@ class SquareFrame(HiddenWrapper):
     """`render` returns uint8 (size, size, 3): padded to a square, then resized smoothly."""
 
     counters = ("cameras",)
+    has_own_camera = False
+    """Whether it is known what the camera sees where a task says nothing."""
 
     def __init__(self, env: gym.Env[Any, Any], env_id: str, size: int, camera: CameraSpec | None = None) -> None:
         """Wrap an environment; where MuJoCo draws it, `camera` moves the camera.
@@ -77,6 +79,14 @@ class SquareFrame(HiddenWrapper):
         keep_viewers_apart()
         self._viewers.after_drawing()
         return fit_square(self._checked(frame), self._size)
+
+    def look_through(self, camera: CameraSpec) -> None:
+        """Look through another camera from now on.
+
+        Raises:
+            TaskError: the environment's model lacks it.
+        """
+        self._viewers.turn_to(camera)
 
     @property
     def cameras(self) -> list[dict[str, dict[str, Any]]]:

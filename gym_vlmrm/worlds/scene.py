@@ -101,7 +101,10 @@ class BodySurvey(Protocol):
 
 
 class Scene(Protocol):
-    """A Gymnasium environment of this package: it names what it shows, and can be put into any configuration."""
+    """A Gymnasium environment of this package: it names what it shows, and can be put into any configuration.
+
+    It may also have ``quantity_units`` (unit by name), ``observation_names`` and ``action_names``, for `vlmrm show`.
+    """
 
     name: ClassVar[str]
     """Short name, such as ``cartpole``."""

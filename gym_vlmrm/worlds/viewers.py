@@ -89,6 +89,15 @@ class Viewers:
             self._has_drawn = True
             self._look()
 
+    def turn_to(self, camera: CameraSpec) -> None:
+        """Look through another camera, from now on.
+
+        Raises:
+            TaskError: no model has the camera.
+        """
+        self._camera = camera
+        self._aim(list(self.renderers), camera)
+
     def _look(self) -> None:
         if self._camera is not None:
             self.renderers = find_renderers(self._env)

@@ -9,7 +9,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.wrappers import TimeLimit
 
 from gym_vlmrm.errors import TaskError
+from gym_vlmrm.task.parts import PLAIN_SHOTS
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.cameras import with_cameras
 from gym_vlmrm.worlds.frames import FrameObservation
 from gym_vlmrm.worlds.generic import find_environment, make_generic
 from gym_vlmrm.worlds.guard import Guarded
@@ -74,7 +76,8 @@ def make_world(
         world = OnlyVerdicts(world, judged=task.success is not None)
     if wrap is not None:
         world = wrap(world)
-    return FrameObservation(world, render_size, every) if frames else world
+    shots = PLAIN_SHOTS if film else task.reward.shots
+    return FrameObservation(world, render_size, every, shots) if frames else world
 
 
 def _bare_world(task: TaskSpec, render_size: int, film: bool) -> TaskInfo:
@@ -86,7 +89,8 @@ def _bare_world(task: TaskSpec, render_size: int, film: bool) -> TaskInfo:
     make = make_scene if env_id in SCENES else make_generic
     env = make(env_id, kwargs, task.scene, render_size, film=film)
     try:
-        return TaskInfo(Guarded(env, env_id), task, partial(_bare_world, task, render_size, film))
+        seen = env if film else with_cameras(env, task.scene, env_id)
+        return TaskInfo(Guarded(seen, env_id), task, partial(_bare_world, task, render_size, film))
     except TaskError:
         env.close()
         raise

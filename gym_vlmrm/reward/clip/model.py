@@ -44,7 +44,25 @@ class ClipReward:
         frames = check_frames(frames)
         if len(frames) == 0:
             return np.zeros(0, np.float32)
+        return check_rewards(self.value(self.embed(frames)), len(frames), self.name)
+
+    def embed(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the unit embeddings (N, D) of frames; raises ModelError where memory does not suffice."""
         with memory_of_scoring(self.name):
-            embeddings = self.towers.embed_frames(frames)
+            return self.towers.embed_frames(frames)
+
+    def value(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the rewards (N,) of unit embeddings (N, D)."""
         rewards = goal_baseline_reward(embeddings, self.goal, self.baseline, self.alpha)
-        return check_rewards(rewards.astype(np.float32), len(frames), self.name)
+        return np.asarray(rewards.astype(np.float32))
+
+    def change(self, first: NDArray[np.float32], last: NDArray[np.float32]) -> float:
+        """Return how far an embedding (D,) moved along the line from the baseline prompt to the goal prompt.
+
+        It is the direction of Gal et al. (arXiv 2108.00946), but the move is not normalised: of two frames that are
+        nearly equal a direction would be noise.
+        """
+        assert self.baseline is not None, "the task file was checked for it"
+        line = self.goal - self.baseline
+        length = float(np.sqrt((line * line).sum()))
+        return float(((last - first) * line).sum()) / length if length > 0 else 0.0

@@ -9,10 +9,10 @@ from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 
 from gym_vlmrm.arrays import Floats
-from gym_vlmrm.task.spec import Look
+from gym_vlmrm.task.spec import CameraSpec, Look
 from gym_vlmrm.worlds.humanoid.film_look import FILM_CAMERA, dress_for_film
 from gym_vlmrm.worlds.humanoid.look import PAPER_CAMERA, dress, set_quality
-from gym_vlmrm.worlds.humanoid.quantities import QUANTITIES, quantities
+from gym_vlmrm.worlds.humanoid.quantities import QUANTITIES, UNITS, quantities
 from gym_vlmrm.worlds.offscreen import OffscreenRenderer
 from gym_vlmrm.worlds.poses.survey import BODY_SPACE, PoseSurvey
 from gym_vlmrm.worlds.quality import QUALITIES, Drawn
@@ -34,7 +34,7 @@ class HumanoidScene(HumanoidEnv):
 
     metadata = _METADATA
     name = "humanoid"
-    quantity_names = QUANTITIES
+    quantity_names, quantity_units = QUANTITIES, UNITS
     film_camera = FILM_CAMERA
 
     def __init__(
@@ -100,6 +100,15 @@ class HumanoidScene(HumanoidEnv):
         self._camera |= {name: value for name, value in camera.items() if name in self._camera}
         if self._renderer is not None:
             self._aim(self._renderer)
+
+    @property
+    def has_own_camera(self) -> bool:
+        """Whether a task that names no camera looks through the one of `CameraSpec`'s own numbers."""
+        return self._look == "textured"
+
+    def look_through(self, camera: CameraSpec) -> None:
+        """Look through another camera from now on; raises TaskError as `set_camera` does."""
+        self.set_camera(**camera.model_dump())
 
     def _aim(self, renderer: OffscreenRenderer) -> None:
         renderer.look_through(self._fixed)
