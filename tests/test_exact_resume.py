@@ -47,6 +47,8 @@ ARS = Recipe(
     hyperparameters={"n_delta": 2, "policy": "LinearPolicy"},
 )
 """Resets its environments between two episodes, at the places of their own random numbers."""
+SDE = PPO.model_copy(update={"hyperparameters": {**PPO.hyperparameters, "use_sde": True, "sde_sample_freq": 3}})
+"""Draws random numbers before its callbacks hear of a rollout."""
 
 
 CONTINUED = PPO.model_copy(update={"continuation": ContinuationSpec(level=0.5, frames=2), "steps": 512})
@@ -126,19 +128,22 @@ def test_a_few_kills_at_random_moments_change_nothing() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("at", [0, 30, 60, 100, 150])
-@pytest.mark.parametrize("recipe", [PPO, DQN], ids=["PPO", "DQN"])
+@pytest.mark.parametrize(
+    ("task", "recipe", "at"),
+    [*((cartpole(), recipe, at) for recipe in (PPO, DQN) for at in (0, 30, 60, 100, 150)), (MOUNTAIN, SDE, 90)],
+    ids=lambda value: getattr(value, "algorithm", value) if not isinstance(value, TaskSpec) else value.id[6:10],
+)
 def test_a_signal_changes_nothing_either(
-    tmp_path: Path, recipe: Recipe, at: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, task: TaskSpec, recipe: Recipe, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gym_vlmrm.learning.callbacks.PROGRESS_PERIOD", 0)  # told of every step, however fast they are
-    whole = train(cartpole(), recipe, seed=2, output=tmp_path / "whole", workers=1).run
+    whole = train(task, recipe, seed=2, output=tmp_path / "whole", workers=1).run
 
     def stop(progress: Any) -> None:
         if progress.step >= at:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    stopped = train(cartpole(), recipe, seed=2, output=tmp_path / "stopped", workers=1, on_progress=stop)
+    stopped = train(task, recipe, seed=2, output=tmp_path / "stopped", workers=1, on_progress=stop)
     assert stopped.interrupted
     assert RunFolder.open(tmp_path / "stopped").checkpoint("last").step == stopped.step
     run = resume(tmp_path / "stopped", workers=1).run
