@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 
 from gym_vlmrm.errors import ResetNeededError
+from gym_vlmrm.reward.memory import RewardMemory, VectorStep, info_of_parts, memory_of
 from gym_vlmrm.reward.scoring import ScoringTeam
 from gym_vlmrm.worlds.frames import FrameObservation, is_scored
 from gym_vlmrm.worlds.pools.pool import INTERRUPTED
@@ -28,9 +29,11 @@ class SeparateEnvs:
         """Take over a pool, or a `VectorVLMReward` over one."""
         self.pool: Any = envs
         self.every, self._team = 1, None
+        self._memories: list[RewardMemory] = []
         if isinstance(envs, VectorVLMReward):
             self.pool, self.every = envs.env, envs.every
             self._team = ScoringTeam(envs.reward_model)
+            self._memories = [memory_of(envs.reward_model, 1) for _ in range(envs.num_envs)]
         self.num_envs = envs.num_envs
         self.single_observation_space, self.single_action_space = (
             envs.single_observation_space,
@@ -38,16 +41,24 @@ class SeparateEnvs:
         )
         self._envs = envs
         self._steps = np.zeros(self.num_envs, int)
-        self._held = np.zeros(self.num_envs, np.float32)
         self._whole = np.ones(self.num_envs, np.bool_)
 
     def reset(self, rows: Sequence[int], arguments: Sequence[dict[str, Any]]) -> list[tuple[Any, dict[str, Any]]]:
         """Reset some environments, each with its own ``seed`` and ``options``, and return observations and infos."""
         chosen = list(rows)
         self._whole[chosen] = False
-        answers: list[tuple[Any, dict[str, Any]]] = self.pool.apply(_reset, chosen, list(arguments))
-        self._steps[chosen], self._held[chosen], self._whole[chosen] = 0, 0.0, True
-        return answers
+        answers: list[tuple[Any, dict[str, Any], Any]] = self.pool.apply(_reset, chosen, list(arguments))
+        self._steps[chosen] = 0
+        found = [(observation, info) for observation, info, _ in answers]
+        if self._memories:
+            begins = self._memories[0].begins and bool(chosen)
+            signals = self._team(np.stack([frame for *_, frame in answers])) if begins else None  # type: ignore[misc]
+            for place, row in enumerate(chosen):
+                seen = None if signals is None else signals[place : place + 1]
+                self._memories[row].begin(_FIRST, seen, self._envs.training_steps)  # type: ignore[attr-defined]
+                found[place][1].update(info_of_parts(self._memories[row]))
+        self._whole[chosen] = True
+        return found
 
     def step(self, rows: Sequence[int], actions: Sequence[Any]) -> list[Step]:
         """Step some environments, each by its action, and return Gymnasium's five values of each.
@@ -62,16 +73,32 @@ class SeparateEnvs:
             raise ResetNeededError(INTERRUPTED)
         self._whole[chosen] = False
         answers: list[tuple[Step, Any]] = self.pool.apply(_step, chosen, list(actions))
+        steps = [step for step, _ in answers]
         if self._team is not None:
             self._steps[chosen] += 1
-            scored = [place for place, row in enumerate(chosen) if is_scored(int(self._steps[row]), self.every)]
-            if scored:
-                rewards = self._team(np.stack([answers[place][1] for place in scored]))
-                self._held[[chosen[place] for place in scored]] = rewards
+            scored = [is_scored(int(self._steps[row]), self.every) for row in chosen]
+            frames = [frame for (_, frame), wanted in zip(answers, scored, strict=True) if wanted]
+            signals = iter(self._team(np.stack(frames)) if frames else ())
+            steps = [
+                self._paid(row, step, next(signals) if wanted else None)
+                for row, step, wanted in zip(chosen, steps, scored, strict=True)
+            ]
         self._whole[chosen] = True
-        if self._team is None:
-            return [step for step, _ in answers]
-        return [(step[0], float(self._held[row]), *step[2:]) for row, (step, _) in zip(chosen, answers, strict=True)]
+        return steps
+
+    def _paid(self, row: int, step: Step, signals: Any) -> Step:
+        """Return a step with the model's reward and what the parts of that are worth."""
+        observation, own, terminated, truncated, info = step
+        made = VectorStep(
+            np.array([signals is not None]),
+            _NONE if signals is None else np.asarray(signals)[None],
+            _YES,
+            np.array([terminated]),
+            np.array([own], np.float64),
+            self._envs.training_steps,  # type: ignore[attr-defined]
+        )
+        reward = float(self._memories[row].step(made)[0])
+        return observation, reward, terminated, truncated, {**info, **info_of_parts(self._memories[row])}
 
     def close(self) -> None:
         """End the threads that score, and the environments."""
@@ -80,11 +107,17 @@ class SeparateEnvs:
         self._envs.close()
 
 
+_FIRST = np.array([0])
+_YES = np.array([True])
+_NONE = np.zeros(0, np.float32)
+
+
 def _reset(envs: _Envs, arguments: Sequence[dict[str, Any]]) -> list[Any]:
     answers = []
     for env, argument in zip(envs, arguments, strict=True):
         observation, info = env.reset(**argument)
-        answers.append((observation["state"] if isinstance(env, FrameObservation) else observation, info))
+        framed = isinstance(env, FrameObservation)
+        answers.append((observation["state"], info, observation["frame"]) if framed else (observation, info, None))
     return answers
 
 
