@@ -99,7 +99,8 @@ def print_table(
     """
     target = stdout if stdout.is_terminal else Console(width=FILE_WIDTH, highlight=False)
     heading = None if title is None else Text(harmless(title, target.file))
-    told = [[Text(harmless(cell, target.file)) for cell in row] for row in rows]
+    # A line feed of somebody's would begin a row that nobody wrote.
+    told = [[Text(harmless(cell.replace("\n", " "), target.file)) for cell in row] for row in rows]
     texts = [[Text(column), *(cells[index] for cells in told)] for index, column in enumerate(columns)]
     widths = [max(cell_len(text.plain) for text in column) for column in texts]
     needed = [

@@ -99,7 +99,8 @@ def only_writer(folder: Path) -> Iterator[None]:
         raise unwritable(folder, error) from None
     try:
         for left in folder.glob(".*.part*"):
-            left.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a folder of that name is nothing of ours
+                left.unlink()
         yield
     finally:
         with contextlib.suppress(OSError):

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     Model = TypeVar("Model", bound=BaseModel)
 
 __all__ = [
-    "MAX_JSON", "MAX_PIXELS", "MAX_TABLE", "PICTURE_FORMATS", "check_picture_size", "decode_picture", "open_picture",
-    "read_arrays", "read_json", "read_model",
+    "DAMAGED", "MAX_JSON", "MAX_PIXELS", "MAX_TABLE", "PICTURE_FORMATS", "check_picture_size", "decode_picture",
+    "open_picture", "read_arrays", "read_json", "read_model",
 ]  # fmt: skip
 
 MAX_JSON = 16_000_000
@@ -94,7 +94,7 @@ def read_arrays(path: Path, names: Iterable[str], *, links: bool = False) -> "di
     try:
         with open_regular(path, links=links) as opened, _archive(opened) as archive:
             return {name: _read_array(archive, f"{name}.npy") for name in names}
-    except (OSError, *_DAMAGED) as error:
+    except (OSError, *DAMAGED) as error:
         raise unreadable(path, error) from None
 
 
@@ -121,7 +121,7 @@ def _archive(file: IO[bytes]) -> zipfile.ZipFile:
     return archive
 
 
-_DAMAGED = (
+DAMAGED = (
     ValueError, EOFError, LookupError, NotImplementedError, OverflowError, TypeError, SyntaxError, MemoryError,
     RuntimeError, AttributeError, struct.error, zipfile.BadZipFile, zlib.error, tokenize.TokenError,
 )  # fmt: skip
@@ -187,11 +187,15 @@ def _decoded(file: IO[bytes], path: Path) -> "NDArray[np.uint8]":
         try:
             with Image.open(file, formats=PICTURE_FORMATS) as picture:
                 check_picture_size(path, *picture.size)
+                if picture.mode.startswith("I;16"):  # which Pillow would cut off at 255 instead
+                    return np.repeat((np.asarray(picture) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+                if picture.mode in ("I", "F"):
+                    raise RunError(f"{path}: cannot be read (numbers of 32 bits; save it with 8 or 16)")
                 return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
         except RunError:
             raise
         except Image.DecompressionBombError:
             raise RunError(f"{path}: cannot be read (the limit is {MAX_PIXELS:,} pixels)") from None
-        except (OSError, *_DAMAGED) as error:
+        except (OSError, *DAMAGED) as error:
             reason = "not a picture" if isinstance(error, UnidentifiedImageError) else error
             raise unreadable(path, ValueError(reason)) from None

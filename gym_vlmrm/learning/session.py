@@ -17,7 +17,7 @@ from gym_vlmrm.interrupts import StopRequest, stopping_on_signals
 from gym_vlmrm.learning.callbacks import Progress, StopTraining, TrainingCallback
 from gym_vlmrm.learning.checkpoint_replay import fill_before_learning
 from gym_vlmrm.learning.checkpoints import load_whole_state, read_verdict, restore, write_verdict
-from gym_vlmrm.learning.episodic import is_episodic, tell_of_updates
+from gym_vlmrm.learning.episodic import is_episodic, tell_of_rollouts, tell_of_updates
 from gym_vlmrm.learning.finite import check_finite
 from gym_vlmrm.learning.metrics_table import Events, MetricsTable
 from gym_vlmrm.learning.provenance import describe_machine
@@ -277,6 +277,8 @@ class Session:
         if is_episodic(self.model):
             after = partial(callback.after_rollout, None)
             tell_of_updates(self.model, callback.between_rollouts, after, self.recipe.steps)
+        else:
+            tell_of_rollouts(self.model, callback.between_rollouts)
         try:
             self.model.learn(remaining, callback, **options)
         except (ValueError, RuntimeError):
