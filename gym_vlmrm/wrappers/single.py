@@ -13,6 +13,7 @@ from gym_vlmrm.worlds.cameras import take_pictures
 from gym_vlmrm.worlds.frames import is_scored, refused_hindsight, turn_of
 from gym_vlmrm.worlds.hidden import HiddenWrapper
 from gym_vlmrm.worlds.task_info import task_reward
+from gym_vlmrm.wrappers.transitions import with_parts
 
 __all__ = ["BuiltVLMReward", "VLMReward"]
 
@@ -75,11 +76,7 @@ class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
         return signals_of(self.reward_model, np.asarray(pictures)[None])
 
     def _with_parts(self, info: dict[str, Any]) -> dict[str, Any]:
-        names, seen = self._memory.names, self._memory.seen
-        if not names:
-            return info
-        verdict = {} if seen is None else {"success_seen": seen[0]}
-        return {**info, "reward_parts": dict(zip(names, self._memory.values[0].copy(), strict=True)), **verdict}
+        return with_parts(info, self._memory, 0)
 
 
 _FIRST = np.array([0])
