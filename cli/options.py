@@ -9,9 +9,9 @@ from .completion import complete_runs, complete_tasks
 from .console import note
 
 __all__ = [
-    "Algorithm", "Alpha", "Alphas", "Baseline", "Checkpoint", "Device", "Episodes", "Goal", "Json", "Log", "Model",
-    "NumEnvs", "OptionalRun", "Output", "Pictures", "Precision", "Quiet", "RecipeName", "Resume", "Run", "Seed",
-    "Steps", "Task", "Workers", "named_or_newest", "sentences", "which_checkpoint",
+    "Algorithm", "Alpha", "Alphas", "Baseline", "Checkpoint", "Device", "Episodes", "Goal", "Horizon", "Json", "Log",
+    "Model", "NumEnvs", "OptionalRun", "Output", "Pictures", "Precision", "Quiet", "RecipeName", "Resume", "Run",
+    "Seed", "Steps", "Task", "Workers", "named_or_newest", "sentences", "which_checkpoint",
 ]  # fmt: skip
 
 Task = Annotated[
@@ -72,6 +72,10 @@ Resume = Annotated[
 Episodes = Annotated[int, typer.Option("--episodes", min=1, help="Episodes to play.")]
 Checkpoint = Annotated[
     str, typer.Option("--checkpoint", help="Which policy: `best` (by VLM reward), `last`, or a step.")
+]
+Horizon = Annotated[
+    int | None,
+    typer.Option("--horizon", min=1, help="Steps of an episode beyond the task's own: is what was reached held?"),
 ]
 Pictures = Annotated[
     Path | None,

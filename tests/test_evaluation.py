@@ -16,6 +16,7 @@ from gym_vlmrm.learning.agents import RandomAgent
 from gym_vlmrm.learning.evaluation import evaluate, summarize, wilson_interval
 from gym_vlmrm.learning.playing import Episode, play
 from gym_vlmrm.learning.run_folder import RunFolder
+from gym_vlmrm.learning.scores import read_evaluation
 from gym_vlmrm.learning.video import Reel, write_gif, write_mp4
 from gym_vlmrm.reward.brightness import BrightnessReward
 from gym_vlmrm.task.spec import EnvSpec
@@ -142,6 +143,30 @@ def test_a_run_is_evaluated(cartpole_run: Path) -> None:
             assert BrightnessReward()(frame)[0] == pytest.approx(reward, abs=1e-6)
     again = evaluate(cartpole_run, episodes=5, workers=1, video=False)
     assert (again.policy, again.random) == (result.policy, result.random)
+
+
+def test_a_longer_horizon_keeps_the_figures_of_the_own_one(cartpole_run: Path) -> None:
+    plain = evaluate(cartpole_run, episodes=4, workers=1, video=False)
+    result = evaluate(cartpole_run, episodes=4, workers=1, video=False, horizon=50)
+    assert plain.longer is None
+    assert result.policy == plain.policy
+    longer = result.longer
+    assert longer is not None
+    assert (longer.horizon, longer.policy.episode_length, longer.random.episode_length) == (50, 50, 50)
+    assert longer.policy.episodes == longer.random.episodes == 4
+    assert read_evaluation(RunFolder.open(cartpole_run)) == result
+    same = evaluate(cartpole_run, episodes=4, workers=1, video=False, horizon=20)
+    assert (same.longer, same.policy) == (None, plain.policy)
+
+
+def test_a_horizon_shorter_than_the_task_is_refused(cartpole_run: Path) -> None:
+    with pytest.raises(RunError, match="has 20 steps"):
+        evaluate(cartpole_run, episodes=1, horizon=19)
+
+
+@pytest.mark.parametrize(("shown", "held"), [(9, 1.0), (8, 0.0)])
+def test_an_episode_is_held_by_nine_tenths_of_its_last_half(shown: int, held: float) -> None:
+    assert summarize([_episode([0] * 10 + [1] * shown + [0] * (10 - shown))]).held_rate == held
 
 
 def test_evaluating_nothing_is_an_error(tmp_path: Path, cartpole_run: Path) -> None:

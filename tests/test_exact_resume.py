@@ -22,7 +22,7 @@ from gym_vlmrm.learning.manifest import MANIFEST, write_manifest
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.run_summary import run_metrics
 from gym_vlmrm.task.catalog import override
-from gym_vlmrm.task.spec import EnvSpec, Recipe, TaskSpec
+from gym_vlmrm.task.spec import ContinuationSpec, EnvSpec, Recipe, TaskSpec
 from gym_vlmrm.tensors import load_state, save_state
 from gym_vlmrm.worlds.state import state_of
 from gym_vlmrm.worlds.world import make_world, make_worlds
@@ -38,6 +38,9 @@ SAC = Recipe(
     reward_every=3,
     hyperparameters={"learning_starts": 40, "batch_size": 8, "buffer_size": 60, "policy_kwargs": {"net_arch": [8]}},
 )
+
+
+CONTINUED = PPO.model_copy(update={"continuation": ContinuationSpec(level=0.5, frames=2), "steps": 512})
 
 
 class Killed(BaseException):
@@ -64,8 +67,15 @@ def traces(run: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(
     ("task", "recipe"),
-    [(cartpole(), PPO), (cartpole(), DQN), (MOUNTAIN, SAC), (cartpole_of_parts(), PPO), (cartpole_of_parts(), DQN)],
-    ids=["PPO", "DQN", "SAC", "PPO, parts", "DQN, parts"],
+    [
+        (cartpole(), PPO),
+        (cartpole(), DQN),
+        (MOUNTAIN, SAC),
+        (MOUNTAIN, CONTINUED),
+        (cartpole_of_parts(), PPO),
+        (cartpole_of_parts(), DQN),
+    ],
+    ids=["PPO", "DQN", "SAC", "continued", "PPO, parts", "DQN, parts"],
 )
 def test_a_run_cut_short_anywhere_ends_as_if_it_had_not_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: TaskSpec, recipe: Recipe

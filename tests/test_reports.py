@@ -210,6 +210,13 @@ def test_unwritable_folders_are_one_line(tmp_path: Path) -> None:
         write_audit(result, tmp_path / "file" / "report")
 
 
+def test_a_longer_horizon_has_its_own_columns(cartpole_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(cartpole_run, tmp_path / "run")
+    evaluate(run, episodes=2, workers=1, video=False, horizon=40)
+    text = report_run(run).read_text()
+    assert "<th>trained</th><th>random</th><th>trained, 40 steps</th><th>random, 40 steps</th>" in text
+
+
 def test_a_run_has_a_report(cartpole_run: Path, tmp_path: Path) -> None:
     path = report_run(cartpole_run, tmp_path)
     page = _Page(path.read_text())

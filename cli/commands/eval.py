@@ -7,6 +7,7 @@ from ..options import (
     Checkpoint,
     Device,
     Episodes,
+    Horizon,
     Json,
     OptionalRun,
     Quiet,
@@ -27,6 +28,7 @@ def eval(
     run: OptionalRun = None,
     episodes: Episodes = 100,
     checkpoint: Checkpoint = "best",
+    horizon: Horizon = None,
     device: Device = None,
     workers: Workers = None,
     seed: Seed = 0,
@@ -44,7 +46,7 @@ def eval(
     path = named_or_newest(run)
     with episode_bar(shown=not quiet) as on_progress:
         result = evaluate(
-            path, checkpoint=which, episodes=episodes, seed=seed, device=device, workers=workers,
+            path, checkpoint=which, episodes=episodes, seed=seed, horizon=horizon, device=device, workers=workers,
             on_progress=on_progress,
         )  # fmt: skip
     if json:
@@ -55,8 +57,15 @@ def eval(
 
 def _print_table(run: str, result: "Evaluation") -> None:
     title = f"{result.task}, step {result.checkpoint:,}, {result.policy.episodes} episodes each, model {result.model}"
-    rows = [(label, read(result.policy), read(result.random)) for label, read in _ROWS if read(result.policy) != "-"]
-    print_table(("", "trained", "random"), rows, title=title)
+    columns = {"trained": result.policy, "random": result.random}
+    if result.longer is not None:
+        own, all_of = f"{result.policy.episode_length:.0f} steps", f"{result.longer.horizon} steps"
+        columns = {
+            f"trained, {own}": result.policy, f"trained, {all_of}": result.longer.policy,
+            f"random, {own}": result.random, f"random, {all_of}": result.longer.random,
+        }  # fmt: skip
+    read_rows = [(label, [read(scores) for scores in columns.values()]) for label, read in _ROWS]
+    print_table(("", *columns), [(label, *cells) for label, cells in read_rows if cells[0] != "-"], title=title)
     if result.reward_check is not None:
         say(("warning: " if result.reward_check.flag else "") + result.reward_check.message)
     if result.video:
@@ -85,6 +94,7 @@ _ROWS = (
     ("success as the judge sees it, share of steps", lambda scores: _seen(scores, "success_share")),
     ("it sees success where the rule has none", lambda scores: _seen(scores, "false_positive")),
     ("it sees none where the rule has success", lambda scores: _seen(scores, "false_negative")),
+    ("episodes held (90% of the last half)", lambda scores: _share(scores.held_rate)),
     ("VLM reward per step", lambda scores: f"{scores.vlm_reward:.4f}"),
     ("task reward per step", lambda scores: number(scores.task_reward, ".4f")),
     ("steps per episode", lambda scores: f"{scores.episode_length:.1f}"),

@@ -24,7 +24,7 @@ from gym_vlmrm.learning.records import MAX_SEED, JudgeRecord
 from gym_vlmrm.learning.reward_check import KeptFrames, check_rewards_of_episodes, write_contact_sheet, write_frames
 from gym_vlmrm.learning.rollout_statistics import finite_mean
 from gym_vlmrm.learning.run_folder import RunFolder
-from gym_vlmrm.learning.scores import Evaluation, FilmedEpisode, FilmRecord, Scores, SeenScores
+from gym_vlmrm.learning.scores import Evaluation, FilmedEpisode, FilmRecord, LongScores, Scores, SeenScores
 from gym_vlmrm.learning.stored_policy import load_agent
 from gym_vlmrm.learning.vec_env import pool_spaces
 from gym_vlmrm.learning.video import Reel, write_gif, write_mp4
@@ -32,7 +32,7 @@ from gym_vlmrm.reward import RewardModel, choose_frame_size, load_reward_model
 from gym_vlmrm.reward.threads import one_torch_thread
 from gym_vlmrm.task.catalog import override
 from gym_vlmrm.task.spec import TaskSpec
-from gym_vlmrm.worlds.world import make_worlds
+from gym_vlmrm.worlds.world import episode_limit, make_worlds
 
 __all__ = ["Evaluation", "Scores", "evaluate", "summarize", "wilson_interval"]
 
@@ -46,6 +46,9 @@ SLOWEST = 4
 _NOTHING: Frames = np.zeros((0, 0, 3), np.uint8)
 REST_SECONDS = 1.0
 """How long a film rests on its last picture."""
+HELD = 0.9
+"""Share of the steps of its last half from which an episode counts as held."""
+MAX_HORIZON = 100_000
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
@@ -63,13 +66,15 @@ def summarize(episodes: Sequence[Episode]) -> Scores:
     if verdicts:
         successful = sum(bool(verdict.mean() >= 0.5) for verdict in verdicts)
         low, high = wilson_interval(successful, len(verdicts))
+        last_halves = [verdict[len(verdict) // 2 :] for verdict in verdicts]
         success = {
             "successful_episodes": successful,
             "success_rate": successful / len(verdicts),
             "success_rate_low": low,
             "success_rate_high": high,
             "success_share": float(np.concatenate(verdicts).mean()),
-            "hold": float(np.concatenate([verdict[len(verdict) // 2 :] for verdict in verdicts]).mean()),
+            "hold": float(np.concatenate(last_halves).mean()),
+            "held_rate": float(np.mean([half.mean() >= HELD for half in last_halves])),
         }
     return Scores(
         episodes=len(episodes),
@@ -111,6 +116,7 @@ def evaluate(
     checkpoint: Literal["best", "last"] | int = "best",
     episodes: int = 100,
     seed: int = 0,
+    horizon: int | None = None,
     device: str | None = None,
     workers: int | None = None,
     video: bool = True,
@@ -126,13 +132,16 @@ def evaluate(
         checkpoint: ``best`` (by VLM reward; success never selects), ``last``, or a step.
         episodes: episodes of each of the two policies.
         seed: of the episodes' starts and of the random policy.
+        horizon: steps of an episode, at least the task's own; the task's figures are then those of the first steps,
+            and `Evaluation.longer` says what became of the episodes. The film shows all of it.
         device: where the reward model runs; the task's if not given.
         workers: worker processes; one per core if not given.
         video: whether to film an episode of each policy, both from the state in which the evaluation began.
         on_progress: called with the number of finished episodes of both policies, and of all.
 
     Raises:
-        RunError: no such run or checkpoint, or it is damaged, of another task, or cannot be written.
+        RunError: no such run or checkpoint, or it is damaged, of another task, or cannot be written; or a horizon that
+            is shorter than the task's.
         TrainingError: an observation of the environment is not finite.
         ModelError, RenderingError: as their names say.
     """
@@ -140,7 +149,8 @@ def evaluate(
     seed = whole_number("seed", seed, 0, MAX_SEED, error=RunError)
     workers = None if workers is None else whole_number("workers", workers, 1, error=RunError)
     folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
-    task = with_gamma(override(folder.task, device=device), folder.record.recipe)
+    task, limit = _with_horizon(override(folder.task, device=device), horizon)
+    task = with_gamma(task, folder.record.recipe)
     chosen = folder.checkpoint(checkpoint)
     agent = load_agent(chosen.path)
     folder.name_model()
@@ -163,15 +173,21 @@ def evaluate(
             _film(folder, task, agents, reward_model, size, played, first_seed, workers) if video else ([], None)
         )
     kinds = keeper.kinds()
+    longer = None
+    short_trained, short_random = trained, random
+    if limit is not None:
+        longer = LongScores(horizon=horizon or 0, policy=summarize(trained), random=summarize(random))
+        short_trained, short_random = ([one.first(limit) for one in played] for played in (trained, random))
     result = Evaluation(
         task=task.id,
         goal=task.reward.said if task.reward.goal is None else task.reward.goal,
         model=task.reward.model,
         checkpoint=chosen.step,
         seed=seed,
-        policy=summarize(trained),
-        random=summarize(random),
-        reward_check=check_rewards_of_episodes(trained, random),
+        policy=summarize(short_trained),
+        random=summarize(short_random),
+        longer=longer,
+        reward_check=check_rewards_of_episodes(short_trained, short_random),
         video=files,
         film=filmed,
         frames={kind: [reward for reward, _ in frames] for kind, frames in kinds.items()},
@@ -182,6 +198,17 @@ def evaluate(
     write_frames(folder.path / "eval" / "frames", kinds)
     write_json(folder.path / "eval" / "evaluation.json", result.model_dump(mode="json"))
     return result
+
+
+def _with_horizon(task: TaskSpec, horizon: int | None) -> tuple[TaskSpec, int | None]:
+    """Return the task with longer episodes, and its own limit where they are longer than that."""
+    if horizon is None:
+        return task, None
+    horizon, limit = whole_number("horizon", horizon, 1, MAX_HORIZON, error=RunError), episode_limit(task)
+    if limit is not None and horizon < limit:
+        raise RunError(f"horizon is {horizon}, but an episode of '{task.id}' has {limit} steps; give at least as many")
+    longer = task.model_copy(update={"env": task.env.model_copy(update={"max_episode_steps": horizon})})
+    return longer, limit if limit is not None and horizon > limit else None
 
 
 class _Counter:

@@ -1,6 +1,7 @@
 """Rewards that arrive late: background threads score frames in large batches while the environments go on."""
 
 import collections
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.learning.frame_watch import FrameWatch
+from gym_vlmrm.learning.moments import Lately, Moments
 from gym_vlmrm.reward.memory import VectorStep, memory_of
 from gym_vlmrm.reward.protocol import RewardModel
 from gym_vlmrm.reward.scoring import ScoringTeam
@@ -74,6 +76,7 @@ class LateRewards:
         batch_frames: int | None = None,
         *,
         made: float = 0.0,
+        remembered: int = 1,
     ) -> None:
         """Prepare the queue; threads start with the first frames.
 
@@ -81,8 +84,9 @@ class LateRewards:
             reward_model: scores frames.
             num_envs: environments N.
             every: every k-th frame of an episode is scored.
-            batch_frames: frames of one forward pass.
+            batch_frames: frames of one forward pass; chosen by the number of threads if not given.
             made: environment steps of training made before, by which weights fade; ``inf`` takes the last weights.
+            remembered: the last frames of an episode that `moments` looks at.
         """
         self.num_envs = num_envs
         self.every = every
@@ -92,6 +96,7 @@ class LateRewards:
         self._step = np.zeros(num_envs, dtype=np.int64)  # steps made in each environment's episode
         self.made = made
         self._memory = memory_of(reward_model, num_envs)
+        self._lately = Lately(num_envs, remembered)
         self._rows: list[_Step | _Beginning] = []  # pending, in order
         self._gathered: list[NDArray[np.uint8]] = []
         self._num_gathered = 0
@@ -176,12 +181,8 @@ class LateRewards:
         Raises:
             Whatever the reward model raised.
         """
-        if self._num_gathered:  # no core shall wait for the last ones
-            for part in self._team.split(self._take(self._num_gathered)):
-                self._submit(part)
-        batches = [batch.result() for batch in self._batches]
-        self._batches, self._waiting = [], collections.deque()
-        signals = np.concatenate(batches) if batches else np.zeros(0, np.float32)
+        signals = self._scores()
+        self._batches = []
         rows, self._rows = self._rows, []
         steps = [row for row in rows if isinstance(row, _Step)]
         rewards = np.zeros((len(steps), self.num_envs), np.float32)
@@ -206,20 +207,47 @@ class LateRewards:
         dones = np.array([step.dones for step in steps], dtype=np.bool_).reshape(len(steps), self.num_envs)
         heard = signals if signals.ndim == 1 else rewards[np.array([step.scored for step in steps], bool)]
         self._watch.hear(heard, int(dones.sum()))
+        if not self._memory.names:
+            self._lately.add(_marks(steps), signals)
         parts = {name: values[..., place] for place, name in enumerate(self._memory.names)}
         return ScoredSteps(rewards, dones, parts, None if self._memory.seen is None else seen)
+
+    def moments(self) -> Moments:
+        """Wait until every submitted frame of a plain reward is scored, and say how each episode goes.
+
+        The episode that the last step belongs to is meant, also where that step ended it. `collect` returns the same as
+        without this call but for the last bits, since fewer frames may go through the model together.
+
+        Raises:
+            Whatever the reward model raised.
+        """
+        lately = self._lately.copy()
+        lately.add(_marks(self._rows), self._scores())
+        return lately.moments()
+
+    def _scores(self) -> NDArray[np.float32]:
+        """Wait for the scores of all frames since the last `collect`, in order."""
+        if self._num_gathered:  # no core shall wait for the last ones
+            for part in self._team.split(self._take(self._num_gathered)):
+                self._submit(part)
+        batches = [batch.result() for batch in self._batches]
+        self._waiting = collections.deque()
+        return np.concatenate(batches) if batches else np.zeros(0, np.float32)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return what is remembered of each environment's episode; call it when no step is pending."""
         if self._rows:  # beginnings
             self.collect()
-        return {"step": self._step.copy(), **self._memory.state()}
+        lately = {} if self._memory.names else self._lately.state()
+        return {"step": self._step.copy(), **self._memory.state(), **lately}
 
     def put_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Forget pending steps and remember what `state` returned; raises KeyError or ValueError where it is none."""
         self.restart()
         self._step[:] = state["step"]
         self._memory.put_state(state)
+        if not self._memory.names and "scores" in state:  # runs of 0.1.0 remember no more than the last
+            self._lately.put_state(state)
 
     def restart(self) -> None:
         """Forget pending steps; every environment begins a new episode."""
@@ -229,6 +257,7 @@ class LateRewards:
         self._gathered, self._num_gathered, self._rows = [], 0, []
         self._step[:] = 0
         self._memory.begin(np.arange(self.num_envs))
+        self._lately.forget()
         self._watch.begin_episodes()
 
     def close(self) -> None:
@@ -256,3 +285,8 @@ class LateRewards:
         batch = self._team.submit(frames)
         self._batches.append(batch)
         self._waiting.append(batch)
+
+
+def _marks(rows: Sequence[_Step | _Beginning]) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Return of each step what was scored and what ended (N,)."""
+    return [(row.scored, row.dones) for row in rows if isinstance(row, _Step)]

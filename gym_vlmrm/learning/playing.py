@@ -36,6 +36,11 @@ class Episode:
     def __len__(self) -> int:
         return len(self.vlm_rewards)
 
+    def first(self, steps: int) -> "Episode":
+        """Return what happened in its first steps."""
+        verdicts = None if self.successes is None else self.successes[:steps]
+        return Episode(self.vlm_rewards[:steps], self.task_rewards[:steps], verdicts)
+
 
 def play(
     pool: gym.vector.VectorEnv[Any, Any, Any],

@@ -50,6 +50,8 @@ class RolloutStatistics:
             self._add("rollout/task_reward", float(steps.task_rewards.sum()), steps.num_envs)
         if steps.successes is not None:
             self._add("rollout/success", float(steps.successes.sum()), steps.num_envs)
+        if steps.continued is not None and steps.out_of_time.any():
+            self._add("rollout/continued", float(steps.continued.sum()), int(steps.out_of_time.sum()))
         self._lengths += 1
         for index in np.flatnonzero(steps.dones):
             self._add("rollout/episode_length", float(self._lengths[index]), 1)

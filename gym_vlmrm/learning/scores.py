@@ -9,7 +9,9 @@ from gym_vlmrm.learning.records import JudgeRecord, Result
 from gym_vlmrm.learning.reward_check import FrameKind, RewardCheck
 from gym_vlmrm.learning.run_folder import RunFolder
 
-__all__ = ["MAX_FILM", "Evaluation", "FilmRecord", "FilmedEpisode", "Scores", "SeenScores", "read_evaluation"]
+__all__ = [
+    "MAX_FILM", "Evaluation", "FilmRecord", "FilmedEpisode", "LongScores", "Scores", "SeenScores", "read_evaluation",
+]  # fmt: skip
 
 MAX_FILM = 3000
 """Most steps of a film; an episode that is longer is cut there."""
@@ -42,6 +44,8 @@ class Scores(Result, extra="ignore"):
     """Share of all steps in success."""
     hold: float | None = None
     """Share of the steps in the last half of each episode: what falls through a pose does not hold it."""
+    held_rate: float | None = None
+    """Share of the episodes that are in success in at least 90% of the steps of their last half."""
     vlm_reward: float
     """Mean per step."""
     task_reward: float | None
@@ -52,6 +56,15 @@ class Scores(Result, extra="ignore"):
     """What the judge itself says of success, where the task asks it."""
     reward_parts: dict[str, float] | None = None
     """What each part of the reward was worth, mean per step; ``None`` where the reward is plain."""
+
+
+class LongScores(Result, extra="ignore"):
+    """The same episodes, played on beyond the task's own time limit."""
+
+    horizon: int
+    """Steps after which they were cut off."""
+    policy: Scores
+    random: Scores
 
 
 class FilmedEpisode(Result, extra="ignore"):
@@ -87,6 +100,8 @@ class Evaluation(Result, extra="ignore"):
     policy: Scores
     random: Scores
     """The same for actions drawn uniformly."""
+    longer: LongScores | None = None
+    """What became of these episodes until a longer horizon, where one was asked for."""
     reward_check: RewardCheck | None = None
     """VLM reward against success, episode by episode; flagged when the reward rose and success did not."""
     video: list[str] = Field(default_factory=list)

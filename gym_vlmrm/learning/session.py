@@ -26,7 +26,7 @@ from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.saver import Saver
 from gym_vlmrm.learning.setup import Notices, Setup
 from gym_vlmrm.learning.trackers import Tracker, check_trackers
-from gym_vlmrm.learning.trials import Trials, trial_episodes
+from gym_vlmrm.learning.trials import Trials, trial_episodes, trial_times
 from gym_vlmrm.learning.whole_state import Due, WholeState, begin_worlds_anew, fresh_seed, put_state
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.task.yaml_file import yaml_text
@@ -262,7 +262,7 @@ class Session:
 
     def _checkpoint_period(self) -> int:
         """Environment steps between checkpoints: judging one must not cost more than the learning before it."""
-        judging = trial_episodes(self.recipe) * (episode_limit(self.task) or 1)
+        judging = trial_episodes(self.recipe) * trial_times(self.recipe) * (episode_limit(self.task) or 1)
         return max(self.recipe.steps // CHECKPOINTS_PER_RUN, 2 * judging)
 
     def _run_algorithm(self, callback: TrainingCallback) -> None:

@@ -9,9 +9,11 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 
+from gym_vlmrm.errors import TrainingError
 from gym_vlmrm.learning.algorithms import find_algorithm
 from gym_vlmrm.learning.buffers import RewardScale, RewardSource
 from gym_vlmrm.learning.building import build_algorithm, discount, with_gamma
+from gym_vlmrm.learning.continuation import Continuation
 from gym_vlmrm.learning.inspection import inspect_recipe, inspect_world
 from gym_vlmrm.learning.late_rewards import LateRewards
 from gym_vlmrm.learning.records import RunRecord
@@ -21,6 +23,7 @@ from gym_vlmrm.learning.vec_env import ImmediateRewards, LateRewardVecEnv, PoolS
 from gym_vlmrm.reward import RewardModel, choose_frame_size, load_reward_model
 from gym_vlmrm.reward.threads import one_torch_thread
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.continuing import Continuing
 from gym_vlmrm.worlds.world import make_worlds
 
 if TYPE_CHECKING:
@@ -78,13 +81,26 @@ class Setup:
         inspect_recipe(self.recipe, self.world, resumed=self._resumed)
         self.reward_model: RewardModel = load_reward_model(self.task)
         self._closing.enter_context(one_torch_thread())
-        self.pool = pool = self.make_pool()
-        self.late = late = LateRewards(self.reward_model, self.recipe.num_envs, self.every, made=self._made)
+        spec = self.recipe.continuation
+        if spec is not None and not self.task.reward.plain:
+            message = (
+                "continuation knows rewards of one sentence and one picture only; leave it out, or the reward's parts"
+            )
+            raise TrainingError(message, field=("continuation",))
+        self.pool = pool = self.make_pool(self.recipe.num_envs, continuing=spec is not None)
+        if spec is not None and None in pool.get_attr("world_state"):
+            message = f"the state of '{self.task.env.id}' cannot be stored, so no episode can go on from its end"
+            raise TrainingError(message, field=("continuation",))
+        self.continuation = None if spec is None else Continuation(spec, self.recipe.num_envs, self._seed)
+        remembered = 1 if spec is None else spec.frames
+        self.late = late = LateRewards(
+            self.reward_model, self.recipe.num_envs, self.every, made=self._made, remembered=remembered
+        )
         self._closing.callback(late.close)
         algorithm, gamma = find_algorithm(self.recipe.algorithm), discount(self.recipe)
         self.scale = RewardScale(self.recipe.num_envs, gamma) if self.recipe.normalize_reward else None
         source = RewardSource(late, self.scale)
-        base = LateRewardVecEnv(pool, late, self.task.env.id, self.restarts)
+        base = LateRewardVecEnv(pool, late, self.task.env.id, self.restarts, self.continuation)
         self.source, self.steps = source, base.steps
         self.statistics = RolloutStatistics(self.recipe.num_envs)
         base.listeners.append(self.statistics.add_step)
@@ -98,18 +114,29 @@ class Setup:
         )
         self._warn_of_idle_runs()
 
-    def make_pool(self, num_envs: int | None = None) -> gym.vector.VectorEnv[Any, Any, Any]:
-        """Return a pool like the one that is trained in, perhaps with more worlds; it is closed with the rest.
+    def make_pool(
+        self, num_envs: int, *, times: int = 1, continuing: bool = False
+    ) -> gym.vector.VectorEnv[Any, Any, Any]:
+        """Return a pool that is closed with the rest.
+
+        Args:
+            num_envs: number of environments.
+            times: how many times as long as the task says its episodes are.
+            continuing: whether episodes whose time is over can go on.
 
         Raises:
             TaskError, RenderingError: the environment or its scene is wrong, or a worker does not come up.
         """
+        task, limit = self.task, self.world.max_episode_steps
+        if times > 1 and limit is not None:
+            task = task.model_copy(update={"env": task.env.model_copy(update={"max_episode_steps": times * limit})})
         pool = make_worlds(
-            self.task,
-            num_envs or self.recipe.num_envs,
-            render_size=choose_frame_size(self.task, self.reward_model),
+            task,
+            num_envs,
+            render_size=choose_frame_size(task, self.reward_model),
             every=self.every,
             verdicts=True,
+            wrap=Continuing if continuing else None,
             workers=self.workers,
             autoreset_mode=AutoresetMode.SAME_STEP,
         )

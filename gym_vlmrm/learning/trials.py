@@ -16,19 +16,29 @@ from gym_vlmrm.learning.setup import Setup
 from gym_vlmrm.task.spec import Recipe
 from gym_vlmrm.worlds.frames import is_scored
 
-__all__ = ["Trials", "trial_episodes"]
+__all__ = ["Trials", "trial_episodes", "trial_times"]
 
 TRIAL_SEED = 10_000
 """Added to the run's seed for the episodes of trials."""
 LEAST_EPISODES = 8
 """A mean over fewer moves by chance from one checkpoint to the next."""
+LONGER = 4
+"""Where episodes go on in training, those of a trial are so many times longer, and fewer: is a pose held?"""
 MAX_SHOWN = 100
 """Most frames that are kept of a trial to be shown."""
 
 
+def trial_times(recipe: Recipe) -> int:
+    """Return how many times as long as the task says the episodes are that judge a checkpoint."""
+    return 1 if recipe.continuation is None else LONGER
+
+
 def trial_episodes(recipe: Recipe) -> int:
-    """Return how many episodes judge a checkpoint: one in each environment, and at least eight, all side by side."""
-    return max(recipe.num_envs, LEAST_EPISODES)
+    """Return how many episodes judge a checkpoint, all side by side: at least eight.
+
+    There is one in each environment; longer ones are as many times fewer.
+    """
+    return max(-(-recipe.num_envs // trial_times(recipe)), LEAST_EPISODES)
 
 
 class Trials:
@@ -65,7 +75,7 @@ class Trials:
     def _episodes(self, on_step: Callable[[int], None]) -> list[Episode]:
         setup, number = self._setup, trial_episodes(self._setup.recipe)
         if self._pool is None:
-            self._pool = setup.make_pool(number)
+            self._pool = setup.make_pool(number, times=trial_times(setup.recipe))
         self.shown = []
         return play(
             self._pool, live_agent(setup.model), setup.reward_model, number, seed=self._seed,

@@ -1,5 +1,6 @@
 """stable-baselines3's view of a Gymnasium vector environment whose observations carry frames."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvStepRetu
 
 from gym_vlmrm.errors import TrainingError, WorkerError
 from gym_vlmrm.learning.adapter import Adapter, Space, States
+from gym_vlmrm.learning.continuation import Continuation
 from gym_vlmrm.learning.late_rewards import LateRewards
 from gym_vlmrm.learning.pool_vec_env import PoolVecEnv
 from gym_vlmrm.learning.restarts import Restarts
@@ -80,6 +82,10 @@ class PoolSteps:
         self.task_rewards: NDArray[np.float64] = np.zeros(self.num_envs)
         self.successes: NDArray[np.bool_] | None = None
         """The verdict on each transition (N,), or ``None`` where the task defines no success."""
+        self.out_of_time: NDArray[np.bool_] = np.zeros(self.num_envs, np.bool_)
+        """Whether each transition was the last one of its episode because of its time limit alone (N,)."""
+        self.continued: NDArray[np.bool_] | None = None
+        """Which of those episodes go on (N,), or ``None`` where none ever does."""
 
     def reset(self, seed: int | Sequence[int | None] | None) -> Any:
         """Reset every environment and return N observations, batched as their space says."""
@@ -106,6 +112,7 @@ class PoolSteps:
             return self._cut_off()
         self.terminated, self.dones = terminated, terminated | truncated
         self.begun = observations["frame"][self.dones]
+        self.out_of_time = truncated & ~terminated
         states, self.frames = take_frames(observations, infos)
         self.terminal_observations = {int(index): infos["final_obs"][index] for index in np.flatnonzero(self.dones)}
         self.masks = infos.get("action_mask")
@@ -123,6 +130,17 @@ class PoolSteps:
             self.frames, self.dones, terminated=self.terminated, task_rewards=self.task_rewards, begun=self.begun
         )
 
+    def go_on(self, which: NDArray[np.bool_]) -> None:
+        """Take back the reset after the latest step where `which` (N,) says so; time begins anew there, nothing else.
+
+        The observation to act on next is then the one in `terminal_observations`.
+        """
+        self.continued = which
+        pool: Any = self.pool
+        if which.any():
+            with contextlib.suppress(WorkerError):  # the next step raises it again, and makes it good
+                pool.set_attr("goes_on", [bool(one) for one in which])
+
     def _restart(self, error: WorkerError) -> None:
         if self._restarts is None:
             raise error
@@ -133,6 +151,7 @@ class PoolSteps:
         space = self.pool.observation_space
         assert isinstance(space, spaces.Dict)
         self.terminated, self.dones = np.zeros(self.num_envs, np.bool_), np.ones(self.num_envs, np.bool_)
+        self.out_of_time = self.terminated
         drawn = np.random.SeedSequence([*_entropy(self._began_with), self._made]).generate_state(self.num_envs)
         seeds: Any = [int(seed % 2**31) for seed in drawn]
         observations, infos = self.pool.reset(seed=seeds)
@@ -163,6 +182,15 @@ def _entropy(seed: Any) -> list[int]:
     return [int(one) for one in given if one is not None]
 
 
+def _put_row(states: Any, index: int, state: Any) -> None:
+    """Replace the states of one environment."""
+    if isinstance(states, dict):
+        for key, part in states.items():
+            part[index] = state[key]
+    else:
+        states[index] = state
+
+
 class LateRewardVecEnv(PoolVecEnv):
     """A pool as a VecEnv: observations are states, rewards are zero until a buffer collects them from `late`."""
 
@@ -172,14 +200,17 @@ class LateRewardVecEnv(PoolVecEnv):
         late: LateRewards,
         env_id: str = "the environment",
         restarts: Restarts | None = None,
+        continuation: Continuation | None = None,
     ) -> None:
         """Wrap a pool in SAME_STEP mode; `env_id` names its environment in messages, `restarts` as in `PoolSteps`.
+
+        With a `continuation`, whose worlds must be able to go on (see `Continuing`), it decides which of them do.
 
         Raises:
             TrainingError: no policy can read its observations or take its actions.
         """
         self.steps = PoolSteps(pool, restarts)
-        self.late = late
+        self.late, self._continuation = late, continuation
         self.listeners: list[Callable[[PoolSteps], None]] = []
         """Told of every step."""
         super().__init__(pool.num_envs, Adapter(*pool_spaces(pool), env_id))
@@ -197,6 +228,8 @@ class LateRewardVecEnv(PoolVecEnv):
         steps = self.steps
         states: Any = self.adapter.states(steps.step(self.adapter.actions(self._actions)))
         steps.hand_over(self.late)
+        for index in self._going_on():
+            _put_row(states, index, self.adapter.state(steps.terminal_observations[index]))
         for listener in self.listeners:
             listener(steps)
         infos: list[dict[str, Any]] = [{"task_reward": float(reward)} for reward in steps.task_rewards]
@@ -205,6 +238,17 @@ class LateRewardVecEnv(PoolVecEnv):
                 info["success"] = bool(success)
         self._tell_ends(infos, steps.terminal_observations, steps.terminated)
         return states, np.zeros(self.num_envs, np.float32), steps.dones.copy(), infos
+
+    def _going_on(self) -> list[int]:
+        """Let episodes that ended well go on; returns the environments that do."""
+        if self._continuation is None:
+            return []
+        over, which = self.steps.out_of_time, np.zeros(self.num_envs, np.bool_)
+        if over.any():
+            end, best = self.late.moments()
+            which[over] = self._continuation(end[over], best[over])
+        self.steps.go_on(which)
+        return [int(index) for index in np.flatnonzero(which)]
 
     def close(self) -> None:
         """Nothing: whoever made the pool closes it."""

@@ -112,6 +112,7 @@ def take_state(setup: "Setup", *, update: bool) -> tuple[dict[str, Any], list[An
         "returns": None if normalizer is None else normalizer.returns.copy(),
         "scale": None if setup.scale is None else setup.scale.returns.copy(),
         "late": setup.late.state(),
+        "continuation": None if setup.continuation is None else setup.continuation.state(),
         "statistics": setup.statistics.state(),
         "masks": _copied(setup.steps.masks),
         "random": random_states(model.action_space),
@@ -155,6 +156,8 @@ def put_state(setup: "Setup", state: WholeState) -> None:
     if setup.scale is not None:
         setup.scale.returns = training["scale"]
     setup.late.put_state(training["late"])
+    if setup.continuation is not None and training.get("continuation") is not None:
+        setup.continuation.put_state(training["continuation"])
     setup.statistics.put_state(training["statistics"])
     setup.steps.masks = training["masks"]
     put_random_states(training["random"], model.action_space)

@@ -32,6 +32,7 @@ CURVES: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
 """Title of a chart, what an evaluation calls it, and the columns of ``metrics.csv`` that it draws, `_TWO` at most."""
 PARTS = "reward_parts/"
 """Beginning of the columns of what a reward is made of."""
+PLAYED = (("trained", "policy"), ("random", "random"))
 MAX_FILM_BYTES = 6_000_000
 MAX_FRAME_BYTES = 2_000_000
 MAX_FRAMES = 8
@@ -39,6 +40,7 @@ SCORES = (
     ("success_rate", "episodes in success (at least half of the steps)"),
     ("success_share", "share of steps in success"),
     ("hold", "hold: the same over the last half"),
+    ("held_rate", "episodes held (90% of the last half)"),
     ("vlm_reward", "VLM reward per step"),
     ("task_reward", "task reward per step"),
     ("episode_length", "steps per episode"),
@@ -67,6 +69,7 @@ def report_run(run: RunFolder | str | os.PathLike[str], output: Path | None = No
         commands=_commands(folder, evaluation),
         scatter=_check_chart(summary["evaluation"]),
         scores=SCORES,
+        columns=_columns(summary["evaluation"]),
         film=_film(folder.path),
         recipe=yaml_text(folder.record.recipe.model_dump()),
         task=yaml_text(folder.task.model_dump(exclude_none=True), width=90),
@@ -75,6 +78,16 @@ def report_run(run: RunFolder | str | os.PathLike[str], output: Path | None = No
     write_text(place / "report.html", text)
     write_json(place / "report.json", summary)
     return place / "report.html"
+
+
+def _columns(evaluation: dict[str, Any] | None) -> list[tuple[str, dict[str, Any]]]:
+    """What was played, with its scores; also until a longer horizon, where one was asked for."""
+    if evaluation is None:
+        return []
+    columns, longer = [(name, evaluation[key]) for name, key in PLAYED], evaluation.get("longer")
+    if longer:
+        columns += [(f"{name}, {longer['horizon']} steps", longer[key]) for name, key in PLAYED]
+    return columns
 
 
 def _charts(metrics: dict[str, list[float | None]], random: dict[str, Any]) -> list[str]:

@@ -52,10 +52,13 @@ class Brief(Strict):
     @model_serializer(mode="wrap")
     def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields = type(self).model_fields
+        # Compared as written: to == a -0.0 is 0.0.
+        defaults = {key: repr(field.get_default(call_default_factory=True)) for key, field in fields.items()}
         return {
-            key: value for key, value in handler(self).items()
-            if key in self.always or getattr(self, key) != fields[key].get_default(call_default_factory=True)
-        }  # fmt: skip
+            key: value
+            for key, value in handler(self).items()
+            if key in self.always or repr(getattr(self, key)) != defaults[key]
+        }
 
 
 def misplaced(message: str, *at: str | int) -> PydanticCustomError:

@@ -21,7 +21,8 @@ from gym_vlmrm.task.reward_spec import MODEL_VARIABLE, RewardSpec
 from gym_vlmrm.task.rules import Rule, parse_rule
 
 __all__ = [
-    "FOR_GYMNASIUM", "MODEL_VARIABLE", "CameraSpec", "EnvSpec", "FurtherCamera", "Look", "Quality", "Recipe",
+    "FOR_GYMNASIUM", "MODEL_VARIABLE", "CameraSpec", "ContinuationSpec", "EnvSpec", "FurtherCamera", "Look", "Quality",
+    "Recipe",
     "RewardSpec", "SceneSpec", "TaskSpec",
 ]  # fmt: skip
 
@@ -152,6 +153,21 @@ class SceneSpec(Brief):
         return CameraSpec.model_validate({**below, **camera.model_dump()})
 
 
+class ContinuationSpec(Strict):
+    """Which episodes of a training go on when their time is over, instead of beginning anew: those that end well.
+
+    "Well" is what the reward model says of the last frames, compared with what it said of the ends of the first
+    episodes and of the best moments of late (see `gym_vlmrm.learning.continuation`). ``true`` takes these defaults.
+    """
+
+    probability: float = Field(default=0.9, gt=0, le=1)
+    """How often an episode that ends well goes on."""
+    level: float = Field(default=0.75, gt=0, lt=1)
+    """Where "well" begins, on the way from the ends of the untrained policy (0) to the best moments of late (1)."""
+    frames: int = Field(default=8, ge=1, le=1000)
+    """Scored frames at the end of an episode whose mean reward counts."""
+
+
 class Recipe(Strict):
     """How to train: one named entry under ``training:``."""
 
@@ -171,8 +187,15 @@ class Recipe(Strict):
     """Environment steps between checkpoints; ``None`` makes twenty of them."""
     reward_every: int | None = Field(default=None, ge=1)
     """``reward.every`` while this recipe trains; ``None`` keeps the task's."""
+    continuation: ContinuationSpec | None = None
+    """Which episodes go on when their time is over; ``None`` lets all begin anew."""
     hyperparameters: Arguments = Field(default={})
     """Constructor arguments of the algorithm, as stable-baselines3 names them."""
+
+    @field_validator("continuation", mode="before")
+    @classmethod
+    def _switch(cls, value: Any) -> Any:
+        return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
 
 class TaskSpec(Strict):
