@@ -31,7 +31,8 @@ from gym_vlmrm.files.reading import check_links, check_regular, open_regular, re
 from gym_vlmrm.files.writing import replacing, sync, write_bytes, write_json, write_text
 
 __all__ = [
-    "DAMAGED", "MAX_JSON", "MAX_PIXELS", "MAX_TABLE", "PICTURE_FORMATS", "check_links", "check_picture_size", "check_place",
+    "DAMAGED", "MAX_JSON", "MAX_PIXELS", "MAX_TABLE", "PICTURE_FORMATS", "check_links", "check_picture_size",
+    "check_place",
     "check_regular", "check_writable", "decode_picture", "free_folder", "is_free", "is_held", "make_folder",
     "only_writer", "open_picture", "open_regular", "read_arrays", "read_bytes", "read_json", "read_model",
     "read_text", "replacing", "sync", "unwritable", "write_bytes", "write_json", "write_text",
