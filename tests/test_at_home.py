@@ -8,7 +8,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -216,10 +216,32 @@ def test_a_copy_goes_on_where_the_original_is(task: str, how: Any) -> None:
     assert gym.make(other.spec).spec == env.spec
 
 
+class Stranger(gym.Env[Any, Any]):
+    """Keeps a state that nobody outside can tell."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 30}
+    observation_space = gym.spaces.Box(0, 1, (1,))
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return np.ones(1, np.float32), 0.0, False, False, {}
+
+    def render(self) -> Any:
+        return np.full((32, 32, 3), 100, np.uint8)
+
+
 def test_a_copy_that_lost_its_state_refuses_to_go_on() -> None:
     task = gym_vlmrm.load_task("cartpole")
     judge = {"goal": "a", "model": "brightness"}
-    data = {"id": "Test/Stranger-v0", "env": {"id": "Blackjack-v1"}, "reward": judge}
+    gym.register("Tests/Closed-v0", entry_point=Stranger)
+    data = {"id": "Test/Stranger-v0", "env": {"id": "Tests/Closed-v0"}, "reward": judge}
     gym_vlmrm.register_task(type(task).model_validate(data))
     env = gym.make("Test/Stranger-v0")
     env.reset(seed=0)
