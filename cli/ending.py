@@ -68,18 +68,9 @@ def end_by_signal() -> Iterator[None]:
         raise SystemExit(code) from None
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        if isinstance(cause := _first_cause(end), _Early):  # Typer makes a Ctrl-C of it
-            code = SIGNALLED + cause.signal
-            raise SystemExit(code) from None
         raise
     finally:
         _see_to_the_end(code)
-
-
-def _first_cause(error: BaseException) -> BaseException:
-    while (before := error.__cause__ or error.__context__) is not None:
-        error = before
-    return error
 
 
 def _end_early(number: int, _: object = None) -> None:
