@@ -20,9 +20,12 @@ CAMERAS = {"side": {"azimuth": 90.0}, "quarter": {"azimuth": 135.0}}
 SIDES = ["main", "side", "quarter"]
 
 
-def rewards_of(goal: str) -> dict[str, dict[str, Any]]:
-    """Return what is compared, by name; all see the same states."""
-    avoid, scaled = "a humanoid robot lying on its back", {"center": 0.15, "scale": 5.0}
+AVOID = "a humanoid robot lying on its back"
+
+
+def rewards_of(goal: str, scales: tuple[dict[str, float], dict[str, float]]) -> dict[str, dict[str, Any]]:
+    """Return what is compared, by name; `scales` bring goal and avoided sentence to values from 0 to 1."""
+    parts = [{"goal": goal, **scales[0]}, {"avoid": AVOID, **scales[1]}]
     return {
         "one sentence, main": {"goal": goal},
         "side alone": {"goal": goal, "cameras": "side"},
@@ -30,9 +33,9 @@ def rewards_of(goal: str) -> dict[str, dict[str, Any]]:
         "views: mean": {"goal": goal, "cameras": SIDES},
         "views: min": {"goal": goal, "cameras": SIDES, "views": "min"},
         "views: max": {"goal": goal, "cameras": SIDES, "views": "max"},
-        "avoid": {"goal": goal, "avoid": avoid},
-        "product": {"combine": "product", "parts": [{"goal": goal, **scaled}, {"avoid": avoid, **scaled}]},
-        "min": {"combine": "min", "parts": [{"goal": goal, **scaled}, {"avoid": avoid, **scaled}]},
+        "avoid": {"goal": goal, "avoid": AVOID},
+        "product": {"combine": "product", "parts": parts},
+        "min": {"combine": "min", "parts": parts},
     }
 
 
@@ -41,6 +44,13 @@ def changed(task: TaskSpec, reward: dict[str, Any]) -> TaskSpec:
     data = task.model_dump(exclude_unset=True)
     scene = {**data.get("scene", {}), "cameras": CAMERAS}
     return task_from_dict({**data, "scene": scene, "reward": {"model": "embedded", **reward}})
+
+
+def span(task: TaskSpec, frames: Any) -> dict[str, float]:
+    """Return the centre and scale that bring a plain reward's values of frames to 0 to 1."""
+    values = load_reward_model(task)(frames)
+    low, high = float(values.min()), float(values.max())
+    return {"center": low, "scale": 1 / (high - low)}
 
 
 def main(names: list[str]) -> None:
@@ -58,13 +68,15 @@ def main(names: list[str]) -> None:
         print(f"| {name}, {len(frames)} states | AUC | AUC of near misses | others above the worst goal |")
         print("|---|---|---|---|")
         known = {slot: index for index, slot in enumerate(everything.reward.shots.slots)}
-        for words, reward in rewards_of(goal).items():
+        front = np.ascontiguousarray(views[:, known[("main",)]])
+        scales = (span(changed(task, {"goal": goal}), front), span(changed(task, {"goal": AVOID}), front))
+        for words, reward in rewards_of(goal, scales).items():
             model: Any = load_reward_model(changed(task, reward))
             if hasattr(model, "signals"):
                 seen = views[:, [known[slot] for slot in model.shots.slots]]
                 values = model.alone(model.parts_alone(model.signals(seen if seen.shape[1] > 1 else seen[:, 0])))
             else:
-                values = np.asarray(model(np.ascontiguousarray(views[:, known[("main",)]])), np.float64)
+                values = np.asarray(model(front), np.float64)
             numbers = measure(frames, values, resamples=100)
             near = "-" if numbers.auc_near_miss is None else f"{numbers.auc_near_miss:.3f}"
             auc = numbers.auc

@@ -1,5 +1,6 @@
 """Rewards made of parts: one environment, a vector of them and late rewards pay the same, and what the words say."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from gym_vlmrm.learning.vec_env import PoolSteps
 from gym_vlmrm.reward.parts import PartsReward
 from gym_vlmrm.task.spec import RewardSpec
 from gym_vlmrm.worlds.frames import FrameObservation
+from gym_vlmrm.worlds.pools.pool import make_pool
 from gym_vlmrm.wrappers import VectorVLMReward, VLMReward
+from gym_vlmrm.wrappers.separate import SeparateEnvs
 
 NUM_ENVS, STEPS = 3, 14
 NUMBERS = st.sampled_from([0.25, 0.5, 1.0, 2.0])
@@ -147,13 +150,48 @@ def test_one_environment_pays_what_the_words_say(spec: RewardSpec) -> None:
                 env.reset()
 
 
+def unfaded(spec: RewardSpec) -> RewardSpec:
+    """The same, for environments that fall out of step: weights fade by all steps that are made."""
+    steady = [part.model_copy(update={"fade": None}) for part in spec.parts]
+    return spec.model_copy(update={"fade": None, "parts": steady})
+
+
+@settings(max_examples=20, deadline=None)
+@given(rewards(), st.randoms(use_true_random=False))
+def test_environments_that_are_stepped_separately_pay_what_the_words_say(spec: RewardSpec, random: Any) -> None:
+    spec = unfaded(spec)
+    late_rewards, late_values, late_seen = late(spec)
+    numbers = itertools.count()
+    pool = make_pool(
+        lambda: FrameObservation(AngleWorld(next(numbers)), SIZE, spec.every, spec.shots),
+        NUM_ENVS, workers=1, autoreset_mode=AutoresetMode.DISABLED,
+    )  # fmt: skip
+    envs = SeparateEnvs(VectorVLMReward(pool, PartsReward(spec, models_of(spec)), spec.every))
+    envs.reset(range(NUM_ENVS), [{}] * NUM_ENVS)
+    made = np.zeros(NUM_ENVS, int)
+    for _ in range(2 * STEPS):
+        rows = random.sample(range(NUM_ENVS), random.randint(1, NUM_ENVS))
+        rows = [row for row in rows if made[row] < STEPS]
+        if not rows:
+            continue
+        over = []
+        for row, (_, reward, terminated, truncated, info) in zip(rows, envs.step(rows, [0] * len(rows)), strict=True):
+            assert reward == late_rewards[made[row], row]
+            assert list(info["reward_parts"].values()) == late_values[made[row], row].tolist()
+            assert (None if late_seen is None else late_seen[made[row], row]) == info.get("success_seen")
+            made[row] += 1
+            over += [row] if terminated or truncated else []
+        if over:
+            ((_, info), *_) = envs.reset(over, [{}] * len(over))
+            assert list(info["reward_parts"]) == [part.name for part in spec.all_parts]
+    envs.close()
+
+
 @pytest.mark.parametrize("mode", AutoresetMode)
 @settings(max_examples=20, deadline=None)
 @given(rewards())
 def test_vectors_pay_what_the_words_say(mode: AutoresetMode, spec: RewardSpec) -> None:
-    if mode is not AutoresetMode.SAME_STEP:  # there steps fall out of step, and weights fade by all that are made
-        steady = [part.model_copy(update={"fade": None}) for part in spec.parts]
-        spec = spec.model_copy(update={"fade": None, "parts": steady})
+    spec = spec if mode is AutoresetMode.SAME_STEP else unfaded(spec)
     late_rewards, late_values, late_seen = late(spec)
     envs = VectorVLMReward(pool_of(spec, mode), PartsReward(spec, models_of(spec)), spec.every)
     _, infos = envs.reset(seed=0)

@@ -1,5 +1,6 @@
 """Potential shaping changes no optimal policy: value iteration on small worlds, with rewards that the memory paid."""
 
+import os
 from typing import Any
 
 import numpy as np
@@ -118,3 +119,26 @@ def test_so_it_is_refused(keys: dict[str, Any]) -> None:
     data = {"id": "Test/Zero-v0", "env": {"id": "CartPole-v1"}, "reward": {"goal": "x", **keys}}
     with pytest.raises(TaskError, match="makes every policy optimal"):
         task_from_dict(data)
+
+
+COUNTED = {
+    "potential": reward(task=1.0, scale=5.0, shape=POTENTIAL),
+    "potential, gamma 0.8 for 0.9": reward(task=1.0, scale=5.0, shape={"kind": "potential", "gamma": 0.8}),
+    "difference": reward(task=1.0, scale=5.0, shape="difference"),
+    "sum": reward(task=1.0, scale=5.0),
+    "sum, a fifth of it": reward(task=1.0, scale=1.0),
+    "sum, a fiftieth": reward(task=1.0, scale=0.1),
+}
+
+
+@pytest.mark.skipif("GYM_VLMRM_COUNT" not in os.environ, reason="counts on request: GYM_VLMRM_COUNT=1")
+@pytest.mark.parametrize("name", COUNTED)
+def test_count_of_worlds_whose_optimum_moves(name: str) -> None:
+    moved = 0
+    for seed in range(100):
+        world = World(seed)
+        alive = ~world.terminal
+        plain, other = world.optimal(world.pays)[alive], world.optimal(world.rewards(COUNTED[name]))[alive]
+        moved += bool((plain.max(axis=1) - plain[np.arange(len(plain)), other.argmax(axis=1)] > 1e-3).any())
+    print(f"{name}: {moved} of 100")
+    assert moved == 0 or name != "potential"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.reward.protocol import RewardModel
 
-__all__ = ["HeldReward", "RewardMemory", "VectorStep", "info_of_parts", "memory_of"]
+__all__ = ["HeldReward", "RewardMemory", "VectorStep", "memory_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +99,3 @@ def memory_of(model: RewardModel, num_envs: int) -> RewardMemory:
     make = getattr(model, "memory", None)
     made: RewardMemory = HeldReward(num_envs) if make is None else make(num_envs)
     return made
-
-
-def info_of_parts(memory: RewardMemory, env: int = 0) -> dict[str, Any]:
-    """Return what the info of one environment says of a reward's parts; nothing where it is plain."""
-    if not memory.names:
-        return {}
-    verdict = {} if memory.seen is None else {"success_seen": memory.seen[env]}
-    return {"reward_parts": dict(zip(memory.names, memory.values[env].copy(), strict=True)), **verdict}

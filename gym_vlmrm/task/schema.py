@@ -2,14 +2,16 @@
 
 import ast
 import inspect
+import itertools
 import textwrap
 from typing import Any
 
 from pydantic import BaseModel
 
 from gym_vlmrm.task.builtin import builtin_folder
+from gym_vlmrm.task.parts import FadeSpec, PartSpec, SeenSpec, ShapeSpec, WindowSpec
 from gym_vlmrm.task.rules import MAX_DEPTH, MAX_LENGTH, MAX_PARTS
-from gym_vlmrm.task.spec import CameraSpec, EnvSpec, Recipe, RewardSpec, SceneSpec, TaskSpec
+from gym_vlmrm.task.spec import CameraSpec, EnvSpec, FurtherCamera, Recipe, RewardSpec, SceneSpec, TaskSpec
 
 __all__ = ["SCHEMA_FILE", "schema", "schema_line"]
 
@@ -29,7 +31,10 @@ def schema() -> dict[str, Any]:
     """
     made = TaskSpec.model_json_schema()
     definitions = made["$defs"]
-    for model in (CameraSpec, EnvSpec, Recipe, RewardSpec, SceneSpec, TaskSpec):
+    for model in (
+        CameraSpec, EnvSpec, FadeSpec, FurtherCamera, PartSpec, Recipe, RewardSpec, SceneSpec, SeenSpec, ShapeSpec,
+        TaskSpec, WindowSpec,
+    ):  # fmt: skip
         _describe(definitions.get(model.__name__, made), model)
     properties = {
         "include": {
@@ -48,17 +53,17 @@ def schema() -> dict[str, Any]:
         "description": "How the environment looks.",
     }
     definitions["Rule"] = _rule()
-    for prompt in ("goal", "baseline"):
-        for form in definitions["RewardSpec"]["properties"][prompt]["anyOf"]:
+    for section, prompt in itertools.product(("RewardSpec", "PartSpec"), ("goal", "avoid", "baseline")):
+        for form in definitions[section]["properties"][prompt]["anyOf"]:
             if form.get("type") == "array":
                 form["minItems"] = 1
-    whole = {
-        "required": made["required"],
-        "properties": {"reward": {"required": definitions["RewardSpec"]["required"]}},
-    }
+    for section in ("RewardSpec", "PartSpec"):
+        shape = {"enum": definitions["ShapeSpec"]["properties"]["kind"]["enum"]}
+        definitions[section]["properties"]["shape"]["anyOf"].insert(0, shape)
+    sentences = [{"required": [key]} for key in ("goal", "avoid", "parts")]
+    whole = {"required": made["required"], "properties": {"reward": {"anyOf": sentences}}}
     whole["properties"]["env"] = {"required": definitions["EnvSpec"].pop("required")}
     whole["properties"]["training"] = {"additionalProperties": {"required": definitions["Recipe"].pop("required")}}
-    definitions["RewardSpec"].pop("required")
     # A file that includes another one may leave out what that one says.
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -98,11 +103,17 @@ def _rule() -> dict[str, Any]:
 def _describe(definition: dict[str, Any], model: type[BaseModel]) -> None:
     """Give the fields what stands below them in the source, which editors show, instead of titles."""
     definition.pop("title", None)
-    (found,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
-    assert isinstance(found, ast.ClassDef)
     fields = definition["properties"]
     for field in fields.values():
         field.pop("title", None)
+    for ancestor in model.__mro__:
+        if ancestor.__module__.startswith("gym_vlmrm."):
+            _describe_own(fields, ancestor)
+
+
+def _describe_own(fields: dict[str, Any], model: type) -> None:
+    (found,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
+    assert isinstance(found, ast.ClassDef)
     for node, below in zip(found.body, found.body[1:], strict=False):
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.target.id not in fields:
             continue

@@ -1,5 +1,6 @@
 """Episodes of a run's policy, step by step, by whatever checkpoint is the newest while the run still trains."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,16 +11,17 @@ import numpy as np
 from gym_vlmrm.arrays import Frames
 from gym_vlmrm.files import is_held
 from gym_vlmrm.learning.agents import TrainedAgent
+from gym_vlmrm.learning.building import with_gamma
 from gym_vlmrm.learning.run_folder import Checkpoint, RunFolder
 from gym_vlmrm.learning.stored_policy import load_agent
 from gym_vlmrm.reward import choose_frame_size, load_reward_model
-from gym_vlmrm.reward.protocol import score
 from gym_vlmrm.reward.threads import one_torch_thread
 from gym_vlmrm.task.catalog import override
 from gym_vlmrm.worlds.scene import SCENES
 from gym_vlmrm.worlds.world import make_world
+from gym_vlmrm.wrappers import VLMReward
 
-__all__ = ["SHOWN", "Moment", "Which", "pace", "play_live"]
+__all__ = ["SHOWN", "Moment", "Which", "check_playable", "pace", "play_live"]
 
 SHOWN = 448
 """Side of the frames that are shown of a scene [px]; those of other environments are what the reward sees."""
@@ -71,11 +73,13 @@ def play_live(
         RunError: no such checkpoint, or it is damaged or of another task.
         TaskError, WorldError, RenderingError, ModelError, TrainingError: as their names say.
     """
-    task = override(run.task, device=device)
+    task = with_gamma(override(run.task, device=device), run.record.recipe)
     _wait_for_checkpoint(run, on_notice)
     run.name_model()
     model = load_reward_model(task)
     world = make_world(task, render_size=choose_frame_size(task, model), limited=True, verdicts=True)
+    rewarded = VLMReward(world, model)
+    rewarded.training_steps = math.inf
     shown = task.model_copy(update={"scene": task.scene.model_copy(update={"quality": "standard"})})
     twin = make_world(shown, render_size=SHOWN) if task.env.id in SCENES else None
     agent: TrainedAgent | None = None
@@ -91,23 +95,31 @@ def play_live(
                 agent.enter(world.observation_space, world.action_space, task.env.id)
             episode += 1
             agent.restart()
-            observation, _ = world.reset(seed=WATCHING_SEED + seed + episode - 1)
+            observation, _ = rewarded.reset(seed=WATCHING_SEED + seed + episode - 1)
             step, over = 0, False
             while not over:
                 with one_torch_thread():
                     action = agent.act_alone(observation, world)
-                    observation, _, terminated, truncated, info = world.step(action)
-                    seen = np.asarray(world.render())
-                    reward = float(score(model, seen[None])[0])
+                    observation, reward, terminated, truncated, info = rewarded.step(action)
                 step += 1
                 success = bool(info["success"]) if "success" in info else None
-                frame = seen if twin is None else _drawn(twin, world)
+                frame = np.asarray(world.render()) if twin is None else _drawn(twin, world)
                 yield Moment(frame, reward, float(info["task_reward"]), success, step, episode, chosen.step)
                 over = bool(terminated or truncated)
     finally:
         world.close()
         if twin is not None:
             twin.close()
+
+
+def check_playable(run: RunFolder, which: Which) -> None:
+    """Check, before anything is opened, that there is something to play; a run that trains may still make it.
+
+    Raises:
+        RunError: no such checkpoint.
+    """
+    if not is_held(run.path):
+        _choose(run, which)
 
 
 def _drawn(twin: Any, world: Any) -> Frames:

@@ -5,12 +5,14 @@ from typing import Any, TypeAlias
 
 import gymnasium as gym
 import numpy as np
+from numpy.typing import NDArray
 
 from gym_vlmrm.errors import ResetNeededError
-from gym_vlmrm.reward.memory import RewardMemory, VectorStep, info_of_parts, memory_of
+from gym_vlmrm.reward.memory import HeldReward, RewardMemory, VectorStep, memory_of
 from gym_vlmrm.reward.scoring import ScoringTeam
 from gym_vlmrm.worlds.frames import FrameObservation, is_scored
 from gym_vlmrm.worlds.pools.pool import INTERRUPTED
+from gym_vlmrm.wrappers.transitions import with_parts
 from gym_vlmrm.wrappers.vector import VectorVLMReward
 
 __all__ = ["SeparateEnvs"]
@@ -29,11 +31,9 @@ class SeparateEnvs:
         """Take over a pool, or a `VectorVLMReward` over one."""
         self.pool: Any = envs
         self.every, self._team = 1, None
-        self._memories: list[RewardMemory] = []
         if isinstance(envs, VectorVLMReward):
             self.pool, self.every = envs.env, envs.every
             self._team = ScoringTeam(envs.reward_model)
-            self._memories = [memory_of(envs.reward_model, 1) for _ in range(envs.num_envs)]
         self.num_envs = envs.num_envs
         self.single_observation_space, self.single_action_space = (
             envs.single_observation_space,
@@ -41,24 +41,22 @@ class SeparateEnvs:
         )
         self._envs = envs
         self._steps = np.zeros(self.num_envs, int)
+        self._memory: RewardMemory = HeldReward(self.num_envs)
+        if isinstance(envs, VectorVLMReward):
+            self._memory = memory_of(envs.reward_model, self.num_envs)
         self._whole = np.ones(self.num_envs, np.bool_)
 
     def reset(self, rows: Sequence[int], arguments: Sequence[dict[str, Any]]) -> list[tuple[Any, dict[str, Any]]]:
         """Reset some environments, each with its own ``seed`` and ``options``, and return observations and infos."""
         chosen = list(rows)
         self._whole[chosen] = False
-        answers: list[tuple[Any, dict[str, Any], Any]] = self.pool.apply(_reset, chosen, list(arguments))
-        self._steps[chosen] = 0
-        found = [(observation, info) for observation, info, _ in answers]
-        if self._memories:
-            begins = self._memories[0].begins and bool(chosen)
-            signals = self._team(np.stack([frame for *_, frame in answers])) if begins else None  # type: ignore[misc]
-            for place, row in enumerate(chosen):
-                seen = None if signals is None else signals[place : place + 1]
-                self._memories[row].begin(_FIRST, seen, self._envs.training_steps)  # type: ignore[attr-defined]
-                found[place][1].update(info_of_parts(self._memories[row]))
-        self._whole[chosen] = True
-        return found
+        answers: list[tuple[tuple[Any, dict[str, Any]], Any]] = self.pool.apply(_reset, chosen, list(arguments))
+        signals = None
+        if self._team is not None and self._memory.begins:
+            signals = self._team(np.stack([frame for _, frame in answers]))
+        self._memory.begin(np.array(chosen), signals, self._made)
+        self._steps[chosen], self._whole[chosen] = 0, True
+        return [(answer[0], self._with_parts(answer[1], row)) for row, (answer, _) in zip(chosen, answers, strict=True)]
 
     def step(self, rows: Sequence[int], actions: Sequence[Any]) -> list[Step]:
         """Step some environments, each by its action, and return Gymnasium's five values of each.
@@ -73,32 +71,36 @@ class SeparateEnvs:
             raise ResetNeededError(INTERRUPTED)
         self._whole[chosen] = False
         answers: list[tuple[Step, Any]] = self.pool.apply(_step, chosen, list(actions))
-        steps = [step for step, _ in answers]
-        if self._team is not None:
-            self._steps[chosen] += 1
-            scored = [is_scored(int(self._steps[row]), self.every) for row in chosen]
-            frames = [frame for (_, frame), wanted in zip(answers, scored, strict=True) if wanted]
-            signals = iter(self._team(np.stack(frames)) if frames else ())
-            steps = [
-                self._paid(row, step, next(signals) if wanted else None)
-                for row, step, wanted in zip(chosen, steps, scored, strict=True)
-            ]
+        if self._team is None:
+            self._whole[chosen] = True
+            return [step for step, _ in answers]
+        self._steps[chosen] += 1
+        rewards = self._rewards(self._team, chosen, answers)
         self._whole[chosen] = True
-        return steps
+        return [
+            (step[0], float(rewards[row]), step[2], step[3], self._with_parts(step[4], row))
+            for row, (step, _) in zip(chosen, answers, strict=True)
+        ]
 
-    def _paid(self, row: int, step: Step, signals: Any) -> Step:
-        """Return a step with the model's reward and what the parts of that are worth."""
-        observation, own, terminated, truncated, info = step
-        made = VectorStep(
-            np.array([signals is not None]),
-            _NONE if signals is None else np.asarray(signals)[None],
-            _YES,
-            np.array([terminated]),
-            np.array([own], np.float64),
-            self._envs.training_steps,  # type: ignore[attr-defined]
-        )
-        reward = float(self._memories[row].step(made)[0])
-        return observation, reward, terminated, truncated, {**info, **info_of_parts(self._memories[row])}
+    def _rewards(self, team: ScoringTeam, chosen: list[int], answers: list[tuple[Step, Any]]) -> NDArray[np.float32]:
+        """Rewards (N,) of the environments that made a step; those of others mean nothing."""
+        places = [place for place, row in enumerate(chosen) if is_scored(int(self._steps[row]), self.every)]
+        scored, moved, terminated = (np.zeros(self.num_envs, np.bool_) for _ in range(3))
+        own = np.zeros(self.num_envs)
+        order = sorted(places, key=lambda place: chosen[place])  # in the order of environments, as the memory reads it
+        scored[[chosen[place] for place in order]], moved[chosen] = True, True
+        terminated[chosen] = [step[2] for step, _ in answers]
+        own[chosen] = [step[1] for step, _ in answers]
+        signals = team(np.stack([answers[place][1] for place in order])) if order else np.zeros(0, np.float32)
+        return self._memory.step(VectorStep(scored, signals, moved, terminated, own, self._made))
+
+    @property
+    def _made(self) -> float:
+        """Steps of training by which weights fade, as whoever trains tells the vector environment."""
+        return getattr(self._envs, "training_steps", 0.0)
+
+    def _with_parts(self, info: dict[str, Any], row: int) -> dict[str, Any]:
+        return with_parts(info, self._memory, row)
 
     def close(self) -> None:
         """End the threads that score, and the environments."""
@@ -107,17 +109,13 @@ class SeparateEnvs:
         self._envs.close()
 
 
-_FIRST = np.array([0])
-_YES = np.array([True])
-_NONE = np.zeros(0, np.float32)
-
-
 def _reset(envs: _Envs, arguments: Sequence[dict[str, Any]]) -> list[Any]:
     answers = []
     for env, argument in zip(envs, arguments, strict=True):
         observation, info = env.reset(**argument)
-        framed = isinstance(env, FrameObservation)
-        answers.append((observation["state"], info, observation["frame"]) if framed else (observation, info, None))
+        pictured = isinstance(env, FrameObservation)
+        state = observation["state"] if pictured else observation
+        answers.append(((state, info), observation["frame"] if pictured else None))
     return answers
 
 

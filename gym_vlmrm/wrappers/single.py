@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_vlmrm.reward.memory import VectorStep, info_of_parts, memory_of
+from gym_vlmrm.reward.memory import VectorStep, memory_of
 from gym_vlmrm.reward.protocol import RewardModel, is_small, signals_of
 from gym_vlmrm.reward.threads import on_one_thread
 from gym_vlmrm.task.parts import PLAIN_SHOTS, Shots
@@ -15,6 +15,7 @@ from gym_vlmrm.worlds.cameras import take_pictures
 from gym_vlmrm.worlds.frames import is_scored, refused_hindsight, turn_of
 from gym_vlmrm.worlds.hidden import HiddenWrapper
 from gym_vlmrm.worlds.task_info import task_reward
+from gym_vlmrm.wrappers.transitions import with_parts
 
 __all__ = ["BuiltVLMReward", "VLMReward"]
 
@@ -78,7 +79,7 @@ class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
             return signals_of(self.reward_model, np.asarray(pictures)[None])
 
     def _with_parts(self, info: dict[str, Any]) -> dict[str, Any]:
-        return {**info, **info_of_parts(self._memory)}
+        return with_parts(info, self._memory, 0)
 
 
 _FIRST = np.array([0])

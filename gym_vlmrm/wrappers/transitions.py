@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["infos_of_each", "infos_of_transitions"]
+from gym_vlmrm.reward.memory import RewardMemory
+
+__all__ = ["infos_of_each", "infos_of_transitions", "with_parts"]
 
 _FINAL = ("final_obs", "final_info")
 
@@ -34,3 +36,11 @@ def infos_of_each(infos: dict[str, Any], num_envs: int) -> list[dict[str, Any]]:
         for row in np.flatnonzero(infos.get(f"_{key}", np.ones(num_envs, np.bool_))):
             each[row][key] = rows[row]
     return each
+
+
+def with_parts(info: dict[str, Any], memory: RewardMemory, row: int) -> dict[str, Any]:
+    """Return an environment's info with what the parts of its reward are worth to it, if there are any."""
+    if not memory.names:
+        return info
+    verdict = {} if memory.seen is None else {"success_seen": memory.seen[row]}
+    return {**info, "reward_parts": dict(zip(memory.names, memory.values[row].copy(), strict=True)), **verdict}
