@@ -51,6 +51,8 @@ SIGNALLED = 128
 
 GAP = 2
 """Columns between those of a table."""
+SHORT = 9
+"""A cell of so many columns or fewer is never broken."""
 FILE_WIDTH = 200
 """Columns of a table that goes to a file or a pipe."""
 
@@ -97,11 +99,12 @@ def print_table(
     """
     target = stdout if stdout.is_terminal else Console(width=FILE_WIDTH, highlight=False)
     heading = None if title is None else Text(harmless(title, target.file))
-    told = [[Text(harmless(cell, target.file)) for cell in row] for row in rows]
+    # A line feed of somebody's would begin a row that nobody wrote.
+    told = [[Text(harmless(cell.replace("\n", " "), target.file)) for cell in row] for row in rows]
     texts = [[Text(column), *(cells[index] for cells in told)] for index, column in enumerate(columns)]
     widths = [max(cell_len(text.plain) for text in column) for column in texts]
     needed = [
-        width if index < whole else max(cell_len(word) for text in texts[index] for word in (*text.plain.split(), ""))
+        width if index < whole else max(cell_len(word) for text in texts[index] for word in _words(text.plain))
         for index, width in enumerate(widths)
     ]
     shown = list(range(len(columns)))
@@ -122,6 +125,11 @@ def print_table(
     for cells in told:
         table.add_row(*(cells[index] for index in shown))
     target.print(table)
+
+
+def _words(text: str) -> list[str]:
+    """Return what is never broken: words, and a number with its unit."""
+    return [text] if cell_len(text) <= SHORT else text.split()
 
 
 def _sum(widths: Sequence[int], shown: Sequence[int]) -> int:

@@ -31,47 +31,73 @@ OptionalRun = Annotated[
         metavar="RUN", help="A run folder; the newest of ./runs if none is named.", autocompletion=complete_runs
     ),
 ]
-Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Environment steps, all environments together.")]
+Steps = Annotated[
+    int | None, typer.Option("--steps", metavar="N", min=1, help="Environment steps, all environments together.")
+]
 Algorithm = Annotated[
     str | None,
-    typer.Option("--algorithm", help="Any algorithm of stable-baselines3 or sb3-contrib, such as PPO, SAC or QR-DQN."),
+    typer.Option(
+        "--algorithm",
+        metavar="NAME",
+        help="Any algorithm of stable-baselines3 or sb3-contrib, such as PPO, SAC or QR-DQN.",
+    ),
 ]
 RecipeName = Annotated[
     str | None, typer.Option("--recipe", metavar="NAME", help="A recipe of the task's `training:` section.")
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="Reward model: `embedded`, or any open_clip model as architecture/pretrained-tag."),
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help="Reward model: `embedded`, or any open_clip model as architecture/pretrained-tag.",
+    ),
 ]
 Goal = Annotated[
-    list[str] | None, typer.Option("--goal", help="Goal prompt; give it several times to average several sentences.")
+    list[str] | None,
+    typer.Option("--goal", metavar="SENTENCE", help="Goal prompt; give it several times to average several sentences."),
 ]
 Baseline = Annotated[
-    list[str] | None, typer.Option("--baseline", help="Baseline prompt: the scene without the goal; may be repeated.")
+    list[str] | None,
+    typer.Option(
+        "--baseline", metavar="SENTENCE", help="Baseline prompt: the scene without the goal; may be repeated."
+    ),
 ]
-Alpha = Annotated[float | None, typer.Option("--alpha", min=0, max=1, help="Strength of goal-baseline regularisation.")]
+Alpha = Annotated[
+    float | None, typer.Option("--alpha", metavar="X", min=0, max=1, help="Strength of goal-baseline regularisation.")
+]
 Alphas = Annotated[
     list[float] | None,
-    typer.Option("--alpha", min=0, max=1, help="Strength of goal-baseline regularisation; may be repeated."),
+    typer.Option(
+        "--alpha", metavar="X", min=0, max=1, help="Strength of goal-baseline regularisation; may be repeated."
+    ),
 ]
-Device = Annotated[str | None, typer.Option("--device", help="Where the reward model runs: auto, cpu, cuda, cuda:1.")]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="DEVICE", help="Where the reward model runs: auto, cpu, cuda, cuda:1.")
+]
 Precision = Annotated[
     str | None,
-    typer.Option("--precision", help="Arithmetic of the image tower: auto, fp32, bf16, fp16, or int8 on a CPU."),
+    typer.Option(
+        "--precision", metavar="KIND", help="Arithmetic of the image tower: auto, fp32, bf16, fp16, or int8 on a CPU."
+    ),
 ]
-NumEnvs = Annotated[int | None, typer.Option("--num-envs", min=1, help="Environments that are stepped together.")]
+NumEnvs = Annotated[
+    int | None, typer.Option("--num-envs", metavar="N", min=1, help="Environments that are stepped together.")
+]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", min=1, help="Processes that simulate and draw; one per usable core if not given."),
+    typer.Option(
+        "--workers", metavar="N", min=1, help="Processes that simulate and draw; one per usable core if not given."
+    ),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="Seed of everything random.")]
 Output = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="The folder to make and write to.")]
 Resume = Annotated[
     Path | None, typer.Option("--resume", metavar="RUN", help="Go on with this run from its last checkpoint.")
 ]
-Episodes = Annotated[int, typer.Option("--episodes", min=1, help="Episodes to play.")]
+Episodes = Annotated[int, typer.Option("--episodes", metavar="N", min=1, help="Episodes to play.")]
 Checkpoint = Annotated[
-    str, typer.Option("--checkpoint", help="Which policy: `best` (by VLM reward), `last`, or a step.")
+    str, typer.Option("--checkpoint", metavar="WHICH", help="Which policy: `best` (by VLM reward), `last`, or a step.")
 ]
 Horizon = Annotated[
     int | None,

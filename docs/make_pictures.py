@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from gym_vlmrm import load_reward_model, load_task
-from gym_vlmrm.learning.film_layout import font, wrapped
+from gym_vlmrm.lettering import font, wrapped
 from gym_vlmrm.reward import choose_frame_size
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.poses.poses import GOAL_POSES, reference_pose

@@ -72,7 +72,11 @@ def make_vec_env(
             f"vec_env_cls is {vec_env_cls!r}; this VecEnv has workers of its own: leave it out, or use "
             "stable_baselines3's make_vec_env with share_model=True in env_kwargs"
         )
-    settings = {**(env_kwargs or {}), **(vec_env_kwargs or {}), **kwargs}
+    for name in _options("vec_env_kwargs", vec_env_kwargs):
+        if name not in _OF_POOL:
+            raise TaskError(f"vec_env_kwargs has '{name}'; this VecEnv takes {', '.join(_OF_POOL)} there")
+    settings = _joined(env_kwargs=env_kwargs, vec_env_kwargs=vec_env_kwargs, kwargs=kwargs)
+    start = whole_number("start_index", start_index, 0, error=TaskError)
     pool = {name: settings.pop(name) for name in _OF_POOL if name in settings}
     reward = settings.pop("reward", "vlm")
     settings.pop("render_mode", None)  # frames are needed, whatever is asked for
@@ -100,27 +104,52 @@ def make_vec_env(
         raise
     if seed is not None:
         env.seed(whole_number("seed", seed, 0, error=TaskError))
-        env.action_space.seed(int(seed) + start_index)
+        env.action_space.seed(int(seed) + start)
     return env
 
 
-def _wrapper(wrapper: Any, options: Mapping[str, Any] | None) -> Callable[..., Any] | None:
+def _joined(**given: Any) -> dict[str, Any]:
+    """Return all arguments as one dict; each stands in one place only."""
+    joined: dict[str, Any] = {}
+    for place, options in given.items():
+        for name, value in _options(place, options).items():
+            if name in joined:
+                raise TaskError(f"'{name}' is given twice, as {joined[name]!r} and as {value!r}")
+            joined[name] = value
+    return joined
+
+
+def _options(place: str, options: Any) -> dict[str, Any]:
+    if options is not None and not isinstance(options, Mapping):
+        raise TaskError(f"{place} must be a dict of arguments, got {options!r}")
+    return dict(options or {})
+
+
+def _wrapper(wrapper: Any, options: Any) -> Callable[..., Any] | None:
+    given = _options("wrapper_kwargs", options)
     if wrapper is None:
+        if given:
+            raise TaskError(f"wrapper_kwargs is {options!r}, and there is no wrapper_class to take it")
         return None
+    if not callable(wrapper):
+        raise TaskError(f"wrapper_class must be a class or function that takes an environment, got {wrapper!r}")
     if isinstance(wrapper, type) and issubclass(wrapper, gym.RewardWrapper):
         raise TaskError(
             f"wrapper_class is {wrapper.__name__}, which changes the environment's own reward and not the model's; "
             "wrap what make_vec_env returns by a VecEnvWrapper"
         )
-    return partial(wrapper, **(options or {}))
+    return partial(wrapper, **given)
 
 
-def _monitor_options(folder: str | os.PathLike[str] | None, options: Mapping[str, Any] | None) -> dict[str, Any]:
-    known = ("info_keywords",)
-    for name in options or ():
+def _monitor_options(folder: str | os.PathLike[str] | None, options: Any) -> dict[str, Any]:
+    known, given = ("info_keywords",), _options("monitor_kwargs", options)
+    for name in given:
         if name not in known:
             raise TaskError(f"monitor_kwargs has '{name}', which VecMonitor does not know{did_you_mean(name, known)}")
     if folder is None:
-        return dict(options or {})
-    os.makedirs(folder, exist_ok=True)
-    return {**(options or {}), "filename": os.path.join(folder, "monitor.csv")}
+        return given
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise TaskError(f"monitor_dir {os.fspath(folder)!r} cannot be made: {error.strerror or error}") from None
+    return {**given, "filename": os.path.join(folder, "monitor.csv")}

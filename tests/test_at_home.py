@@ -3,9 +3,12 @@
 import copy
 import importlib.util
 import multiprocessing
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -41,7 +44,36 @@ def test_the_autoreset_mode_is_told_and_taken_in_every_spelling(mode: AutoresetM
         envs.close()
 
 
-@pytest.mark.parametrize("changes", [{"autoreset_mode": "SameStap"}, {"autoreset_mode": 3}, {"num_envs": 0}])
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("reward", ["vlm", "task"])
+def test_actions_for_other_many_environments_are_refused_and_nothing_is_done(workers: int, reward: str) -> None:
+    envs = vector(workers=workers, reward=reward)
+    envs.reset(seed=0)
+    for wrong in (np.zeros(2, int), np.zeros(4, int), [], None, 1):
+        with pytest.raises(ValueError, match=r"actions must be a batch of 3, one per environment; got"):
+            envs.step(wrong)
+    fresh = vector(workers=workers, reward=reward)
+    fresh.reset(seed=0)
+    for own, other in zip(envs.step(np.zeros(3, int))[:4], fresh.step(np.zeros(3, int))[:4], strict=True):
+        np.testing.assert_array_equal(own, other)
+    envs.close()
+    fresh.close()
+
+
+def test_who_resets_nothing_is_told_so_and_can_go_on() -> None:
+    envs = vector(workers=1, autoreset_mode="Disabled", max_episode_steps=1)
+    envs.reset(seed=0)
+    ended = envs.step(np.zeros(3, int))[3]
+    with pytest.raises(ResetNeededError, match=r"environments \[0, 1, 2\] have ended, and the autoreset"):
+        envs.step(np.zeros(3, int))
+    envs.reset(options={"reset_mask": ended})
+    envs.step(np.zeros(3, int))
+    envs.close()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"autoreset_mode": "SameStap"}, {"autoreset_mode": 3}, {"num_envs": 0}, {"workers": "2"}]
+)
 def test_wrong_arguments_of_make_vec_are_one_line(changes: dict[str, Any]) -> None:
     with pytest.raises(VLMRMError) as raised:
         vector(**changes)
@@ -184,10 +216,32 @@ def test_a_copy_goes_on_where_the_original_is(task: str, how: Any) -> None:
     assert gym.make(other.spec).spec == env.spec
 
 
+class Stranger(gym.Env[Any, Any]):
+    """Keeps a state that nobody outside can tell."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 30}
+    observation_space = gym.spaces.Box(0, 1, (1,))
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return np.ones(1, np.float32), 0.0, False, False, {}
+
+    def render(self) -> Any:
+        return np.full((32, 32, 3), 100, np.uint8)
+
+
 def test_a_copy_that_lost_its_state_refuses_to_go_on() -> None:
     task = gym_vlmrm.load_task("cartpole")
     judge = {"goal": "a", "model": "brightness"}
-    data = {"id": "Test/Stranger-v0", "env": {"id": "Blackjack-v1"}, "reward": judge}
+    gym.register("Tests/Closed-v0", entry_point=Stranger)
+    data = {"id": "Test/Stranger-v0", "env": {"id": "Tests/Closed-v0"}, "reward": judge}
     gym_vlmrm.register_task(type(task).model_validate(data))
     env = gym.make("Test/Stranger-v0")
     env.reset(seed=0)
@@ -238,3 +292,32 @@ def test_of_many_workers_one_gives_a_notice(method: str) -> None:
         texts = (f"{method} both", f"{method} each")
         assert say(texts) == (True, True)
         assert pool.map(say, [texts] * 2, chunksize=1) == [(False, False)] * 2
+
+
+LEFT_OPEN = """
+import builtins, sys
+import gymnasium as gym, gym_vlmrm
+if __name__ == "__main__":
+    options = {"model": "brightness", "render_size": 32}
+    envs = [
+        gym.make("VLMRM/Humanoid-Kneeling-v0", **options),
+        gym.make("VLMRM/CartPole-Balance-v0", share_model=True, **options),
+        gym.make_vec("VLMRM/CartPole-Balance-v0", num_envs=2, workers=2, **options),
+    ]
+    for env in envs:
+        env.reset(seed=0)
+        env.step(env.action_space.sample())
+    builtins.left = envs  # freed when modules are empty already
+    del env, envs
+    print("end")
+"""
+
+
+def test_environments_that_nobody_closed_end_without_a_word(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(LEFT_OPEN)
+    surroundings = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=True, env=surroundings
+    )
+    assert (ended.stdout, ended.stderr) == ("end\n", "")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import gym_vlmrm
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SHORT = {
     "plain_loop.py": (["--steps", "5"], "the last frame, which the last reward scored: (96, 96, 3)"),
@@ -18,6 +20,13 @@ SHORT = {
 
 def test_every_example_is_run_here() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(SHORT)
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: path.name)
+def test_every_task_file_among_the_examples_is_right(path: Path) -> None:
+    assert gym_vlmrm.load_task(path).id.startswith("VLMRM-Examples/")
+    first = path.read_text().splitlines()[0]
+    assert (path.parent / first.removeprefix("# yaml-language-server: $schema=")).is_file()
 
 
 @pytest.mark.slow

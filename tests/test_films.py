@@ -11,8 +11,9 @@ from gymnasium.wrappers import TimeLimit
 
 from gym_vlmrm import load_task
 from gym_vlmrm.learning.agents import RandomAgent
-from gym_vlmrm.learning.film_layout import FILM_SIZE, FilmLayout, font, wrapped
+from gym_vlmrm.learning.film_layout import FILM_SIZE, FilmLayout
 from gym_vlmrm.learning.filming import Take, _equal_rows, film
+from gym_vlmrm.lettering import font, wrapped
 from gym_vlmrm.worlds.frames import FrameObservation
 from gym_vlmrm.worlds.world import make_world
 

@@ -277,3 +277,40 @@ def test_odd_sources_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         gym_vlmrm.score("cartpole", model=BRIGHT)
     with pytest.raises(TypeError, match=r"score\(\) got an unexpected keyword argument 'modle'; did you mean 'model'"):
         gym_vlmrm.score("cartpole", "good.png", modle=BRIGHT)
+
+
+def test_nothing_that_is_scored_is_written_over(pictures: Path, tmp_path: Path) -> None:
+    film, picture = tmp_path / "film.mp4", pictures / "frame_1.png"
+    assert write_mp4(film, rising(3), 10)
+    before = film.read_bytes(), picture.read_bytes()
+    cases = [
+        ((film, "--film", film), "is itself to be scored"),
+        ((picture, "--curve", tmp_path / "pictures" / ".." / "pictures" / "frame_1.png"), "is itself to be scored"),
+        ((pictures, "--curve", picture), "among what is scored"),
+        ((pictures, "--film", pictures / "new.mp4"), "among what is scored"),
+        ((picture, "--film", tmp_path / "film.mp4" / "x.mp4"), "there is no folder"),
+        ((picture, "--output", "/proc/x.csv"), "cannot write '/proc/x.csv'"),
+    ]
+    for arguments, words in cases:
+        result = vlmrm("score", "cartpole", *arguments, "--model", BRIGHT)
+        assert (result.exit_code, result.stdout) == (1, ""), arguments
+        assert words in result.stderr, arguments
+    assert (film.read_bytes(), picture.read_bytes()) == before
+    result = vlmrm("score", "cartpole", pictures, "--output", pictures / "t.csv", "--model", BRIGHT)
+    assert result.exit_code == 0, result.stderr  # no picture
+
+
+def test_a_picture_is_turned_as_its_camera_says(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.fromarray(np.zeros((10, 20, 3), np.uint8)).save(tmp_path / "x.jpg", exif=exif)
+    assert open_picture(tmp_path / "x.jpg").shape == (20, 10, 3)
+
+
+def test_limits_of_pictures_are_told(tmp_path: Path) -> None:
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "huge.png")
+    Image.new("1", (8_000, 8_000)).save(tmp_path / "large.png")
+    Image.new("1", (50, 1)).save(tmp_path / "line.png")
+    for name, words in (("huge", "50,000,000 pixels"), ("large", "50,000,000 in all"), ("line", "20 times the other")):
+        with pytest.raises(RunError, match=words):
+            open_picture(tmp_path / f"{name}.png")

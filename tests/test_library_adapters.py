@@ -10,16 +10,30 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from stable_baselines3 import SAC
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecMonitor, VecNormalize, VecVideoRecorder
 
 import gym_vlmrm
 import gym_vlmrm.sb3
 import gym_vlmrm.tianshou
+from gym_vlmrm.entry_points import build_vec_env, make_env
 from gym_vlmrm.errors import TaskError, TrainingError, VLMRMError
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.wrappers.separate import SeparateEnvs
 
 CARTPOLE = {"model": "brightness", "max_episode_steps": 5, "render_size": 32}
 ACTIONS = np.array([0, 1, 0])
+PARTS = """
+include: cartpole.yaml
+id: Tests/Parts-v0
+reward:
+  model: embedded
+  parts:
+    - {name: upright, goal: pole vertically upright on top of the cart}
+    - {name: settled, goal: pole vertically upright on top of the cart, window: {frames: 2, stride: 1}}
+  combine: sum
+  success_seen: {above: 0.5, hold: 2}
+"""
 
 
 class Masked(gym.Wrapper[Any, Any, Any, Any]):
@@ -133,6 +147,16 @@ def test_wrappers_of_sb3_stand_on_top(tmp_path: Path) -> None:
     assert all(0 < float(row["r"]) < 5 for row in table)
 
 
+def test_a_model_of_sb3_goes_on_in_a_single_environment(tmp_path: Path) -> None:
+    env = gym_vlmrm.sb3.make_vec_env("kneeling", 2, workers=1, reward="task", render_size=32)
+    SAC("MlpPolicy", env, buffer_size=10, policy_kwargs={"net_arch": [4]}).save(tmp_path / "model.zip")
+    assert env.reset().dtype == env.observation_space.dtype == np.float64
+    env.close()
+    single = gym.make("VLMRM/Humanoid-Kneeling-v0", reward="task", render_size=32)
+    SAC.load(tmp_path / "model.zip", env=single).predict(single.reset(seed=0)[0])
+    single.close()
+
+
 def test_what_sb3_users_get_wrong_is_one_line() -> None:
     make = gym_vlmrm.sb3.make_vec_env
     cases: list[tuple[dict[str, Any], str]] = [
@@ -144,6 +168,17 @@ def test_what_sb3_users_get_wrong_is_one_line() -> None:
         ({"reward": "clip"}, "reward must be 'vlm' or 'task'"),
         ({"seed": -1}, "seed must be at least 0"),
         ({"timeout": -1, "workers": 2}, "timeout is -1"),
+        (
+            {"vec_env_kwargs": {"start_method": "fork"}},
+            "has 'start_method'; this VecEnv takes workers, timeout",
+        ),
+        ({"workers": "two"}, "workers must be a whole number, got 'two'"),
+        ({"start_index": "a"}, "start_index must be a whole number"),
+        ({"env_kwargs": ["goal"]}, "env_kwargs must be a dict of arguments"),
+        ({"env_kwargs": {"alpha": 0.1}, "alpha": 0.2}, "'alpha' is given twice, as 0.1 and as 0.2"),
+        ({"wrapper_class": 3}, "wrapper_class must be a class or function"),
+        ({"wrapper_kwargs": {"skip": 2}}, "no wrapper_class to take it"),
+        ({"monitor_dir": "/dev/null/monitors"}, "monitor_dir '/dev/null/monitors' cannot be made"),
     ]
     for wrong, words in cases:
         with pytest.raises(VLMRMError, match=words) as caught:
@@ -216,3 +251,25 @@ def test_tianshou_collects(venv: Any) -> None:
     collector = Collector(policy, VectorEnvNormObs(venv), VectorReplayBuffer(100, 3))
     collector.reset()
     assert collector.collect(n_episode=4).lens.tolist() == [5, 5, 5, 5]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_environments_stepped_apart_pay_a_reward_of_parts_as_one_alone(tmp_path: Path, workers: int) -> None:
+    file = tmp_path / "parts.yaml"
+    file.write_text(PARTS)
+    spec = gym_vlmrm.load_task(file)
+    alone = make_env(spec)
+    apart = SeparateEnvs(build_vec_env(spec, 3, "vlm", autoreset_mode="Disabled", workers=workers))
+    _, info = alone.reset(seed=4)
+    answers = apart.reset([0, 2], [{"seed": 1}, {"seed": 4}])
+    assert answers[1][1] == info
+    assert {"reward_parts", "success_seen"} <= info.keys()
+    apart.step([0], [1])
+    for action in (0, 1, 1):
+        _, reward, *_, info = alone.step(action)
+        ((_, paid, *_, told),) = apart.step([2], [action])
+        assert paid == pytest.approx(reward, abs=1e-6)
+        assert told.keys() == info.keys()
+        assert told["reward_parts"] == pytest.approx(info["reward_parts"], abs=1e-6)
+    alone.close()
+    apart.close()

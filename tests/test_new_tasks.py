@@ -158,3 +158,15 @@ def test_an_id_is_made_of_the_sentence() -> None:
     assert suggest_id("Ant-v5", "a four-legged robot lying on its back") == "Mine/Ant-LyingItsBack-v0"
     assert suggest_id("toys:Toy-v0", "\u4e0a") == "Mine/Toy-Goal-v0"
     assert "\n" not in new_task_text("cartpole", ["a\nb"]).split("goal: ")[1].split("    #")[0]
+
+
+@pytest.mark.parametrize(
+    "goal", ["棒が立っている", "a robot 🤖, smiling", 'ü: "quoted" # no comment', "a\u202eb \U000e0041"]
+)
+def test_letters_stay_as_they_are(goal: str) -> None:
+    text = new_task_text("cartpole", [goal], file="my ü.yaml")
+    assert yaml.safe_load(text)["reward"]["goal"] == goal
+    assert yaml.safe_load(new_task_text("cartpole", [goal, goal]))["reward"]["goal"] == [goal, goal]
+    assert not re.search("[\u202e\U000e0041]", text)
+    assert "\\u" not in text or "\u202e" in goal
+    assert "# vlmrm check 'my ü.yaml'; vlmrm train 'my ü.yaml'" in text

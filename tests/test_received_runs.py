@@ -340,9 +340,16 @@ MADE_UP: dict[str, Any] = {
     "an observation": ("state", lambda state: state["training"]["last"].update(_last_obs="x")),
     "a missing part": ("state", lambda state: state["training"].pop("last")),
     "random numbers": ("state", lambda state: state["training"]["random"].update(python=(3, (-1,) * 625, None))),
+    "steps made": ("state", lambda state: state["training"]["numbers"].update(num_timesteps="")),
+    "other steps": ("state", lambda state: state["training"]["numbers"].update(num_timesteps=10**9)),
+    "numpy's place": ("state", lambda state: _move(state["training"]["random"])),
     "elapsed steps": ("state", lambda state: [layer.update(_elapsed_steps="x") for layer in _layers(state)]),
     "what is due": ("state", lambda state: state["due"].update(update=[])),
 }
+
+
+def _move(random: dict[str, Any]) -> None:
+    random["numpy"] = (*random["numpy"][:2], 2**31 - 1, *random["numpy"][3:])
 
 
 def _first(mapping: Any) -> Any:
@@ -381,3 +388,25 @@ def test_a_made_up_state_is_one_line(new_run: Path, tmp_path: Path, what: str) -
     else:
         assert "earlier checkpoint" in notices[0]
     assert "\n" not in notices[0]
+
+
+def test_what_is_no_checkpoint_is_passed_over(new_run: Path, tmp_path: Path) -> None:
+    """Empty folders, names in other digits, and leftovers that are none."""
+    run = Path(shutil.copytree(new_run, tmp_path / "run"))
+    (run / "checkpoints" / "step_00000999").mkdir()
+    shutil.copytree(
+        run / "checkpoints" / "step_00000256",
+        run / "checkpoints" / "step_\u0660\u0660\u0660\u0660\u0660\u0669\u0669\u0669",
+    )
+    (run / ".metrics.csv.0.part").mkdir()
+    notices: list[str] = []
+    assert resume(run, steps=300, workers=1, on_notice=notices.append).step >= 300
+    assert "step_00000999/policy.json: is missing; going on from an earlier checkpoint" in notices[0]
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "tensorboard", "eval"])
+def test_a_file_in_the_place_of_a_folder_is_one_line(old_run: Path, name: str) -> None:
+    shutil.rmtree(old_run / name, ignore_errors=True)
+    (old_run / name).write_text("")
+    with pytest.raises(RunError, match="is no folder; remove it"):
+        RunFolder.open(old_run)

@@ -90,3 +90,9 @@ def test_best_frames_are_kept_across_batches(tmp_path: Path) -> None:
     write_contact_sheet(tmp_path / "sheet.png", best)
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (4 * 164 - 4, 2 * 180 - 4)
+
+
+def test_success_without_reward_is_told_with_both_sizes() -> None:
+    check = check_rewards_of_episodes(_episodes(0.3, 0.8), _episodes(0.5, 0.0))
+    assert check.message.startswith("success rose (+80% of steps); the reward, -0.")
+    assert check.message.endswith(" per step, did not rise beyond chance")

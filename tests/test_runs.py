@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,13 @@ def test_compare_prints_and_writes(home: Path) -> None:
     written = json.loads((home / "out" / "report.json").read_text())
     assert written["groups"] == told["groups"]
     assert vlmrm("compare", "runs/a", "--quiet").stdout == ""
+    assert page.count("<table") == page.count('<table class="stack"')  # which fits a narrow page
+    assert re.findall(r"<td>", page) == []
+    assert vlmrm("compare", "runs/a", "--output", "out", "--quiet").exit_code == 0  # its own may be written again
+    result = vlmrm("compare", "runs", "--output", "runs/a")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "holds the report of a run" in result.stderr
+    assert not (home / "runs" / "a" / "report.html").exists()
 
 
 def test_a_stranger_s_names_command_nothing(home: Path) -> None:

@@ -505,3 +505,19 @@ def test_tensorboard_forgets_the_steps_that_are_made_anew(tmp_path: Path) -> Non
     assert steps == sorted(set(steps))
     assert steps == [int(row["step"]) for row in rows(run) if row["rollout/vlm_reward"]]
     assert first in steps
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_a_signal_before_and_after_a_command_ends_it_in_one_line(name: str, code: int) -> None:
+    """Typer makes 130 of any KeyboardInterrupt, and Python kills itself by a Ctrl-C that comes while it ends."""
+    program = f"""
+import atexit, os, signal, sys
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+from gym_vlmrm_cli import main
+main.app.command("dawdle")(lambda: os.kill(os.getpid(), signal.{name}))
+sys.argv = ["vlmrm", "dawdle"]
+main.main()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.returncode, ended.stdout) == (code, "")
+    assert ended.stderr.strip() == f"error: stopped by {name}; to begin again, give the same command"

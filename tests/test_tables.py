@@ -66,3 +66,9 @@ def test_no_color_is_heeded_in_a_terminal(tmp_path: Path, quiet: bool) -> None:
     assert (b"\x1b[31m" in said) is not quiet
     piped = subprocess.run(command, capture_output=True, cwd=tmp_path, env=environment, check=False)
     assert b"\x1b" not in piped.stderr + piped.stdout
+
+
+def test_a_number_keeps_its_unit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("gym_vlmrm_cli.console.FILE_WIDTH", 22)
+    print_table(("run", "what it is", "age"), [("a-long-name", "words that fold", "6 min")])
+    assert "6 min" in capsys.readouterr().out

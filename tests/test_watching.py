@@ -150,6 +150,25 @@ def test_the_window_shows_frame_sentence_and_light(monkeypatch: pytest.MonkeyPat
         assert not window.show(moment(7))
 
 
+def test_a_window_that_nobody_sees_is_refused(cartpole_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    result = vlmrm("watch", cartpole_run, "--window", "--json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "there is no display" in result.stderr
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    result = vlmrm("watch", cartpole_run, "--window", "--json", "--episodes", "1", "--fps", "200")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout) == {"run": str(cartpole_run), "url": None}
+
+
+def test_no_address_is_told_before_there_is_something_to_play(cartpole_run: Path) -> None:
+    result = vlmrm("watch", cartpole_run, "--page", "--port", "0", "--checkpoint", "7")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "no checkpoint of step 7" in result.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_watch_ends_cleanly_by_a_signal(cartpole_run: Path, number: int) -> None:

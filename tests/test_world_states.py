@@ -1,8 +1,11 @@
 """The state of a world, stored and put into another one of the same task: both go on alike, pictures included."""
 
+import enum
 import pickle
 import warnings
-from typing import Any
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -11,7 +14,8 @@ from gymnasium import spaces
 
 from gym_vlmrm.errors import RenderingError, TaskError, WorldError
 from gym_vlmrm.task.spec import EnvSpec, TaskSpec
-from gym_vlmrm.worlds.state import put_state, state_of
+from gym_vlmrm.tensors import load_state, save_state
+from gym_vlmrm.worlds.state import put_random_state, put_state, random_state, state_of
 from gym_vlmrm.worlds.world import make_world
 
 FAMILIES = ("classic_control", "toy_text", "mujoco")
@@ -134,3 +138,60 @@ def test_an_environment_that_cannot_be_put_back_is_one_line() -> None:
     env.reset(seed=1)
     with pytest.raises(WorldError, match="ZeroDivisionError: by me"):
         put_state(env, state_of(env) or {})
+
+
+class Point(NamedTuple):
+    x: float
+
+
+class Mode(enum.StrEnum):
+    A = "a"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        Point(1.0), Mode.A, Counter(a=1), np.str_("a"), np.longdouble(1), np.ma.masked_array([1.0], [True]),
+        np.array([1.0], ">f4"), {np.str_("a"): 1}, 10**5000,
+    ],
+    ids=lambda place: type(place).__name__,
+)  # fmt: skip
+def test_what_would_come_back_as_something_else_is_no_state(place: Any) -> None:
+    env = Own()
+    env.reset(seed=1)
+    env.place = place
+    assert state_of(env) is None
+    env.place = nested = [0]
+    nested.append(nested)  # type: ignore[arg-type]
+    assert state_of(env) is None
+
+
+def test_a_generator_that_nobody_knows_is_no_state() -> None:
+    env = Own()
+    env.reset(seed=1)
+    env._np_random = np.random.RandomState(1)  # type: ignore[assignment]
+    assert state_of(env) is None
+
+
+@pytest.mark.parametrize(("kind", "key"), [("MT19937", "pos"), ("Philox", "buffer_pos")])
+@pytest.mark.parametrize("place", [-500_000_000, 700_000_000])
+def test_a_generator_does_not_read_beyond_its_stock(kind: str, key: str, place: int) -> None:
+    """Numpy would: the process ends with a segmentation fault."""
+    generator = np.random.Generator(getattr(np.random, kind)(1))
+    state = random_state(generator)
+    put_random_state(generator, state)
+    (state["state"] if key == "pos" else state)[key] = place
+    with pytest.raises(ValueError, match=f"in the stock of {kind}"):
+        put_random_state(generator, state)
+
+
+def test_a_state_names_no_picture_elsewhere(tmp_path: Path) -> None:
+    env = gym.make("Blackjack-v1")
+    env.reset(seed=1)
+    state = state_of(env)
+    assert state is not None
+    save_state(tmp_path / "a.safetensors", state)
+    assert load_state(tmp_path / "a.safetensors") == state
+    state["world"]["dealer_top_card_suit"] = "../../secret"
+    with pytest.raises(WorldError, match="secret"):
+        put_state(env, state)

@@ -1,5 +1,6 @@
 """`vlmrm new`: a task file to begin with."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,12 +20,16 @@ Environment = Annotated[
     str | None,
     typer.Option("--env", metavar="ID", help="humanoid, cartpole, mountain-car, or any Gymnasium ID (Ant-v5)."),
 ]
-Identity = Annotated[str | None, typer.Option("--id", help="The task's own ID; made of the sentence if not given.")]
+Identity = Annotated[
+    str | None, typer.Option("--id", metavar="ID", help="The task's own ID; made of the sentence if not given.")
+]
 Success = Annotated[
     list[str] | None,
     typer.Option("--success", metavar="RULE", help="A comparison such as 'obs[0] < 0.4'; several must all hold."),
 ]
-Limit = Annotated[int | None, typer.Option("--max-episode-steps", min=1, help="Steps after which an episode is cut.")]
+Limit = Annotated[
+    int | None, typer.Option("--max-episode-steps", metavar="N", min=1, help="Steps after which an episode is cut.")
+]
 
 
 def new(
@@ -70,4 +75,5 @@ def new(
 def _print(path: Path, world: "WorldDescription") -> None:
     say(f"wrote {path}: {world.environment}, an observation of {len(world.observation)} numbers")
     say("it passes `vlmrm check`; lines that begin with # are there to be uncommented")
-    say(f"next: vlmrm show {path}; vlmrm train {path}")
+    named = shlex.quote(str(path))
+    say(f"next: vlmrm show {named}; vlmrm train {named}")

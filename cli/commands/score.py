@@ -68,7 +68,7 @@ def score(
     spec = override(
         load_task(task), model=model, goal=sentences(goal), baseline=sentences(baseline), alpha=alpha, device=device
     )
-    check_names(output, curve, film)
+    check_names(output, curve, film, files)
     clips = open_clips(files, camera)
     with phase_bar(shown=not quiet) as on_progress:
         scores = score_clips(spec, load_reward_model(spec), clips, on_progress)

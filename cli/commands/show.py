@@ -16,7 +16,9 @@ __all__ = ["show"]
 Picture = Annotated[
     Path | None, typer.Option("--output", metavar="FILE", help="The picture to write, .png; TASK.png if not given.")
 ]
-RandomSteps = Annotated[int, typer.Option("--steps", min=0, max=100_000, help="Random steps before what is shown.")]
+RandomSteps = Annotated[
+    int, typer.Option("--steps", metavar="N", min=0, max=100_000, help="Random steps before what is shown.")
+]
 
 
 def show(
@@ -33,11 +35,12 @@ def show(
     """
     from gym_vlmrm.task.builtin import short_name
     from gym_vlmrm.task.catalog import load_task
-    from gym_vlmrm.worlds.portrait import draw_portrait, write_portrait
+    from gym_vlmrm.worlds.portrait import check_name, draw_portrait, write_portrait
 
     spec = load_task(task)
-    portrait = draw_portrait(spec, seed=seed, steps=steps)
     path = output or Path(f"{short_name(spec.id)}.png")
+    check_name(path)
+    portrait = draw_portrait(spec, seed=seed, steps=steps)
     write_portrait(portrait, path)
     if json:
         described = portrait.description.model_dump(mode="json")

@@ -1,5 +1,6 @@
 """`vlmrm train`: from a sentence to an agent."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,7 +46,9 @@ OptionalTask = Annotated[
 ]
 Seeds = Annotated[
     int | None,
-    typer.Option("--seeds", min=2, max=1000, help="Train so many seeds from --seed on, one after the other."),
+    typer.Option(
+        "--seeds", metavar="N", min=2, max=1000, help="Train so many seeds from --seed on, one after the other."
+    ),
 ]
 
 
@@ -123,7 +126,7 @@ def _print_result(result: "TrainingResult") -> None:
         judged = "" if result.best.episodes is None else f", over {result.best.episodes} episodes"
         reward = f"VLM reward {result.best.vlm_reward:.4f} per step{success}{judged}"
         say(f"best checkpoint: step {result.best.step:,}, {reward}")
-    say(f"next: vlmrm eval {result.run.path}")
+    say(f"next: vlmrm eval {shlex.quote(str(result.run.path))}")
 
 
 def _is_of_seeds(folder: Path) -> bool:
@@ -167,7 +170,7 @@ def _train_seeds(
 
     def show(_: SeedsResult) -> None:
         print_comparison(found)
-        say(f"next: vlmrm compare {folder}, or vlmrm eval on each of its runs")
+        say(f"next: vlmrm compare {shlex.quote(str(folder))}, or vlmrm eval on each of its runs")
 
     status = "interrupted" if result.interrupted else "finished"
     summary = {"output": str(folder), "status": status, "step": result.step, **found.model_dump(mode="json")}

@@ -18,7 +18,9 @@ __all__ = ["watch"]
 Checkpoint = Annotated[
     str | None,
     typer.Option(
-        "--checkpoint", help="`best` (by VLM reward), `last`, or a step; the newest while it trains, then the best."
+        "--checkpoint",
+        metavar="WHICH",
+        help="`best` (by VLM reward), `last`, or a step; the newest while it trains, then the best.",
     ),
 ]
 Page = Annotated[
@@ -26,10 +28,13 @@ Page = Annotated[
     typer.Option("--page/--window", help="In the browser, or in a window; a window where there is a display."),
 ]
 Port = Annotated[
-    int | None, typer.Option("--port", min=0, max=65535, help="Port of the page; 8765 or the next free one.")
+    int | None,
+    typer.Option("--port", metavar="N", min=0, max=65535, help="Port of the page; 8765 or the next free one."),
 ]
-Fps = Annotated[float, typer.Option("--fps", min=0.1, max=200, help="Steps per second.")]
-Episodes = Annotated[int | None, typer.Option("--episodes", min=1, help="Episodes to play; endless if not given.")]
+Fps = Annotated[float, typer.Option("--fps", metavar="X", min=0.1, max=200, help="Steps per second.")]
+Episodes = Annotated[
+    int | None, typer.Option("--episodes", metavar="N", min=1, help="Episodes to play; endless if not given.")
+]
 
 
 def watch(
@@ -51,16 +56,18 @@ def watch(
     """
     which: Which = "newest" if checkpoint is None else which_checkpoint(checkpoint)
     from gym_vlmrm.learning.run_folder import RunFolder
+    from gym_vlmrm.watching.episodes import check_playable
     from gym_vlmrm.watching.window import has_display
 
     folder = RunFolder.open(named_or_newest(run, playable=False))
+    check_playable(folder, which)
     in_page = not has_display() or port is not None or json if page is None else page
     play = {"seed": seed, "device": device, "episodes": episodes, "on_notice": note}
     try:
         if in_page:
             _serve(folder, which, port, fps, play, json=json, quiet=quiet)
         else:
-            _open_window(folder, which, fps, play)
+            _open_window(folder, which, fps, play, json=json)
     except KeyboardInterrupt as stop:
         if getattr(stop, "signal", signal.SIGINT) != signal.SIGINT:
             raise
@@ -92,11 +99,13 @@ def _serve(
             live.wait_for_watcher()
 
 
-def _open_window(folder: "RunFolder", which: "Which", fps: float, play: dict[str, Any]) -> None:
+def _open_window(folder: "RunFolder", which: "Which", fps: float, play: dict[str, Any], *, json: bool) -> None:
     from gym_vlmrm.watching.episodes import pace, play_live
     from gym_vlmrm.watching.window import Window
 
     with Window(**_names(folder)) as window:
+        if json:
+            print_json({"run": str(folder.path), "url": None})
         for _, moment in zip(pace(fps), play_live(folder, which, **play), strict=False):
             if not window.show(moment):
                 return

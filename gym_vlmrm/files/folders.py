@@ -8,7 +8,16 @@ from pathlib import Path
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.files.reading import open_regular
 
-__all__ = ["check_writable", "free_folder", "is_free", "is_held", "make_folder", "only_writer", "unwritable"]
+__all__ = [
+    "check_place",
+    "check_writable",
+    "free_folder",
+    "is_free",
+    "is_held",
+    "make_folder",
+    "only_writer",
+    "unwritable",
+]
 
 _LOCK = ".lock"
 
@@ -56,6 +65,19 @@ def check_writable(folder: Path) -> None:
                 made.rmdir()
 
 
+def check_place(path: Path) -> None:
+    """Prove, before long work, that a file can be written by this name; raises RunError."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise RunError(f"cannot write '{path}' (there is no folder '{path.parent}')")
+    if path.is_dir():
+        raise RunError(f"cannot write '{path}' (it is a folder)")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise RunError(f"cannot write '{path}' ({error.strerror or error})") from None
+
+
 @contextlib.contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
     """Hold a folder for this process, and clear away what a killed one left half written there.
@@ -77,7 +99,8 @@ def only_writer(folder: Path) -> Iterator[None]:
         raise unwritable(folder, error) from None
     try:
         for left in folder.glob(".*.part*"):
-            left.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a folder of that name is nothing of ours
+                left.unlink()
         yield
     finally:
         with contextlib.suppress(OSError):

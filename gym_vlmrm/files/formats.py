@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import struct
 import tokenize
 import warnings
 import zipfile
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     Model = TypeVar("Model", bound=BaseModel)
 
 __all__ = [
-    "MAX_JSON", "MAX_PIXELS", "MAX_TABLE", "PICTURE_FORMATS", "decode_picture", "open_picture", "read_arrays",
-    "read_json", "read_model",
+    "DAMAGED", "MAX_JSON", "MAX_PIXELS", "MAX_TABLE", "PICTURE_FORMATS", "check_picture_size", "decode_picture",
+    "open_picture", "read_arrays", "read_json", "read_model",
 ]  # fmt: skip
 
 MAX_JSON = 16_000_000
@@ -93,7 +94,7 @@ def read_arrays(path: Path, names: Iterable[str], *, links: bool = False) -> "di
     try:
         with open_regular(path, links=links) as opened, _archive(opened) as archive:
             return {name: _read_array(archive, f"{name}.npy") for name in names}
-    except (OSError, *_DAMAGED) as error:
+    except (OSError, *DAMAGED) as error:
         raise unreadable(path, error) from None
 
 
@@ -120,9 +121,9 @@ def _archive(file: IO[bytes]) -> zipfile.ZipFile:
     return archive
 
 
-_DAMAGED = (
+DAMAGED = (
     ValueError, EOFError, LookupError, NotImplementedError, OverflowError, TypeError, SyntaxError, MemoryError,
-    RuntimeError, AttributeError, zipfile.BadZipFile, zlib.error, tokenize.TokenError,
+    RuntimeError, AttributeError, struct.error, zipfile.BadZipFile, zlib.error, tokenize.TokenError,
 )  # fmt: skip
 """What damaged archives and headers raise somewhere in zipfile, zlib, ast and numpy."""
 
@@ -152,7 +153,7 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> "NDArray[Any]":
 
 
 def open_picture(path: Path) -> "NDArray[np.uint8]":
-    """Read a picture as RGB (H, W, 3); links are followed, since the user names pictures.
+    """Read a picture as RGB (H, W, 3), turned as its camera says; links are followed, since the user names pictures.
 
     Raises:
         RunError: no picture that can be decoded, or one of absurd size or shape.
@@ -168,20 +169,33 @@ def decode_picture(content: bytes, name: str) -> "NDArray[np.uint8]":
     return _decoded(io.BytesIO(content), Path(name))
 
 
+def check_picture_size(name: object, width: int, height: int) -> None:
+    """Raise RunError for a picture or film that is empty, too large, or too narrow to be padded to a square."""
+    size = f"{name}: cannot be read ({width} x {height} pixels"
+    if not 0 < width * height <= MAX_PIXELS:
+        raise RunError(f"{size}; the limit is {MAX_PIXELS:,} in all)")
+    if max(width, height) > MAX_RATIO * min(width, height):
+        raise RunError(f"{size}; one side is more than {MAX_RATIO} times the other)")
+
+
 def _decoded(file: IO[bytes], path: Path) -> "NDArray[np.uint8]":
     import numpy as np
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow, about sizes that are checked here
         try:
             with Image.open(file, formats=PICTURE_FORMATS) as picture:
-                width, height = picture.size
-                if width * height > MAX_PIXELS or max(width, height) > MAX_RATIO * min(width, height):
-                    raise RunError(f"{path}: cannot be read ({width} x {height} pixels)")
-                return np.asarray(picture.convert("RGB"))
+                check_picture_size(path, *picture.size)
+                if picture.mode.startswith("I;16"):  # which Pillow would cut off at 255 instead
+                    return np.repeat((np.asarray(picture) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+                if picture.mode in ("I", "F"):
+                    raise RunError(f"{path}: cannot be read (numbers of 32 bits; save it with 8 or 16)")
+                return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
         except RunError:
             raise
-        except (OSError, *_DAMAGED, Image.DecompressionBombError) as error:
+        except Image.DecompressionBombError:
+            raise RunError(f"{path}: cannot be read (the limit is {MAX_PIXELS:,} pixels)") from None
+        except (OSError, *DAMAGED) as error:
             reason = "not a picture" if isinstance(error, UnidentifiedImageError) else error
             raise unreadable(path, ValueError(reason)) from None

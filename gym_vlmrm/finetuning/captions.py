@@ -123,7 +123,10 @@ def _rows(table: Path) -> Iterator[Row]:
 def _csv_rows(table: Path, text: str) -> Iterator[Row]:
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""))
-        _check_columns(f"{table}:1", reader.fieldnames or [])
+        names = list(reader.fieldnames or [])
+        _check_columns(f"{table}:1", names)
+        if len(set(names)) < len(names):
+            raise CaptionError(f"{table}:1: a column comes twice; the columns are file and caption")
         for row in reader:
             place = f"{table}:{reader.line_num}"
             if None in row:
@@ -147,6 +150,8 @@ def _json_rows(table: Path, text: str) -> Iterator[Row]:
         _check_columns(place, list(row))
         if not all(isinstance(row[column], str) for column in COLUMNS):
             raise CaptionError(f"{place}: file and caption must both be strings")
+        if any("\ud800" <= letter <= "\udfff" for letter in row["caption"]):
+            raise CaptionError(f"{place}: the caption holds half a character, which cannot be written")
         yield place, row["file"].strip(), row["caption"]
 
 

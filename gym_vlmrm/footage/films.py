@@ -11,7 +11,7 @@ import numpy as np
 
 from gym_vlmrm.arrays import Frames
 from gym_vlmrm.errors import RunError
-from gym_vlmrm.files import MAX_PIXELS, check_regular
+from gym_vlmrm.files import check_picture_size, check_regular
 
 __all__ = ["FILMS", "frames_per_second", "read_film"]
 
@@ -90,8 +90,7 @@ def _pipes_left_open() -> Iterator[None]:
 def _meta(path: Path, reader: Any) -> Any:
     meta = _next(path, reader) or {}
     width, height = meta.get("size") or (0, 0)
-    if not 0 < width * height <= MAX_PIXELS:
-        raise RunError(f"{path}: cannot be read ({width} x {height} pixels)")
+    check_picture_size(path, width, height)
     return meta
 
 

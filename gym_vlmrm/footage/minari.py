@@ -6,7 +6,7 @@ from typing import Any
 
 from gym_vlmrm.arrays import Frames
 from gym_vlmrm.errors import RunError, did_you_mean
-from gym_vlmrm.files import MAX_PIXELS, check_regular
+from gym_vlmrm.files import check_picture_size, check_regular
 
 __all__ = ["FILES", "Episode", "data_file", "open_episodes"]
 
@@ -104,8 +104,7 @@ def _reader(path: Path, episode: str, key: str) -> Callable[[], Iterator[Frames]
             array = _node(path, file, place)
             if array is None or not _is_picture(array):
                 raise RunError(f"{path}: {place} holds no pictures, uint8 (T, H, W, 3)")
-            if array.shape[1] * array.shape[2] > MAX_PIXELS:
-                raise RunError(f"{path}: cannot be read ({array.shape[2]} x {array.shape[1]} pixels)")
+            check_picture_size(path, array.shape[2], array.shape[1])
             for index in range(array.shape[0]):
                 try:
                     yield array[index]

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from gym_vlmrm.arrays import Frames
 from gym_vlmrm.errors import RunError
-from gym_vlmrm.files import replacing, write_text
-from gym_vlmrm.footage.clips import Clip
+from gym_vlmrm.files import check_place, replacing, write_text
+from gym_vlmrm.footage import films
+from gym_vlmrm.footage.clips import PICTURES, Clip
 from gym_vlmrm.footage.scores import ClipScores, FootageScores
 from gym_vlmrm.learning.video import write_mp4
+from gym_vlmrm.lettering import INK, LINE, PAPER, SOFT, cut, font
 from gym_vlmrm.task.yaml_file import shorten
 from gym_vlmrm.worlds.canvas import fit_square
 
@@ -26,22 +28,35 @@ COLUMNS = ("clip", "frame", "time", "reward")
 SIDE = 512
 """Side of a filmed frame [px]."""
 _STRIP, _HEAD = 112, 44
-_PAPER, _INK, _SOFT, _LINE = (20, 24, 28), (236, 239, 242), (150, 160, 170), (97, 175, 239)
 STILL_FPS = 4.0
 """Pictures per second of a film made of single pictures."""
 MAX_LINES = 12
 """Most curves of a picture that are named."""
 
 
-def check_names(table: Path | None, curve: Path | None, film: Path | None) -> None:
-    """Check that files can be written by their names, before anything is scored; raises RunError."""
+def check_names(table: Path | None, curve: Path | None, film: Path | None, sources: Sequence[Path] = ()) -> None:
+    """Check that files can be written by their names, before anything is scored.
+
+    Args:
+        table: the table to write, if any.
+        curve: the picture of curves.
+        film: the film.
+        sources: what is scored; nothing is written over it or into its folders of pictures.
+
+    Raises:
+        RunError: a wrong ending, a place that cannot be written, or one among the sources.
+    """
+    taken = {path.resolve() for path in sources}
     for path, ends, what in ((table, TABLES, "a table"), (curve, CURVES, "curves"), (film, FILMS, "a film")):
         if path is None:
             continue
         if path.suffix.lower() not in ends:
             raise RunError(f"'{path}' is no name for {what}; end it with {' or '.join(ends)}")
-        if not path.absolute().parent.is_dir():
-            raise RunError(f"cannot write '{path}' (there is no folder '{path.parent}')")
+        check_place(path)
+        if path.resolve() in taken:
+            raise RunError(f"'{path}' is itself to be scored; write {what} under another name")
+        if path.resolve().parent in taken and path.suffix.lower() in (*PICTURES, *films.FILMS):
+            raise RunError(f"'{path}' would lie among what is scored; write {what} to another folder")
     if table is not None and table.suffix.lower() == ".parquet":
         _parquet()
 
@@ -80,6 +95,7 @@ def write_table(scores: FootageScores, path: Path) -> None:
 def write_curve(scores: FootageScores, path: Path) -> None:
     """Draw the reward of each clip against time, or against the number of the frame; raises RunError."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(8, 4), layout="constrained", dpi=150)
     axes = figure.add_subplot()
@@ -91,6 +107,8 @@ def write_curve(scores: FootageScores, path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     axes.set_xlabel("time [s]" if timed else "frame")
+    if not timed:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("VLM reward")
     axes.set_title(shorten(_sentence(scores), 90), fontsize=10, parse_math=False)
     if len(scores.clips) > 1:
@@ -118,41 +136,30 @@ def _overlaid(scores: FootageScores, clips: Sequence[Clip]) -> Iterator[Frames]:
         for index, (_, frame) in enumerate(clip.frames()):
             if index == len(scored.rewards):  # it grew since it was scored
                 break
-            sheet = Image.new("RGB", (SIDE, _HEAD + SIDE + _STRIP), _PAPER)
+            sheet = Image.new("RGB", (SIDE, _HEAD + SIDE + _STRIP), PAPER)
             draw = ImageDraw.Draw(sheet)
-            draw.text((12, 12), _cut(_sentence(scores), SIDE - 24), _INK, _font(17))
+            draw.text((12, 12), cut(_sentence(scores), font(17), SIDE - 24), INK, font(17))
             sheet.paste(Image.fromarray(fit_square(frame, SIDE)), (0, _HEAD))
             sheet.paste(background, (0, _HEAD + SIDE))
             reward = scored.rewards[index]
             x, y = _point(index, reward, scored, low, high)
-            draw.line((x, _HEAD + SIDE + 6, x, _HEAD + SIDE + _STRIP - 6), _SOFT)
-            draw.ellipse((x - 4, _HEAD + SIDE + y - 4, x + 4, _HEAD + SIDE + y + 4), fill=_INK)
-            draw.rectangle((8, _HEAD + 8, 132, _HEAD + 36), fill=_PAPER)
-            draw.text((16, _HEAD + 12), f"reward {reward:.3f}", _INK, _font(15))
+            draw.line((x, _HEAD + SIDE + 6, x, _HEAD + SIDE + _STRIP - 6), SOFT)
+            draw.ellipse((x - 4, _HEAD + SIDE + y - 4, x + 4, _HEAD + SIDE + y + 4), fill=INK)
+            draw.rectangle((8, _HEAD + 8, 132, _HEAD + 36), fill=PAPER)
+            draw.text((16, _HEAD + 12), f"reward {reward:.3f}", INK, font(15))
             yield np.asarray(sheet)
 
 
 def _strip(scored: ClipScores, low: float, high: float) -> Image.Image:
-    strip = Image.new("RGB", (SIDE, _STRIP), _PAPER)
+    strip = Image.new("RGB", (SIDE, _STRIP), PAPER)
     points = [_point(index, reward, scored, low, high) for index, reward in enumerate(scored.rewards)]
     draw = ImageDraw.Draw(strip)
-    draw.line(points if len(points) > 1 else points * 2, _LINE, 2, joint="curve")
-    draw.text((8, 2), f"{high:.3f}", _SOFT, _font(12))
-    draw.text((8, _STRIP - 17), f"{low:.3f}", _SOFT, _font(12))
+    draw.line(points if len(points) > 1 else points * 2, LINE, 2, joint="curve")
+    draw.text((8, 2), f"{high:.3f}", SOFT, font(12))
+    draw.text((8, _STRIP - 17), f"{low:.3f}", SOFT, font(12))
     return strip
 
 
 def _point(index: int, reward: float, scored: ClipScores, low: float, high: float) -> tuple[float, float]:
     share = (reward - low) / (high - low) if high > low else 0.5
     return 12 + index / max(1, len(scored.rewards) - 1) * (SIDE - 24), _STRIP - 18 - share * (_STRIP - 36)
-
-
-def _font(size: int) -> Any:
-    return ImageFont.load_default(size)
-
-
-def _cut(text: str, width: float) -> str:
-    line = " ".join(text.split())
-    while len(line) > 1 and _font(17).getlength(line) > width:
-        line = line.rstrip("…")[:-1].rstrip() + "…"
-    return line

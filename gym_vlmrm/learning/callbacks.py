@@ -108,12 +108,8 @@ class TrainingCallback(BaseCallback):
         if self.unlearned is not None:
             learn_from_rollout(self.model, self.unlearned, self.steps)
 
-    def _on_rollout_start(self) -> None:
-        if not is_episodic(self.model):
-            self.between_rollouts()
-
     def between_rollouts(self) -> None:
-        """Take note that all that was made is learned from."""
+        """Take note that all that was made is learned from; called before a rollout draws its first random number."""
         self.unlearned, self.within_rollout = None, True
         self.keep()
 

@@ -78,6 +78,8 @@ def load_whole_state(folder: Path) -> WholeState | None:
     Raises:
         RunError: the checkpoint is damaged.
     """
+    if not (folder / "policy.json").exists():  # of any version
+        raise RunError(f"{folder / 'policy.json'}: is missing")
     if STATE_FILE not in check_files(folder, spare=(REPLAY_FILE,)) or not (folder / STATE_FILE).exists():
         return None
     try:

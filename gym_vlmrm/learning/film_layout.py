@@ -1,63 +1,24 @@
 """How a film looks: the sentence, the trained policy large, a random one beside it, and the rewards as they come."""
 
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from gym_vlmrm.arrays import Frames
 from gym_vlmrm.learning.filming import Shot, Take
+from gym_vlmrm.lettering import INK, LINE, PAPER, SOFT, cut, font, wrapped
 
-if TYPE_CHECKING:
-    from PIL.ImageFont import FreeTypeFont
-
-__all__ = ["FILM_SIZE", "FilmLayout", "font", "wrapped"]
+__all__ = ["FILM_SIZE", "FilmLayout"]
 
 FILM_SIZE = 512
 """Side of the large picture [px]."""
 _SMALL, _SEEN, _GAP, _HEAD = 256, 112, 16, 84
 _WIDTH, _HEIGHT = _GAP + FILM_SIZE + _GAP + _SMALL + _GAP, _HEAD + FILM_SIZE + _GAP
-_PAPER, _INK, _SOFT, _LINE = (20, 24, 28), (236, 239, 242), (150, 160, 170), (58, 66, 74)
-_TRAINED, _RANDOM, _LIT, _DARK = (97, 175, 239), (227, 146, 78), (76, 201, 122), (90, 98, 106)
+_BORDER, _RANDOM, _LIT, _DARK = (58, 66, 74), (227, 146, 78), (76, 201, 122), (90, 98, 106)
 _LINES = 2
 """Most lines of the sentence."""
-
-
-@cache
-def font(size: int, *, bold: bool = False) -> "FreeTypeFont":
-    """Return a font that knows more letters than pillow's own: matplotlib's."""
-    import matplotlib
-
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)
-
-
-def wrapped(text: str, letters: "FreeTypeFont", width: float, most: int) -> list[str]:
-    """Break a text into at most so many lines of a width [px]; what is left over ends in an ellipsis."""
-    lines, words = [""], text.split()
-    for number, word in enumerate(words):
-        longer = f"{lines[-1]} {word}".strip()
-        if letters.getlength(longer) <= width or not lines[-1]:
-            lines[-1] = longer
-        elif len(lines) < most:
-            lines.append(word)
-        else:
-            lines[-1] += " …"
-            break
-        if number == len(words) - 1:
-            break
-    return [_cut(line, letters, width) for line in lines]
-
-
-def _cut(line: str, letters: "FreeTypeFont", width: float) -> str:
-    if letters.getlength(line) <= width:
-        return line
-    while line and letters.getlength(line + "…") > width:
-        line = line.rstrip("…")[:-1].rstrip()
-    return line + "…"
 
 
 class FilmLayout:
@@ -74,7 +35,7 @@ class FilmLayout:
         """
         self._steps, (self._low, self._high) = max(steps, 2), rewards
         self._rewards: tuple[list[float], list[float]] = ([], [])
-        self._base = Image.new("RGB", (_WIDTH, _HEIGHT), _PAPER)
+        self._base = Image.new("RGB", (_WIDTH, _HEIGHT), PAPER)
         draw = ImageDraw.Draw(self._base)
         width = _WIDTH - 2 * _GAP
         size, quoted = 22, f"“{sentence}”"
@@ -82,9 +43,9 @@ class FilmLayout:
             size = 17
         lines = wrapped(quoted, font(size, bold=True), width, 1 if size == 22 else _LINES)
         for number, line in enumerate(lines):
-            draw.text((_GAP, 12 + number * (size + 5)), line, _INK, font(size, bold=True))
+            draw.text((_GAP, 12 + number * (size + 5)), line, INK, font(size, bold=True))
         below = 14 + len(lines) * (size + 5)
-        draw.text((_GAP, below), _cut(title, font(14), width), _SOFT, font(14))
+        draw.text((_GAP, below), cut(title, font(14), width), SOFT, font(14))
         self._large = (_GAP, _HEAD)
         self._small = (2 * _GAP + FILM_SIZE, _HEAD)
 
@@ -113,8 +74,8 @@ class FilmLayout:
 
     def _show_seen(self, sheet: Image.Image, draw: Any, take: Take) -> None:
         left, top = self._large[0] + FILM_SIZE - _SEEN - 8, self._large[1] + 28
-        draw.rectangle((left - 2, top - 20, left + _SEEN + 1, top + _SEEN + 1), fill=_PAPER)
-        draw.text((left + 2, top - 17), "the reward's view", _INK, font(11))
+        draw.rectangle((left - 2, top - 20, left + _SEEN + 1, top + _SEEN + 1), fill=PAPER)
+        draw.text((left + 2, top - 17), "the reward's view", INK, font(11))
         self._paste(sheet, take.seen, (left, top), _SEEN)
 
     @staticmethod
@@ -124,30 +85,30 @@ class FilmLayout:
         text = name if take.success is None else f"{name}: {'success' if take.success else 'no success'}"
         left, top, light = place[0] + 8, place[1] + 8, 0 if take.success is None else size
         right, bottom = round(left + letters.getlength(text) + light * 1.5 + 16), round(top + size * 1.75)
-        draw.rounded_rectangle((left, top, right, bottom), size // 2, _PAPER)
+        draw.rounded_rectangle((left, top, right, bottom), size // 2, PAPER)
         if take.success is not None:
             edge = (left + 8, top + size * 0.375, left + 8 + size, top + size * 1.375)
-            draw.ellipse(edge, fill=_LIT if take.success else _DARK, outline=_INK if take.success else None)
-        draw.text((left + 8 + light * 1.5, top + size * 0.28), text, _INK, letters)
+            draw.ellipse(edge, fill=_LIT if take.success else _DARK, outline=INK if take.success else None)
+        draw.text((left + 8 + light * 1.5, top + size * 0.28), text, INK, letters)
 
     def _draw_curves(self, draw: Any, shot: Shot) -> None:
         left, top = self._small[0], self._small[1] + _SMALL + 12
         right, bottom = left + _SMALL, _HEIGHT - _GAP
-        draw.text((left, top), "VLM reward", _SOFT, font(13))
+        draw.text((left, top), "VLM reward", SOFT, font(13))
         step = max(take.step for take in shot)
         text = f"step {step:,}"
-        draw.text((right - font(13).getlength(text), top), text, _SOFT, font(13))
+        draw.text((right - font(13).getlength(text), top), text, SOFT, font(13))
         for row, (name, colour, take) in enumerate(
-            zip(("trained", "random"), (_TRAINED, _RANDOM), shot, strict=True)
+            zip(("trained", "random"), (LINE, _RANDOM), shot, strict=True)
         ):  # fmt: skip
             draw.text((left + row * _SMALL / 2, top + 20), f"{name} {take.reward:.3f}", colour, font(14, bold=True))
         values = [value for kept in self._rewards for value in kept if np.isfinite(value)]
         self._low, self._high = min([self._low, *values]), max([self._high, *values])
         self._steps = max(self._steps, *(len(kept) for kept in self._rewards))
         area = (left, top + 46, right, bottom)
-        draw.rectangle(area, outline=_LINE)
+        draw.rectangle(area, outline=_BORDER)
         span = max(self._high - self._low, 1e-6)
-        for kept, colour in zip(self._rewards[::-1], (_RANDOM, _TRAINED), strict=True):
+        for kept, colour in zip(self._rewards[::-1], (_RANDOM, LINE), strict=True):
             points = [
                 (
                     area[0] + 4 + index / (self._steps - 1) * (_SMALL - 8),

@@ -1,6 +1,7 @@
 """The digests of a checkpoint's files: whatever was cut short, swapped or flipped since is found out."""
 
 import hashlib
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,8 @@ __all__ = ["MANIFEST", "Manifest", "check_files", "read_manifest", "write_manife
 MANIFEST = "manifest.json"
 MAX_FILE = 8_000_000_000
 """Largest file of a checkpoint [bytes], but for those that may be missing."""
+MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
+"""Of this machine [bytes]: a replay buffer that is larger can be no one's here, and takes long to be looked at."""
 _Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)]
 """Of a file beside the manifest: none leads elsewhere."""
 
@@ -75,6 +78,6 @@ def check_files(folder: Path, names: tuple[str, ...] | None = None, *, spare: tu
     for name, digest in digests.items():
         if (names is not None and name not in names) or (name in spare and not (folder / name).exists()):
             continue
-        if _digest(folder / name, None if name in spare else MAX_FILE) != digest:
+        if _digest(folder / name, MEMORY if name in spare else MAX_FILE) != digest:
             raise RunError(f"{folder / name}: is damaged (not what was written, by its digest)")
     return frozenset(digests)

@@ -55,7 +55,9 @@ class RewardedVecEnv(PoolVecEnv):
         self.envs = envs
         self.spec = gym.registry.get(env_id)
         self._pool: Any = envs.env if isinstance(envs, VectorVLMReward) else envs
-        super().__init__(envs.num_envs, Adapter(envs.single_observation_space, envs.single_action_space, env_id))
+        # Models must load where gym.make made the environment, which has float64 where it has.
+        adapter = Adapter(envs.single_observation_space, envs.single_action_space, env_id, halve=False)
+        super().__init__(envs.num_envs, adapter)
 
     def reset(self) -> States:
         """Reset every environment, with the seeds and options that were set before.

@@ -13,6 +13,7 @@ import difflib
 import logging
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -46,12 +47,13 @@ ROOT = Path("runs")
 """Where runs go that are given no folder of their own."""
 
 logger = logging.getLogger("gym_vlmrm")
-_CHECKPOINT = re.compile(r"step_(\d{8,})")
+_CHECKPOINT = re.compile(r"step_([0-9]{8,18})")
 _OWN = (
     "task.yaml", "run.json", "metrics.csv", "timings.csv", "best.json", "checkpoints", "tensorboard", "eval",
     "video.gif", "video.mp4", "report.html", "report.json", ".lock",
 )  # fmt: skip
 """What is read and written in a run folder."""
+_FOLDERS = ("checkpoints", "tensorboard", "eval")
 _REPLACED = ".old"
 """Suffix of a checkpoint that another one of the same step replaces; one is left only where that was cut short."""
 
@@ -78,9 +80,16 @@ class RunFolder:
             RunError: the folder holds something already, or cannot be written.
         """
         folder = Path(path)
-        if not is_free(folder):
+        try:
+            free = is_free(folder)
+        except (OSError, ValueError) as error:  # a name that no folder can have
+            reason = getattr(error, "strerror", None) or error
+            raise RunError(f"'{folder}' can be no folder ({reason}); name another") from None
+        if not free:
             if (folder / "run.json").exists():
-                raise RunError(f"'{folder}' holds a run; resume it (--resume {folder}), or name another folder")
+                raise RunError(
+                    f"'{folder}' holds a run; resume it (--resume {shlex.quote(str(folder))}), or name another folder"
+                )
             why = "is not empty" if folder.is_dir() else "is no folder"
             raise RunError(f"'{folder}' {why}; name another folder")
         check_writable(folder)
@@ -108,6 +117,9 @@ class RunFolder:
         if not (folder.path / "run.json").is_file():
             raise RunError(f"'{folder.path}' is no run folder: it {_what_it_is(folder.path)}")
         check_links(folder.path, _OWN)
+        for name in _FOLDERS:
+            if (folder.path / name).exists() and not (folder.path / name).is_dir():
+                raise RunError(f"{folder.path / name}: is no folder; remove it")
         _ = folder.record
         return folder
 

@@ -1,6 +1,7 @@
 """Several seeds of one training, in one folder of runs, one after the other; what is finished is not made again."""
 
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -119,7 +120,9 @@ def train_seeds(
     runs = sorted((RunFolder.open(path) for path in find_runs([folder])), key=lambda run: run.record.seed)
     left = [run for run in runs if run.record.status != "finished"]
     if not left:
-        raise RunError(f"'{folder}' has trained its {len(runs)} seeds; compare them: vlmrm compare {folder}")
+        raise RunError(
+            f"'{folder}' has trained its {len(runs)} seeds; compare them: vlmrm compare {shlex.quote(str(folder))}"
+        )
     results: list[TrainingResult] = []
     try:
         for run in left:

@@ -1,6 +1,7 @@
 """One process's share of a run: learning, stopping, and what both leave in the run folder."""
 
 import contextlib
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from gym_vlmrm.interrupts import StopRequest, stopping_on_signals
 from gym_vlmrm.learning.callbacks import Progress, StopTraining, TrainingCallback
 from gym_vlmrm.learning.checkpoint_replay import fill_before_learning
 from gym_vlmrm.learning.checkpoints import load_whole_state, read_verdict, restore, write_verdict
-from gym_vlmrm.learning.episodic import is_episodic, tell_of_updates
+from gym_vlmrm.learning.episodic import is_episodic, tell_of_rollouts, tell_of_updates
 from gym_vlmrm.learning.finite import check_finite
 from gym_vlmrm.learning.metrics_table import Events, MetricsTable
 from gym_vlmrm.learning.provenance import describe_machine
@@ -250,11 +251,11 @@ class Session:
         return self._how_to_go_on().replace("interrupted", "stopped by an error", 1)
 
     def _how_to_go_on(self) -> str:
-        last = self.run.checkpoints()
+        last, named = self.run.checkpoints(), shlex.quote(str(self.run.path))
         if not last:
-            return f"interrupted before the first checkpoint; begin again with: vlmrm train --resume {self.run.path}"
+            return f"interrupted before the first checkpoint; begin again with: vlmrm train --resume {named}"
         step = f"{last[-1].step:,}"
-        return f"interrupted; go on from step {step} with: vlmrm train --resume {self.run.path}"
+        return f"interrupted; go on from step {step} with: vlmrm train --resume {named}"
 
     def _report(self, progress: Progress) -> None:
         if self.on_progress is not None and not self.stop:
@@ -276,6 +277,8 @@ class Session:
         if is_episodic(self.model):
             after = partial(callback.after_rollout, None)
             tell_of_updates(self.model, callback.between_rollouts, after, self.recipe.steps)
+        else:
+            tell_of_rollouts(self.model, callback.between_rollouts)
         try:
             self.model.learn(remaining, callback, **options)
         except (ValueError, RuntimeError):

@@ -87,7 +87,8 @@ class Setup:
                 "continuation knows rewards of one sentence and one picture only; leave it out, or the reward's parts"
             )
             raise TrainingError(message, field=("continuation",))
-        self.pool = pool = self.make_pool(self.recipe.num_envs, continuing=spec is not None)
+        pool: Any = self.make_pool(self.recipe.num_envs, continuing=spec is not None)
+        self.pool: gym.vector.VectorEnv[Any, Any, Any] = pool
         if spec is not None and None in pool.get_attr("world_state"):
             message = f"the state of '{self.task.env.id}' cannot be stored, so no episode can go on from its end"
             raise TrainingError(message, field=("continuation",))

@@ -3,6 +3,7 @@
 Put back into a training that was built from the same recipe, it goes on as if it had never stopped.
 """
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -133,14 +134,17 @@ def put_state(setup: "Setup", state: WholeState) -> None:
     """
     model: Any = setup.model
     pool: Any = setup.pool
-    training = state.training
+    training, steps = state.training, model.num_timesteps
     if state.worlds is not None:
         if len(state.worlds) != pool.num_envs:
             raise WorldError(f"{len(state.worlds)} worlds where there are {pool.num_envs}")
         pool.set_attr("world_state", state.worlds)
+        model.env.unwrapped._reset_seeds()  # those of a first reset, which was long ago: ARS resets between episodes
     for name in _PLAIN:
         if name in training["numbers"]:
-            setattr(model, name, training["numbers"][name])
+            setattr(model, name, _like(getattr(model, name), training["numbers"][name]))
+    if model.num_timesteps != steps:
+        raise ValueError(f"of step {model.num_timesteps:,}, not {steps:,}")
     for name in _LAST:
         setattr(model, name, training["last"][name])
     if training["memory"] is not None:
@@ -192,6 +196,13 @@ def learn_from_rollout(model: "BaseAlgorithm", steps: int, total: int) -> None:
         updates = learner.gradient_steps if learner.gradient_steps >= 0 else steps
         if updates > 0:
             learner.train(batch_size=learner.batch_size, gradient_steps=updates)
+
+
+def _like(old: Any, new: Any) -> Any:
+    """A number that comes in the place of another."""
+    if not _is_number(new) or not math.isfinite(new) or (type(old) is int and type(new) is not int):
+        raise ValueError(f"{new!r:.50} where a number was")
+    return new
 
 
 def _is_number(value: Any) -> bool:

@@ -201,6 +201,7 @@ def band_chart(title: str, bands: Sequence[Band], x: str = "steps") -> str:
     room = max(float(np.ptp(every)), 1e-3)
     bottom, top = axes.get_ylim()
     axes.set_ylim(max(bottom, every.min() - room), min(top, every.max() + room))
+    axes.set_xlim(left=0)
     _label(axes, _in_thousands(axes, x), title, True)
     return _svg(figure, title)
 

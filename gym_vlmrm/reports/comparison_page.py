@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from gym_vlmrm.files import free_folder, make_folder, write_json, write_text
+from gym_vlmrm.errors import RunError
+from gym_vlmrm.files import free_folder, make_folder, read_json, write_json, write_text
 from gym_vlmrm.learning.comparison import NUMBERS, Comparison, Curve
 from gym_vlmrm.reports.charts import Band, band_chart
 from gym_vlmrm.reports.page import render
@@ -31,8 +32,9 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
     """Write ``report.html`` and ``report.json`` with the same numbers into a folder; returns the HTML's path.
 
     Raises:
-        RunError: the folder cannot be written.
+        RunError: the folder cannot be written, or holds the report of something else.
     """
+    _check_is_not_another_s(folder)
     settings = list(dict.fromkeys(name for group in comparison.groups for name in group.settings))
     text = render(
         "comparison.html.j2",
@@ -45,6 +47,13 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
     write_text(folder / "report.html", text)
     write_json(folder / "report.json", comparison.model_dump(mode="json"))
     return folder / "report.html"
+
+
+def _check_is_not_another_s(folder: Path) -> None:
+    """Raise RunError where a run or an audit keeps its own report."""
+    old = folder / "report.json"
+    if (folder / "run.json").exists() or (old.exists() and "groups" not in read_json(old)):
+        raise RunError(f"'{folder}' holds the report of a run or an audit; choose another folder with --output")
 
 
 def _charts(comparison: Comparison) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from gym_vlmrm.errors import ModelError, RunError
 from gym_vlmrm.files import MAX_TABLE, open_regular, read_json, read_text
+from gym_vlmrm.reward.tokenizer_files import check_tokenizer_files
 
 __all__ = [
     "CONFIG_FILE",
@@ -55,7 +56,8 @@ def check_folder(folder: Path) -> dict[str, Any]:
     """Check a model folder and return its configuration.
 
     Its files are regular ones, of bounded size but for the weights. A link may lead to another file of the folder, or
-    into the blobs beside it, as in the Hub's cache. The configuration describes no more numbers than the weights hold.
+    into the blobs beside it, as in the Hub's cache. What it says of its tokenizer names no file elsewhere. The
+    configuration describes no more numbers than the weights hold.
 
     Raises:
         ModelError: one of these is not so.
@@ -72,8 +74,11 @@ def check_folder(folder: Path) -> dict[str, Any]:
             )
         if MERGES_FILE in sizes:
             _check_unpacked(folder / MERGES_FILE)
+        check_tokenizer_files(folder)
     except (OSError, RunError) as error:
         raise ModelError(f"model folder {folder}: {error}") from None
+    except RecursionError:
+        raise ModelError(f"model folder {folder}: its configuration is nested too deeply") from None
     return config
 
 

@@ -9,7 +9,16 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.errors import ModelError
 
-__all__ = ["RewardModel", "check_frames", "check_rewards", "is_concurrent", "memory_of_scoring", "score", "signals_of"]
+__all__ = [
+    "RewardModel",
+    "check_frames",
+    "check_rewards",
+    "is_concurrent",
+    "is_small",
+    "memory_of_scoring",
+    "score",
+    "signals_of",
+]
 
 
 @runtime_checkable
@@ -20,6 +29,8 @@ class RewardModel(Protocol):
 
     * ``concurrent: bool``, ``False`` where it is missing (see `is_concurrent`): whether calls from several threads may
       overlap and run beside each other on several cores. Any other model is called from one thread at a time.
+    * ``small: bool``, ``False`` where it is missing (see `is_small`): whether a few frames take one thread of torch
+      less time than many, which wait for each other in every layer; a single environment's are then scored by one.
     * ``weights_digest: str``: SHA-256 (hex) of all weights, of the image tower and of the text tower, so that a record
       can say which weights judged; a model without weights has a constant.
     * ``precision: str``: arithmetic that is really used, ``fp32``, ``bf16``, ``fp16`` or ``int8``; never ``auto``.
@@ -39,6 +50,11 @@ class RewardModel(Protocol):
 def is_concurrent(model: RewardModel) -> bool:
     """Whether calls of a reward model may overlap; it has to say so itself."""
     return bool(getattr(model, "concurrent", False))
+
+
+def is_small(model: RewardModel) -> bool:
+    """Whether a few frames are best scored by one thread of torch; a model has to say so itself."""
+    return bool(getattr(model, "small", False))
 
 
 def score(model: RewardModel, frames: Any) -> NDArray[np.float32]:

@@ -1,8 +1,10 @@
 """The reward model of a process that holds none: it asks the server of this host."""
 
 import os
+import sys
 import threading
 import warnings
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -175,8 +177,9 @@ class _Link:
         self._lock = threading.Lock()
         self._drop()
 
-    def __del__(self) -> None:
-        self._drop()
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not ending():  # else modules are empty already, and the system closes what is open
+            self._drop()
 
 
 def _name(judge: RewardSpec) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -58,7 +59,8 @@ def new_task_text(
         file: name of the file, for its first comment.
     """
     base = BASES.get(env, {"id": env})
-    lines = [schema_line(), f"# vlmrm check {file}; vlmrm train {file}"]
+    named = shlex.quote(file) if file.isprintable() else "FILE"
+    lines = [schema_line(), f"# vlmrm check {named}; vlmrm train {named}"]
     if "include" in base:
         lines.append(f"include: {base['include']}    # scene, camera, episode length, recipes; what stands here wins")
     lines.append(f"id: {_text(task_id or suggest_id(env, goal[0]))}    # raise -v0 when a change alters results")
@@ -109,12 +111,23 @@ def _rule(success: Sequence[str], quantities: Mapping[str, str]) -> list[str]:
 
 
 def _text(value: str) -> str:
-    """Write a text as YAML: plain where it is, else in quotes, which JSON and YAML share."""
+    """Write a text as YAML: plain where it is, else in quotes."""
     plain = re.fullmatch(r"[A-Za-z][\w /,.'()-]*", value) and not re.fullmatch(
         r"(?i)y|n|yes|no|on|off|true|false|null", value
     )
-    return value if plain and value == value.strip() and " #" not in value else json.dumps(value, ensure_ascii=True)
+    return value if plain and value == value.strip() and " #" not in value else _quoted(value)
+
+
+def _quoted(text: str) -> str:
+    """Write a text in quotes; what can be seen stays as it is, the rest is escaped as YAML has it."""
+
+    def escaped(letter: str) -> str:
+        if letter.isprintable() and letter not in '"\\':
+            return letter
+        return json.dumps(letter)[1:-1] if ord(letter) < 0x10000 else f"\\U{ord(letter):08x}"
+
+    return '"' + "".join(map(escaped, text)) + '"'
 
 
 def _texts(values: Sequence[str]) -> str:
-    return _text(values[0]) if len(values) == 1 else "[" + ", ".join(json.dumps(value) for value in values) + "]"
+    return _text(values[0]) if len(values) == 1 else "[" + ", ".join(map(_quoted, values)) + "]"

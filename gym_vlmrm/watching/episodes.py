@@ -21,7 +21,7 @@ from gym_vlmrm.worlds.scene import SCENES
 from gym_vlmrm.worlds.world import make_world
 from gym_vlmrm.wrappers import VLMReward
 
-__all__ = ["SHOWN", "Moment", "Which", "pace", "play_live"]
+__all__ = ["SHOWN", "Moment", "Which", "check_playable", "pace", "play_live"]
 
 SHOWN = 448
 """Side of the frames that are shown of a scene [px]; those of other environments are what the reward sees."""
@@ -110,6 +110,16 @@ def play_live(
         world.close()
         if twin is not None:
             twin.close()
+
+
+def check_playable(run: RunFolder, which: Which) -> None:
+    """Check, before anything is opened, that there is something to play; a run that trains may still make it.
+
+    Raises:
+        RunError: no such checkpoint.
+    """
+    if not is_held(run.path):
+        _choose(run, which)
 
 
 def _drawn(twin: Any, world: Any) -> Frames:

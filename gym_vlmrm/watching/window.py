@@ -1,18 +1,20 @@
 """A window that shows moments as they come, drawn by pygame."""
 
 import os
+import sys
 from typing import Any
 
 import numpy as np
 
 from gym_vlmrm.errors import RenderingError
+from gym_vlmrm.lettering import INK, LINE, PAPER, SOFT, cut, font, font_file
 from gym_vlmrm.task.yaml_file import shorten
 from gym_vlmrm.watching.episodes import SHOWN, Moment
 
 __all__ = ["Window", "has_display"]
 
 _HEAD, _STRIP, _EDGE = 64, 120, 12
-_PAPER, _INK, _SOFT, _LINE = (20, 24, 28), (236, 239, 242), (150, 160, 170), (97, 175, 239)
+_LARGE, _SMALL = 17, 13
 _LIT, _DARK = (76, 201, 122), (90, 98, 106)
 KEPT = 300
 """Rewards of the curve."""
@@ -20,7 +22,7 @@ KEPT = 300
 
 def has_display() -> bool:
     """Whether a window can be opened here."""
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    return sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
 
 
 class Window:
@@ -39,6 +41,8 @@ class Window:
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
         if os.environ.get("SDL_VIDEODRIVER") == "dummy" and has_display():
             del os.environ["SDL_VIDEODRIVER"]
+        if not (has_display() or "SDL_VIDEODRIVER" in os.environ):  # SDL would draw where nobody sees it
+            raise RenderingError("no window can be opened here (there is no display); watch in the browser with --page")
         import pygame
 
         self._pygame: Any = pygame
@@ -49,8 +53,8 @@ class Window:
         except pygame.error as error:
             raise RenderingError(f"no window can be opened here ({error}); watch in the browser with --page") from None
         pygame.display.set_caption(shorten(title, 100))
-        self._sentence = " ".join(sentence.split())
-        self._large, self._small = pygame.font.Font(None, 26), pygame.font.Font(None, 20)
+        self._sentence = cut(sentence, font(_LARGE), SHOWN - 2 * _EDGE)
+        self._large, self._small = (pygame.font.Font(str(font_file()), size) for size in (_LARGE, _SMALL))
         self._rewards: list[float] = []
         self._episode = 0
 
@@ -71,27 +75,22 @@ class Window:
         if moment.episode != self._episode:
             self._rewards, self._episode = [], moment.episode
         self._rewards = [*self._rewards, moment.reward][-KEPT:]
-        screen.fill(_PAPER)
-        self._write(self._fitted(self._sentence), (_EDGE, 10), self._large, _INK)
+        screen.fill(PAPER)
+        self._write(self._sentence, (_EDGE, 10), self._large, INK)
         words = f"episode {moment.episode}, step {moment.step}, checkpoint {moment.checkpoint:,}"
-        self._write(words, (_EDGE, 38), self._small, _SOFT)
+        self._write(words, (_EDGE, 38), self._small, SOFT)
         picture = pygame.surfarray.make_surface(np.ascontiguousarray(moment.frame.swapaxes(0, 1)))
         screen.blit(pygame.transform.smoothscale(picture, (SHOWN, SHOWN)), (0, _HEAD))
-        self._write(f"reward {moment.reward:.3f}", (_EDGE, _HEAD + SHOWN + 8), self._large, _INK)
+        self._write(f"reward {moment.reward:.3f}", (_EDGE, _HEAD + SHOWN + 8), self._large, INK)
         if moment.success is not None:
             colour = _LIT if moment.success else _DARK
             pygame.draw.circle(screen, colour, (SHOWN - 24, _HEAD + SHOWN + 18), 9)
             self._write(
-                "success" if moment.success else "no success", (SHOWN - 120, _HEAD + SHOWN + 11), self._small, _SOFT
+                "success" if moment.success else "no success", (SHOWN - 120, _HEAD + SHOWN + 11), self._small, SOFT
             )
         self._draw_curve()
         pygame.display.flip()
         return True
-
-    def _fitted(self, text: str) -> str:
-        while len(text) > 1 and self._large.size(text)[0] > SHOWN - 2 * _EDGE:
-            text = text.rstrip("…")[:-1].rstrip() + "…"
-        return text
 
     def _write(self, text: str, place: tuple[int, int], font: Any, colour: tuple[int, int, int]) -> None:
         self._screen.blit(font.render(text, True, colour), place)
@@ -108,7 +107,7 @@ class Window:
             for index, value in enumerate(self._rewards)
         ]
         if len(points) > 1:
-            self._pygame.draw.lines(self._screen, _LINE, False, points, 2)
+            self._pygame.draw.lines(self._screen, LINE, False, points, 2)
 
     def close(self) -> None:
         """Close it."""

@@ -71,7 +71,7 @@ class _Context:
 
     def __del__(self) -> None:
         # Left to itself, MuJoCo would free these objects in whatever context is current: perhaps another environment's.
-        with contextlib.suppress(Exception):
+        try:
             if self.pid != os.getpid():
                 abandon(self._gl, self.mjr)
             elif self._gl is not None:
@@ -79,6 +79,8 @@ class _Context:
                     self.mjr.free()
                 self._gl.free()
                 self._gl = None
+        except Exception:  # as Python ends, modules are empty already, contextlib too
+            pass
 
 
 class _ThreadsContexts(threading.local):

@@ -5,16 +5,17 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from pydantic import BaseModel, ConfigDict
 
 from gym_vlmrm.arrays import Frames
 from gym_vlmrm.errors import RunError
-from gym_vlmrm.files import replacing
+from gym_vlmrm.files import check_place, replacing
+from gym_vlmrm.lettering import INK, PAPER, font
 from gym_vlmrm.task.spec import Quality, TaskSpec
 from gym_vlmrm.worlds.description import WorldDescription, describing
 
-__all__ = ["Portrait", "draw_portrait", "write_portrait"]
+__all__ = ["Portrait", "check_name", "draw_portrait", "write_portrait"]
 
 SIDE = 384
 """Side of a frame [px]."""
@@ -69,17 +70,23 @@ def _timed(world: Any) -> tuple[Frames, float]:
     return frame, min(times)
 
 
-def write_portrait(portrait: Portrait, path: Path) -> None:
-    """Write the frames side by side, each under its quality, as a PNG; raises RunError."""
+def check_name(path: Path) -> None:
+    """Check, before anything is drawn, that a portrait can be written by this name; raises RunError."""
     if path.suffix.lower() != ".png":
         raise RunError(f"'{path}' is no name for a picture; end it with .png")
-    sheet = Image.new("RGB", (SIDE * len(portrait.frames), SIDE + _HEAD), (20, 24, 28))
+    check_place(path)
+
+
+def write_portrait(portrait: Portrait, path: Path) -> None:
+    """Write the frames side by side, each under its quality, as a PNG; raises RunError."""
+    check_name(path)
+    sheet = Image.new("RGB", (SIDE * len(portrait.frames), SIDE + _HEAD), PAPER)
     draw = ImageDraw.Draw(sheet)
     alone = len(portrait.frames) == 1
     for column, (quality, frame) in enumerate(portrait.frames.items()):
         words = "every quality" if alone else quality
         text = f"{words}, {portrait.milliseconds[quality]:.1f} ms"
-        draw.text((column * SIDE + 10, 6), text, (236, 239, 242), ImageFont.load_default(16))
+        draw.text((column * SIDE + 10, 6), text, INK, font(15))
         sheet.paste(Image.fromarray(frame), (column * SIDE, _HEAD))
     with replacing(path, durable=False) as part:
         sheet.save(part, "PNG")

@@ -1,6 +1,7 @@
 """The whole state of a world as plain data: what it takes to go on from a moment as if nothing had happened.
 
-A state is a dictionary of numbers, strings, arrays, ``None``, and lists, tuples and dictionaries of those. Worlds that
+A state is a dictionary of numbers, strings, arrays, ``None``, and lists, tuples and dictionaries of those, none of them
+of a class of its own, so that what is read is what was told. Worlds that
 have one: the scenes, Gymnasium's classic control, toy text and MuJoCo environments, and any environment whose class has
 both ``get_state()``, which returns such data, and ``set_state(state)``.
 """
@@ -17,7 +18,9 @@ from gym_vlmrm.errors import WorldError
 from gym_vlmrm.interrupts import is_for_the_caller
 from gym_vlmrm.worlds.guard import describe
 
-__all__ = ["WorldState", "is_plain", "put_random_state", "put_state", "random_state", "state_of"]
+__all__ = [
+    "WorldState", "check_position", "is_plain", "put_random_state", "put_state", "random_state", "state_of",
+]  # fmt: skip
 
 WorldState: TypeAlias = dict[str, Any]
 
@@ -59,6 +62,7 @@ def state_of(env: gym.Env[Any, Any]) -> WorldState | None:
     generator = env._np_random
     try:
         world = read[0](env)
+        random = None if generator is None else random_state(generator)
     except Exception as error:  # such as the NotImplementedError of a base class
         if is_for_the_caller(error):
             raise
@@ -66,7 +70,7 @@ def state_of(env: gym.Env[Any, Any]) -> WorldState | None:
     state = {
         "layers": layers,
         "world": world,
-        "random": None if generator is None else random_state(generator),
+        "random": random,
         "seed": env._np_random_seed,
     }
     return state if is_plain(state) else None
@@ -129,13 +133,17 @@ def _own(env: Any) -> Any:
 
 
 def _simple(names: tuple[str, ...], env: Any) -> dict[str, Any]:
-    return {name: copy.copy(getattr(env, name)) for name in names if hasattr(env, name)}
+    values = {name: copy.copy(getattr(env, name)) for name in names if hasattr(env, name)}
+    # Blackjack's suit is a word of numpy's, which no file holds.
+    return {name: str(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
 def _put_simple(names: tuple[str, ...], env: Any, state: dict[str, Any]) -> None:
     if not state.keys() <= set(names):
         raise ValueError("not its names")
     for name, value in state.items():
+        if isinstance(value, str) and not value.isalnum():  # Blackjack's suits are names of pictures
+            raise ValueError(f"{name} of {value!r:.50}")
         setattr(env, name, copy.copy(value))
 
 
@@ -181,28 +189,60 @@ def _put_mujoco(env: Any, state: dict[str, Any]) -> None:
             setattr(env, name, copy.copy(value))
 
 
-def is_plain(value: Any) -> bool:
-    """Whether a value is made of what can be stored: numbers, strings, ``None``, arrays, and collections of those."""
-    if isinstance(value, np.ndarray):
-        return value.dtype.kind in "biuf"
-    if isinstance(value, dict):
-        return all(isinstance(key, str | int) and is_plain(item) for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return all(map(is_plain, value))
-    return value is None or isinstance(value, bool | int | float | str | np.number | np.bool_)
+_MAX_DEPTH = 100
+_MAX_BITS = 4096
+_MAX_BYTES = 8
+
+
+def is_plain(value: Any, depth: int = _MAX_DEPTH) -> bool:
+    """Whether a value is made of what can be stored: numbers, strings, ``None``, arrays, and collections of those.
+
+    A class of its own, such as that of a named or masked one, would be lost.
+    """
+    kind = type(value)
+    if kind is np.ndarray or isinstance(value, np.number | np.bool_):
+        return value.dtype.kind in "biuf" and value.dtype.itemsize <= _MAX_BYTES and value.dtype.isnative
+    if kind is int:
+        return int(value).bit_length() <= _MAX_BITS
+    if kind is dict:
+        return depth > 0 and all(
+            type(key) in (str, int, bool) and is_plain(key) and is_plain(item, depth - 1) for key, item in value.items()
+        )
+    if kind in (list, tuple):
+        return depth > 0 and all(is_plain(item, depth - 1) for item in value)
+    return value is None or kind in (bool, float, str)
 
 
 def random_state(generator: np.random.Generator) -> dict[str, Any]:
-    """Return the state of a generator of random numbers as plain data."""
-    return dict(generator.bit_generator.state)
+    """Return the state of a generator of random numbers as plain data; raises ValueError for one that nobody knows."""
+    state = dict(generator.bit_generator.state)
+    _check_generator(state)
+    return state
 
 
 def put_random_state(generator: np.random.Generator | None, state: dict[str, Any]) -> np.random.Generator:
     """Return the generator, or a new one, in a state; raises ValueError, KeyError or TypeError where it is none."""
+    _check_generator(state)
     name = state["bit_generator"]
-    if name not in _GENERATORS:
-        raise ValueError(f"no generator is called {name!r}")
     if generator is None or type(generator.bit_generator).__name__ != name:
         generator = np.random.Generator(getattr(np.random, name)())
     generator.bit_generator.state = state
     return generator
+
+
+_POSITIONS = {"MT19937": 624, "Philox": 4}
+"""Numbers that a generator holds in stock."""
+
+
+def _check_generator(state: dict[str, Any]) -> None:
+    name = state["bit_generator"]
+    if name not in _GENERATORS:
+        raise ValueError(f"no generator is called {name!r:.50}")
+    if name in _POSITIONS:
+        check_position(name, state["state"]["pos"] if name == "MT19937" else state["buffer_pos"])
+
+
+def check_position(generator: str, position: Any) -> None:
+    """Check a place within a generator's stock, as numpy reads there without looking; raises ValueError."""
+    if not 0 <= int(position) <= _POSITIONS[generator]:
+        raise ValueError(f"place {position!r:.50} in the stock of {generator}")

@@ -54,7 +54,7 @@ class SeparateEnvs:
         signals = None
         if self._team is not None and self._memory.begins:
             signals = self._team(np.stack([frame for _, frame in answers]))
-        self._memory.begin(np.array(chosen), signals)
+        self._memory.begin(np.array(chosen), signals, self._made)
         self._steps[chosen], self._whole[chosen] = 0, True
         return [(answer[0], self._with_parts(answer[1], row)) for row, (answer, _) in zip(chosen, answers, strict=True)]
 
@@ -92,7 +92,12 @@ class SeparateEnvs:
         terminated[chosen] = [step[2] for step, _ in answers]
         own[chosen] = [step[1] for step, _ in answers]
         signals = team(np.stack([answers[place][1] for place in order])) if order else np.zeros(0, np.float32)
-        return self._memory.step(VectorStep(scored, signals, moved, terminated, own))
+        return self._memory.step(VectorStep(scored, signals, moved, terminated, own, self._made))
+
+    @property
+    def _made(self) -> float:
+        """Steps of training by which weights fade, as whoever trains tells the vector environment."""
+        return getattr(self._envs, "training_steps", 0.0)
 
     def _with_parts(self, info: dict[str, Any], row: int) -> dict[str, Any]:
         return with_parts(info, self._memory, row)

@@ -1,5 +1,6 @@
 """One environment, rewarded by a reward model."""
 
+import contextlib
 from typing import Any
 
 import gymnasium as gym
@@ -7,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.reward.memory import VectorStep, memory_of
-from gym_vlmrm.reward.protocol import RewardModel, signals_of
+from gym_vlmrm.reward.protocol import RewardModel, is_small, signals_of
+from gym_vlmrm.reward.threads import on_one_thread
 from gym_vlmrm.task.parts import PLAIN_SHOTS, Shots
 from gym_vlmrm.worlds.cameras import take_pictures
 from gym_vlmrm.worlds.frames import is_scored, refused_hindsight, turn_of
@@ -73,7 +75,8 @@ class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
     def _signals(self) -> NDArray[np.float32]:
         """What the model tells of the present state, (1,) or (1, W)."""
         pictures = take_pictures(self.env, self._shots, turn_of(self._step, self.every))
-        return signals_of(self.reward_model, np.asarray(pictures)[None])
+        with on_one_thread() if is_small(self.reward_model) else contextlib.nullcontext():
+            return signals_of(self.reward_model, np.asarray(pictures)[None])
 
     def _with_parts(self, info: dict[str, Any]) -> dict[str, Any]:
         return with_parts(info, self._memory, 0)

@@ -13,7 +13,7 @@ from gym_vlmrm.reward.memory import VectorStep, memory_of
 from gym_vlmrm.reward.protocol import RewardModel
 from gym_vlmrm.reward.scoring import FreeCores, ScoringTeam
 from gym_vlmrm.worlds.frames import check_every, is_scored
-from gym_vlmrm.worlds.pools.pool import INTERRUPTED, EnvPool, Seeds
+from gym_vlmrm.worlds.pools.pool import INTERRUPTED, EnvPool, Seeds, rows_of
 
 __all__ = ["VectorVLMReward", "take_frames"]
 
@@ -102,14 +102,23 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
         """Step all environments; rewards are float32 (num_envs,).
 
         Raises:
-            ResetNeededError: an exception, such as Ctrl-C, cut the last step or reset short.
+            ResetNeededError: an exception, such as Ctrl-C, cut the last step or reset short, or an episode has ended
+                and nobody reset it (autoreset mode Disabled).
             WorkerError: a process that simulates and draws died or hangs.
+            VLMRMError: there are more or fewer actions than environments.
             Whatever an environment or the reward model raises.
         """
         if not self._whole:
             if isinstance(self.env, EnvPool):
                 self.env.check_workers()
             raise ResetNeededError(INTERRUPTED)
+        rows_of(actions, self.env)  # before anything is half done
+        if self._mode is AutoresetMode.DISABLED and self._done.any():
+            ended = np.flatnonzero(self._done).tolist()
+            raise ResetNeededError(
+                f"the episodes of environments {ended} have ended, and the autoreset mode is Disabled; "
+                "reset(options={'reset_mask': np.logical_or(terminations, truncations)}) comes first"
+            )
         self._whole = False
         was_reset = self._done if self._mode is AutoresetMode.NEXT_STEP else np.zeros_like(self._done)
         self._steps = np.where(was_reset, 0, self._steps + 1)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.errors import ModelError
+from gym_vlmrm.reward.clip.devices import SMALL_TOWER
 from gym_vlmrm.reward.clip.towers import Towers
 from gym_vlmrm.reward.formula import average_embedding, goal_baseline_reward
 from gym_vlmrm.reward.protocol import check_frames, check_rewards, memory_of_scoring
@@ -29,6 +30,8 @@ class ClipReward:
         self.alpha = alpha
         self.concurrent = towers.on_cpu
         """Whether calls from several threads run beside each other on several cores."""
+        self.small = towers.on_cpu and towers.parameters < SMALL_TOWER
+        """Whether several threads of torch only hinder each other at one frame."""
         self.weights_digest, self.precision, self.device = towers.weights_digest, towers.precision, towers.device
         self.frame_size = max(towers.image_size)
         self.goal = average_embedding(towers.embed_sentences(goal))

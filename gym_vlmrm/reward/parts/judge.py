@@ -12,7 +12,7 @@ from gym_vlmrm.errors import ModelError, TaskError
 from gym_vlmrm.reward.parts.arithmetic import combined, terms_of
 from gym_vlmrm.reward.parts.memory import PartsMemory
 from gym_vlmrm.reward.parts.sight import Block, Sight
-from gym_vlmrm.reward.protocol import RewardModel, check_frames, is_concurrent, score
+from gym_vlmrm.reward.protocol import RewardModel, check_frames, is_concurrent, is_small, score
 from gym_vlmrm.task.parts import Part
 from gym_vlmrm.task.spec import RewardSpec
 
@@ -30,6 +30,7 @@ class PartsReward:
         self.name = " + ".join(spec.models)
         self.frame_size = max(int(model.frame_size) for model in known)
         self.concurrent = all(is_concurrent(model) for model in known)
+        self.small = all(is_small(model) for model in known)
         self.weights_digest = _digest([getattr(model, "weights_digest", None) for model in known])
         self.precision, self.device = _common(known, "precision"), _common(known, "device")
         columns: dict[tuple[Any, ...], Block] = {}

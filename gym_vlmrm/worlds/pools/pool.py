@@ -8,6 +8,7 @@ modes are Gymnasium's own. Workers simulate and render; they never load a reward
 import itertools
 import operator
 import pickle
+import sys
 from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any, TypeAlias
@@ -24,7 +25,7 @@ from gymnasium.vector.utils import (
 )
 from numpy.typing import NDArray
 
-from gym_vlmrm.errors import ResetNeededError, VLMRMError, did_you_mean
+from gym_vlmrm.errors import ResetNeededError, VLMRMError, did_you_mean, whole_number
 from gym_vlmrm.worlds.pools.cores import usable_cores
 from gym_vlmrm.worlds.pools.processes import in_main_thread, pack_registrations, patience, worker_context
 from gym_vlmrm.worlds.pools.server import TypedInfos, work
@@ -74,12 +75,13 @@ def make_pool(
             environment variable ``GYM_VLMRM_TIMEOUT`` says, else five minutes; ``inf`` waits for ever.
 
     Raises:
-        VLMRMError, which is a ValueError as well: `num_envs` or `workers` is below 1, or there is no such mode.
+        VLMRMError, which is a ValueError as well: `num_envs` or `workers` is no number from 1; there is no such mode.
         WorkerError: a worker died or hangs while it starts.
         VLMRMError: `timeout` is no positive number.
     """
-    if num_envs < 1 or (workers is not None and workers < 1):
-        raise _WrongArgument(f"num_envs and workers must be at least 1, got {num_envs} and {workers}")
+    num_envs = whole_number("num_envs", num_envs, 1, error=_WrongArgument)
+    if workers is not None:
+        workers = whole_number("workers", workers, 1, error=_WrongArgument)
     mode = find_autoreset_mode(autoreset_mode)
     seconds = patience(timeout)
     workers = min(num_envs, workers or usable_cores())
@@ -88,11 +90,31 @@ def make_pool(
     return EnvPool(make_env, num_envs, workers, mode, seconds)
 
 
+def rows_of(actions: Any, envs: VectorEnv[Any, Any, Any]) -> list[Any]:
+    """Return a batch of actions one by one, as many as there are environments.
+
+    Raises:
+        VLMRMError, which is a ValueError as well: they are more or fewer, or no batch.
+    """
+    try:
+        rows = list(iterate(envs.action_space, actions))
+    except (TypeError, ValueError, LookupError):
+        kind = type(actions).__name__
+        raise _WrongArgument(f"actions must be a batch of {envs.num_envs}, one per environment; got {kind}") from None
+    if len(rows) != envs.num_envs:
+        raise _WrongArgument(f"actions must be a batch of {envs.num_envs}, one per environment; got {len(rows)}")
+    return rows
+
+
 class _OneProcess(TypedInfos, SyncVectorEnv):
     """Gymnasium's vector environment in one process, with the seeds that `EnvPool` takes."""
 
     def reset(self, *, seed: Seeds = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         return super().reset(seed=_seeds(seed, self.num_envs), options=options)
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        rows_of(actions, self)  # Gymnasium would step the first few
+        return super().step(actions)
 
     def apply(self, function: OnEnvs, rows: Sequence[int], arguments: Sequence[Any]) -> list[Any]:
         """Return what a function makes of some environments (see `EnvPool.apply`)."""
@@ -176,7 +198,7 @@ class EnvPool(VectorEnv[Any, Any, Any]):
     def step_async(self, actions: Any) -> None:
         """Start a step in the workers without waiting for it."""
         self.check_workers()
-        rows = list(iterate(self.action_space, actions))
+        rows = rows_of(actions, self)
         if not self._whole:
             raise ResetNeededError(INTERRUPTED)
         self._whole = False
@@ -272,8 +294,9 @@ class EnvPool(VectorEnv[Any, Any, Any]):
             "a vector environment over worker processes cannot be copied or pickled; make another by gymnasium.make_vec"
         )
 
-    def __del__(self) -> None:
-        if hasattr(self, "_workers"):
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        # As Python ends, modules are empty already, and workers were ended before that.
+        if not ending() and hasattr(self, "_workers"):
             self.close()
 
 
