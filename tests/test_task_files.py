@@ -217,3 +217,13 @@ def test_without_libyaml_the_errors_are_the_same(write: Any, monkeypatch: pytest
     assert "mine.yaml" in complaint(write(b"id: \x07"))
     assert "mine.yaml" in complaint(write("a: " + "[" * 5000))
     assert "mine.yaml:5" in complaint(write(GOOD + "\tgoal: x\n"))
+
+
+@pytest.mark.parametrize(
+    "value", ["!!set {}", "!!set {a, b}", "!!omap [a: 1]", "!mine 1", "!!python/object:os.system {}"]
+)
+def test_values_that_cannot_be_written_again_are_refused(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(f"id: A/B-v0\nenv: {{id: CartPole-v1, kwargs: {{x: {value}}}}}\nreward: {{goal: a}}\n")
+    with pytest.raises(TaskError, match=r"own\.yaml:2: the tag .* is not for task files"):
+        load_task(path)

@@ -219,6 +219,13 @@ def _kind(value: Any) -> str:
     return "an empty file" if value is None else f"a {type(value).__name__}"
 
 
+_TAGS = {
+    f"tag:yaml.org,2002:{kind}"
+    for kind in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "binary", "merge", "value")
+}
+"""Kinds of values that a task can be made of, and be written as again: no sets, no ordered or repeated mappings."""
+
+
 class _Builder:
     """Turns YAML nodes into plain data, remembers places, and refuses duplicate keys and alias bombs."""
 
@@ -235,6 +242,9 @@ class _Builder:
         if self.nodes > MAX_NODES:
             raise TaskError(f"{self.path}:{line}: more than {MAX_NODES:,} values once aliases are expanded")
         self.places.setdefault(location, Place(self.path, line))
+        if node.tag not in _TAGS:
+            tag = shorten(node.tag.replace("tag:yaml.org,2002:", "!!"))
+            raise TaskError(f"{self.path}:{line}: the tag {tag} is not for task files; leave it out")
         if isinstance(node, yaml.MappingNode):
             return dict(self._items(node, location))
         if isinstance(node, yaml.SequenceNode):
