@@ -63,7 +63,7 @@ def load_task(name: str | os.PathLike[str], *, alone: bool = False) -> TaskSpec:
     if path.suffix in (".yaml", ".yml") or path.is_file():
         if not path.is_file():
             if path.exists():
-                raise TaskError(f"'{text}' is no regular file")
+                raise TaskError(f"no task file at '{text}': it is no regular file")
             raise UnknownTaskError(f"no task file at '{text}'{did_you_mean(path.stem, known)}")
         return _validate(read_document(path, None if alone else builtin_folder()), path)
     ids, registered = _builtin_ids(), _registered_tasks()

@@ -244,7 +244,8 @@ class _Builder:
         self.places.setdefault(location, Place(self.path, line))
         if node.tag not in _TAGS:
             tag = shorten(node.tag.replace("tag:yaml.org,2002:", "!!"))
-            raise TaskError(f"{self.path}:{line}: the tag {tag} is not for task files; leave it out")
+            field = f"{shorten('.'.join(map(str, location)))}: " if location else ""
+            raise TaskError(f"{self.path}:{line}: {field}the tag {tag} is not for task files; leave it out")
         if isinstance(node, yaml.MappingNode):
             return dict(self._items(node, location))
         if isinstance(node, yaml.SequenceNode):
