@@ -227,3 +227,17 @@ def test_values_that_cannot_be_written_again_are_refused(tmp_path: Path, value: 
     path.write_text(f"id: A/B-v0\nenv: {{id: CartPole-v1, kwargs: {{x: {value}}}}}\nreward: {{goal: a}}\n")
     with pytest.raises(TaskError, match=r"own\.yaml:2: env\.kwargs\.x: the tag .* is not for task files"):
         load_task(path)
+
+
+def test_observations_may_be_named_within_braces_and_brackets(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "id: A/B-v0\nenv: {id: CartPole-v1}\nreward: {goal: what obs[0], or obs[1] is}\n"
+        "success: {all: [obs[0] > 0.5, {not: obs[2]<= 1}, {any: [obs[1] < 2 , info.x == 1]}]}\n"
+    )
+    with pytest.raises(TaskError, match=r"own\.yaml:3: not valid YAML"):  # that is no rule
+        load_task(path)
+    path.write_text(path.read_text().replace("what obs[0], or obs[1] is", "'what obs[0], or obs[1] is'"))
+    task = load_task(path)
+    assert task.success == {"all": ["obs[0] > 0.5", {"not": "obs[2]<= 1"}, {"any": ["obs[1] < 2", "info.x == 1"]}]}
+    assert task.reward.goal == "what obs[0], or obs[1] is"
