@@ -187,12 +187,14 @@ def test_a_window_shows_all_environments(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_videos_of_a_vector_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("moviepy")
-    envs = wrappers.RecordVideo(vector(max_episode_steps=3), str(tmp_path), episode_trigger=lambda number: number == 0)
+    envs = wrappers.RecordVideo(
+        vector(max_episode_steps=3), str(tmp_path / "films"), episode_trigger=lambda number: number == 0
+    )
     envs.reset(seed=0)
     for _ in range(5):
         envs.step(np.zeros(3, int))
     envs.close()
-    assert list(tmp_path.glob("*.mp4"))
+    assert list((tmp_path / "films").glob("*.mp4"))
 
 
 @pytest.mark.parametrize("how", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])

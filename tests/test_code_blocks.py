@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import imageio
+import numpy as np
 import pytest
 import yaml
 
@@ -64,10 +66,11 @@ def test_python_blocks_run_one_after_the_other(page: Path, tmp_path: Path) -> No
     code = "\n".join(parts)
     for said, short in SMALL.items():
         code = code.replace(said, short)
-    # What the pages speak of: a task file of the reader's own.
+    # What the pages speak of: a task file and a film of the reader's own.
     task = (ROOT / "tasks" / "cartpole.yaml").read_text(encoding="utf-8").replace("VLMRM/CartPole", "Mine/CartPole")
     (tmp_path / "my_task.yaml").write_text(task, encoding="utf-8")
     (tmp_path / "small.yaml").write_text(SMALL_TASK, encoding="utf-8")
+    imageio.mimwrite(tmp_path / "film.mp4", np.zeros((4, 96, 96, 3), np.uint8))
     script = tmp_path / "blocks.py"
     script.write_text(code, encoding="utf-8")
     process = subprocess.run(

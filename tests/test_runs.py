@@ -24,7 +24,7 @@ def home(cartpole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """A working folder with three seeds of one run in `runs`, and one of other settings."""
     for seed, name in enumerate(("a", "b", "c", "other")):
         path = tmp_path / "runs" / name
-        shutil.copytree(cartpole_run, path)
+        shutil.copytree(cartpole_run, path, ignore=shutil.ignore_patterns("eval"))
         edit(path / "run.json", seed=seed)
         edit(path / "best.json", vlm_reward=0.25 * (seed + 1))
         os.utime(path / "run.json", (1000 + seed, 1000 + seed))

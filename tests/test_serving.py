@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -30,6 +31,13 @@ from gym_vlmrm.task.spec import RewardSpec
 
 BRIGHT = RewardSpec(goal="a bright frame", model="brightness", device="cpu")
 FRAMES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A short one: paths of sockets have at most some hundred characters."""
+    with tempfile.TemporaryDirectory(prefix="vlmrm-") as path:
+        yield Path(path)
 
 
 @pytest.fixture(autouse=True)

@@ -174,11 +174,11 @@ from gym_vlmrm.learning import resume, train
 from gym_vlmrm.learning.setup import Setup
 make = Setup.make_pool
 pools = []
-def make_and_hit(self):
+def make_and_hit(self, *arguments, **settings):
     if pools:  # the second one is for judging; its workers import for a second
         threading.Timer(0.2, os.killpg, (0, signal.SIGINT)).start()
     pools.append(self)
-    pool = make(self)
+    pool = make(self, *arguments, **settings)
     print("started", len(pools))
     return pool
 Setup.make_pool = make_and_hit

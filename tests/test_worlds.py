@@ -123,9 +123,11 @@ def test_copies_behave_like_new_ones(env_id: str) -> None:
     copies = [pickle.loads(pickle.dumps(env)), copy.deepcopy(env)]
     new = world(env_id)
     observation, _ = new.reset(seed=5)
+    env.reset(seed=5)
     for twin in copies:
         assert np.array_equal(twin.reset(seed=5)[0], observation)
-        assert np.array_equal(np.asarray(twin.render()), np.asarray(new.render()))
+        # The camera of some of Gymnasium's environments is aimed by their first picture, and a copy keeps that.
+        assert np.array_equal(np.asarray(twin.render()), np.asarray(env.render()))
         twin.close()
     new.close()
     env.close()

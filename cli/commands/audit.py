@@ -17,7 +17,9 @@ __all__ = ["OLD_NAMES", "audit"]
 
 OLD_NAMES = {"frames": "pictures", "prompt": "other-goal"}
 
-Models = Annotated[list[str] | None, typer.Option("--model", help="Reward model; may be repeated to compare several.")]
+Models = Annotated[
+    list[str] | None, typer.Option("--model", metavar="MODEL", help="Reward model; may be repeated to compare several.")
+]
 OtherGoals = Annotated[
     list[str] | None, typer.Option("--other-goal", help="Another goal prompt to compare; may be repeated.")
 ]

@@ -32,7 +32,11 @@ Captions = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="Base model: any that `vlmrm train --model` takes, or `scratch` for a small new one."),
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help="Base model: any that `vlmrm train --model` takes, or `scratch` for a small new one.",
+    ),
 ]
 
 
@@ -48,7 +52,7 @@ Train = Annotated[
     Part,
     typer.Option("--train", help="What to change; `projection` and `adapters` are light on memory."),
 ]
-Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Batches to learn from.")]
+Steps = Annotated[int | None, typer.Option("--steps", metavar="N", min=1, help="Batches to learn from.")]
 Epochs = Annotated[
     int | None, typer.Option("--epochs", min=1, help="Passes over the frames; 20, and at least 200 steps, by default.")
 ]

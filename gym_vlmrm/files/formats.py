@@ -59,7 +59,7 @@ def read_json(path: Path, limit: int = MAX_JSON, *, links: bool = False) -> Any:
 
 
 def _short_int(text: str) -> int:
-    if len(text) > 20:
+    if len(text) > 40:  # settings of tokenizers say 10**30 for "any"
         raise ValueError(f"{text[:20]}... has too many digits")
     return int(text)
 

@@ -81,6 +81,8 @@ class RunFolder:
         """
         folder = Path(path)
         try:
+            if "\0" in str(folder):
+                raise ValueError("embedded null byte")  # as the system's own calls say, but not pathlib's `exists`
             free = is_free(folder)
         except (OSError, ValueError) as error:  # a name that no folder can have
             reason = getattr(error, "strerror", None) or error

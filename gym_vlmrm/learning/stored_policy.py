@@ -91,7 +91,7 @@ class _no_larger_than(TorchFunctionMode):
 
 def _shape(args: Any, kwargs: Any) -> Any:
     shape = kwargs.get("size", args)
-    return shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+    return shape[0] if len(shape) == 1 and isinstance(shape[0], list | tuple) else shape
 
 
 _ACTING = ("policy.json", "policy.safetensors", "normalizer.npz")
