@@ -9,6 +9,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -42,15 +43,16 @@ PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Formats that are tried; Pillow knows others, some of which start programs such as Ghostscript."""
 
 
-def read_json(path: Path, limit: int = MAX_JSON, *, links: bool = False) -> Any:
-    """Read JSON as `open_regular` opens it.
+def read_json(path: Path, limit: int = MAX_JSON, *, links: bool = False, digits: int = 20) -> Any:
+    """Read JSON as `open_regular` opens it; whole numbers have at most so many `digits`.
 
     Raises:
         RunError: the file is missing, too large, no JSON, or holds a number that is not finite or half a character.
     """
     text = read_text(path, limit, links=links)
     try:
-        data = json.loads(text, parse_float=_finite_float, parse_constant=_finite_float, parse_int=_short_int)
+        whole = partial(_short_int, digits=digits)
+        data = json.loads(text, parse_float=_finite_float, parse_constant=_finite_float, parse_int=whole)
         if "\\ud" in text.lower():  # half a character, which can be neither printed nor written
             json.dumps(data, ensure_ascii=False).encode()
     except (ValueError, RecursionError, MemoryError) as error:
@@ -58,8 +60,8 @@ def read_json(path: Path, limit: int = MAX_JSON, *, links: bool = False) -> Any:
     return data
 
 
-def _short_int(text: str) -> int:
-    if len(text) > 40:  # settings of tokenizers say 10**30 for "any"
+def _short_int(text: str, digits: int) -> int:
+    if len(text) > digits:
         raise ValueError(f"{text[:20]}... has too many digits")
     return int(text)
 

@@ -14,6 +14,8 @@ __all__ = ["check_tokenizer_files"]
 
 SETTINGS_FILES = ("tokenizer_config.json", "special_tokens_map.json", "config.json")
 TOKENIZER_FILE = "tokenizer.json"
+DIGITS = 40
+"""Of whole numbers: transformers writes 10**30 for a length without a limit."""
 MAX_GROWTH = 1000
 """Times that a normaliser may lengthen a text; a decomposed character has eighteen parts at most."""
 _NOT_OPENED = ("name_or_path", "_name_or_path", "special_tokens_map_file")
@@ -29,10 +31,10 @@ def check_tokenizer_files(folder: Path) -> None:
     """
     for name in SETTINGS_FILES:
         if (folder / name).exists():
-            _check_settings(folder / name, read_json(folder / name, MAX_TABLE, links=True))
+            _check_settings(folder / name, read_json(folder / name, MAX_TABLE, links=True, digits=DIGITS))
     path = folder / TOKENIZER_FILE
     if path.exists():
-        described = read_json(path, MAX_TABLE, links=True)
+        described = read_json(path, MAX_TABLE, links=True, digits=DIGITS)
         growth = _growth(described.get("normalizer") if isinstance(described, dict) else None)
         if growth > MAX_GROWTH:
             raise ModelError(
