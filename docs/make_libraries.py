@@ -124,14 +124,16 @@ def run_script(script: Script, tasks: list[str], timeout: float = 900) -> list[d
 
 
 def try_library(script: Script) -> dict[str, Any]:
-    """Train on CartPole by its plain ID and on the humanoid by the ID with prefix, or on both by plain IDs alone."""
+    """Train on CartPole by its plain ID and on the humanoid by the ID with prefix, or on both in one of these ways."""
     works = ["plain", "prefix"]
     try:
         told = run_script(script, [TASKS[0], PREFIX + TASKS[1]])
     except RuntimeError as error:
-        print(f"{script.name}: {str(error).strip().splitlines()[-1][:300]}; now without the prefix", flush=True)
-        works = ["plain"]
-        told = run_script(script, TASKS)
+        print(f"{script.name}: {str(error).strip().splitlines()[-1][:300]}; now in one way alone", flush=True)
+        try:
+            works, told = ["prefix"], run_script(script, [PREFIX + task for task in TASKS])
+        except RuntimeError:
+            works, told = ["plain"], run_script(script, TASKS)
     return {
         "library": script.library,
         "version": script.version,
@@ -148,7 +150,7 @@ def cell(outcome: int | str) -> str:
     return f"{outcome} steps" if isinstance(outcome, int) else "refused"
 
 
-IDS = {("plain", "prefix"): "either", ("plain",): "without prefix"}
+IDS = {("plain", "prefix"): "either", ("plain",): "without prefix", ("prefix",): "with prefix"}
 PROCESSES = {
     "ours": "our workers (spawn), one model for all",
     "none": "none",
