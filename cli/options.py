@@ -10,8 +10,8 @@ from .console import note
 
 __all__ = [
     "Algorithm", "Alpha", "Alphas", "Baseline", "Checkpoint", "Device", "Episodes", "Goal", "Horizon", "Json", "Log",
-    "Model", "NumEnvs", "OptionalRun", "Output", "Pictures", "Precision", "Quiet", "RecipeName", "Resume", "Run",
-    "Seed", "Steps", "Task", "Workers", "named_or_newest", "sentences", "which_checkpoint",
+    "Model", "NumEnvs", "OptionalRun", "Output", "Pictures", "Precision", "Quiet", "RecipeName", "Resume", "Seed",
+    "Steps", "Task", "Workers", "named_or_newest", "sentences", "which_checkpoint",
 ]  # fmt: skip
 
 Task = Annotated[
@@ -21,10 +21,6 @@ Task = Annotated[
         autocompletion=complete_tasks,
     ),
 ]  # fmt: skip
-Run = Annotated[
-    Path,
-    typer.Argument(metavar="RUN", help="A run folder, as `vlmrm train` makes them.", autocompletion=complete_runs),
-]
 OptionalRun = Annotated[
     Path | None,
     typer.Argument(
