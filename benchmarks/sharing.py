@@ -5,14 +5,13 @@ reward server included: pages that several of them use count once, divided among
 them too; it hardly depends on what else a machine does, as steps/s do.
 """
 
-import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,15 +69,14 @@ WAYS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
 }
 
 
-@contextlib.contextmanager
-def _actions(envs: Any, num_envs: int) -> Iterator[Any]:
-    """Give random actions for all environments, whatever library's they are."""
+def _sampler(envs: Any, num_envs: int) -> Callable[[], Any]:
+    """Return what draws random actions for all environments, whatever library's they are."""
     import numpy as np
 
     space = getattr(envs, "single_action_space", None) or envs.action_space
     space = space[0] if isinstance(space, list) else space
     space.seed(0)
-    yield lambda: np.stack([space.sample() for _ in range(num_envs)])
+    return lambda: np.stack([space.sample() for _ in range(num_envs)])
 
 
 def measure(way: str, num_envs: int, start: str, seconds: float) -> dict[str, float]:
@@ -91,25 +89,25 @@ def measure(way: str, num_envs: int, start: str, seconds: float) -> dict[str, fl
     envs = make(num_envs, start, **kwargs)
     envs.reset()
     ready = time.monotonic() - began
-    with _actions(envs, num_envs) as sample:
+    sample = _sampler(envs, num_envs)
 
-        def step() -> None:
-            found = envs.step(sample())
-            if "tianshou" in way:  # whose collectors reset what has ended
-                ended = np.flatnonzero(np.logical_or(found[2], found[3]))
-                if len(ended):
-                    envs.reset(ended)
+    def step() -> None:
+        found = envs.step(sample())
+        if "tianshou" in way:  # whose collectors reset what has ended
+            ended = np.flatnonzero(np.logical_or(found[2], found[3]))
+            if len(ended):
+                envs.reset(ended)
 
-        for _ in range(WARMING):
-            step()
-        everybody = with_servers("gym_vlmrm-reward-server")
-        others = everybody - {os.getpid()}
-        cpu = cpu_seconds(others)
-        began, made = time.monotonic(), 0
-        while time.monotonic() - began < seconds:
-            step()
-            made += num_envs
-        rate, cpu = made / (time.monotonic() - began), cpu_seconds(others) - cpu
+    for _ in range(WARMING):
+        step()
+    everybody = with_servers("gym_vlmrm-reward-server")
+    others = everybody - {os.getpid()}
+    cpu = cpu_seconds(others)
+    began, made = time.monotonic(), 0
+    while time.monotonic() - began < seconds:
+        step()
+        made += num_envs
+    rate, cpu = made / (time.monotonic() - began), cpu_seconds(others) - cpu
     memory, of_others = proportional_megabytes(everybody), proportional_megabytes(others)
     envs.close()
     figures = {"all_mib": memory, "others_mib": of_others, "ready_s": ready}
