@@ -207,7 +207,7 @@ def everything(
     rounds: Rounds = 3,
     output: Annotated[Path | None, typer.Option("--json", help="Write all figures to files in this folder.")] = None,
 ) -> None:
-    """Every table that README.md shows."""
+    """Every table that README.md shows but that of `ways`."""
 
     def file(name: str) -> Path | None:
         if output is not None:
