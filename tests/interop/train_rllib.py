@@ -20,6 +20,7 @@ def train(task: str) -> int:
     agent = config.training(train_batch_size=128, minibatch_size=64, num_epochs=1).build_algo()
     result = agent.train()
     # end of lines
+    result = agent.train()  # one batch of it is few steps
     agent.stop()
     return int(result["num_env_steps_sampled_lifetime"])
 
