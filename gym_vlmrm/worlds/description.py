@@ -13,7 +13,7 @@ from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.task.yaml_file import shorten
 from gym_vlmrm.worlds.world import make_world
 
-__all__ = ["Number", "Quantity", "WorldDescription", "describe_world", "describing", "number_names"]
+__all__ = ["Number", "Quantity", "WorldDescription", "describe_world", "describing"]
 
 MOST = 1000
 """More numbers than these are not listed one by one: they are a picture."""
@@ -140,11 +140,6 @@ def _actions(space: spaces.Space[Any], env: Any) -> Iterator[Number]:
             yield Number(place=f"action {int(space.start) + index}", name=name)
     else:
         yield from _numbers(space, "action", names)
-
-
-def number_names(env: Any) -> tuple[list[str], list[str]]:
-    """Return what is known of the names of an environment's observation and action; each may be empty."""
-    return list(_observation_names(env)), list(_action_names(env))
 
 
 def _observation_names(env: Any) -> Sequence[str]:
