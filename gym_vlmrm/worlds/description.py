@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from gym_vlmrm.task.rules import quantity_names, rule_text, unmet
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.task.yaml_file import shorten
-from gym_vlmrm.worlds.world import make_world
+from gym_vlmrm.worlds.world import episode_limit, make_world
 
 __all__ = ["Number", "Quantity", "WorldDescription", "describe_world", "describing"]
 
@@ -100,7 +100,7 @@ def _describe(task: TaskSpec, world: gym.Env[Any, Any], observation: Any, info: 
         success, lacks = bool(rule.holds(values)), unmet(rule, values)
     return WorldDescription(
         environment=task.env.id,
-        max_episode_steps=task.env.max_episode_steps or getattr(world.spec, "max_episode_steps", None),
+        max_episode_steps=episode_limit(task),
         quantities=[Quantity(name=n, unit=units.get(n, ""), value=float(found[n])) for n in sorted(found)],
         observation=list(_numbers(world.observation_space, "obs", _observation_names(env), observation)),
         action=list(_actions(world.action_space, env)),
