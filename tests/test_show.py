@@ -37,6 +37,12 @@ def test_numbers_have_names_values_and_bounds(name: str) -> None:
         world.close()
 
 
+def test_where_a_task_sets_no_limit_the_environments_own_is_said() -> None:
+    env = load_task("cartpole").env.model_copy(update={"max_episode_steps": None})
+    task = load_task("cartpole").model_copy(update={"env": env})
+    assert describe_world(task).max_episode_steps == 500
+
+
 def test_names_are_those_of_the_model_s_joints_and_motors() -> None:
     world, described = describing(load_task("kneeling"), seed=1)
     try:

@@ -43,7 +43,6 @@ class SharedReward:
         """Connect to the server, started if need be; raises as `share_reward_model` does."""
         self._judge = judge
         self._link = _Link.of_process(judge)
-        self._said: set[str] = set()
         facts = self._link.facts
         for said in self._link.warnings_of(judge):
             kind, _, text = said.partition(": ")

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict
 from gym_vlmrm.task.rules import quantity_names, rule_text, unmet
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.task.yaml_file import shorten
-from gym_vlmrm.worlds.world import make_world
+from gym_vlmrm.worlds.world import episode_limit, make_world
 
-__all__ = ["Number", "Quantity", "WorldDescription", "describe_world", "describing", "number_names"]
+__all__ = ["Number", "Quantity", "WorldDescription", "describe_world", "describing"]
 
 MOST = 1000
 """More numbers than these are not listed one by one: they are a picture."""
@@ -100,7 +100,7 @@ def _describe(task: TaskSpec, world: gym.Env[Any, Any], observation: Any, info: 
         success, lacks = bool(rule.holds(values)), unmet(rule, values)
     return WorldDescription(
         environment=task.env.id,
-        max_episode_steps=task.env.max_episode_steps or getattr(world.spec, "max_episode_steps", None),
+        max_episode_steps=episode_limit(task),
         quantities=[Quantity(name=n, unit=units.get(n, ""), value=float(found[n])) for n in sorted(found)],
         observation=list(_numbers(world.observation_space, "obs", _observation_names(env), observation)),
         action=list(_actions(world.action_space, env)),
@@ -140,11 +140,6 @@ def _actions(space: spaces.Space[Any], env: Any) -> Iterator[Number]:
             yield Number(place=f"action {int(space.start) + index}", name=name)
     else:
         yield from _numbers(space, "action", names)
-
-
-def number_names(env: Any) -> tuple[list[str], list[str]]:
-    """Return what is known of the names of an environment's observation and action; each may be empty."""
-    return list(_observation_names(env)), list(_action_names(env))
 
 
 def _observation_names(env: Any) -> Sequence[str]:

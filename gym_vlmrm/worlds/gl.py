@@ -14,7 +14,7 @@ from gym_vlmrm.worlds.triton import load_triton_apart
 
 __all__ = ["BACKENDS", "ensure_gl"]
 
-_EGL_EXTENSIONS, _EGL_PLATFORM_DEVICE, _MAX_DEVICES = 0x3055, 0x313F, 16
+_EGL_PLATFORM_DEVICE, _MAX_DEVICES = 0x313F, 16
 _proven: set[str] = set()
 
 
