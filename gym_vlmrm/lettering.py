@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
-__all__ = ["INK", "LINE", "PAPER", "SOFT", "cut", "font", "font_file", "wrapped"]
+__all__ = ["DARK", "INK", "LINE", "LIT", "PAPER", "SOFT", "cut", "font", "font_file", "wrapped"]
 
 INK, SOFT, PAPER, LINE = (236, 239, 242), (150, 160, 170), (20, 24, 28), (97, 175, 239)
 """Colours of dark sheets: letters, lesser letters, ground, a curve."""
+LIT, DARK = (76, 201, 122), (90, 98, 106)
+"""Colours of the light that success turns on: on, off."""
 
 
 def font_file(*, bold: bool = False) -> Path:
@@ -30,8 +32,8 @@ def font(size: int, *, bold: bool = False) -> "FreeTypeFont":
 
 def wrapped(text: str, letters: "FreeTypeFont", width: float, most: int) -> list[str]:
     """Break a text into at most so many lines of a width [px]; what is left over ends in an ellipsis."""
-    lines, words = [""], text.split()
-    for number, word in enumerate(words):
+    lines = [""]
+    for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
         if letters.getlength(longer) <= width or not lines[-1]:
             lines[-1] = longer
@@ -39,8 +41,6 @@ def wrapped(text: str, letters: "FreeTypeFont", width: float, most: int) -> list
             lines.append(word)
         else:
             lines[-1] += " …"
-            break
-        if number == len(words) - 1:
             break
     return [cut(line, letters, width) for line in lines]
 

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from gym_vlmrm.arrays import Frames
 from gym_vlmrm.learning.filming import Shot, Take
-from gym_vlmrm.lettering import INK, LINE, PAPER, SOFT, cut, font, wrapped
+from gym_vlmrm.lettering import DARK, INK, LINE, LIT, PAPER, SOFT, cut, font, wrapped
 
 __all__ = ["FILM_SIZE", "FilmLayout"]
 
@@ -16,7 +16,7 @@ FILM_SIZE = 512
 """Side of the large picture [px]."""
 _SMALL, _SEEN, _GAP, _HEAD = 256, 112, 16, 84
 _WIDTH, _HEIGHT = _GAP + FILM_SIZE + _GAP + _SMALL + _GAP, _HEAD + FILM_SIZE + _GAP
-_BORDER, _RANDOM, _LIT, _DARK = (58, 66, 74), (227, 146, 78), (76, 201, 122), (90, 98, 106)
+_BORDER, _RANDOM = (58, 66, 74), (227, 146, 78)
 _LINES = 2
 """Most lines of the sentence."""
 
@@ -88,7 +88,7 @@ class FilmLayout:
         draw.rounded_rectangle((left, top, right, bottom), size // 2, PAPER)
         if take.success is not None:
             edge = (left + 8, top + size * 0.375, left + 8 + size, top + size * 1.375)
-            draw.ellipse(edge, fill=_LIT if take.success else _DARK, outline=INK if take.success else None)
+            draw.ellipse(edge, fill=LIT if take.success else DARK, outline=INK if take.success else None)
         draw.text((left + 8 + light * 1.5, top + size * 0.28), text, INK, letters)
 
     def _draw_curves(self, draw: Any, shot: Shot) -> None:

@@ -5,7 +5,7 @@ in a film is that of its own frames, and nothing that makes a film pleasant can 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium as gym
@@ -96,8 +96,7 @@ def film(
         new = []
         for index in range(2):
             if over[index]:
-                last = takes[index]
-                new.append(Take(last.picture, last.seen, last.reward, last.success, last.step, over=True))
+                new.append(replace(takes[index], over=True))
                 continue
             seen = frames[index].copy() if scored else takes[index].seen
             # What chance in an environment has driven apart is shown as the reward saw it.

@@ -17,6 +17,7 @@ __all__ = [
     "band_chart",
     "curve_chart",
     "episode_chart",
+    "gaps",
     "histogram_chart",
     "landscape_chart",
     "scatter_chart",
@@ -83,6 +84,11 @@ def _svg(figure: Any, title: str) -> str:
     text = re.sub(r'id="', f'id="{tag}-', text)
     text = re.sub(r'(href="#|url\(#)', lambda match: f"{match[1]}{tag}-", text)
     return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
+
+
+def gaps(values: Sequence[float | None]) -> list[float]:
+    """Return numbers as curves take them: NaN where there is none."""
+    return [math.nan if value is None else value for value in values]
 
 
 def _scaled(values: Sequence[float]) -> Floats:

@@ -1,13 +1,11 @@
 """A comparison of runs as one HTML file: a table of groups, their curves, and every run."""
 
-import math
-from collections.abc import Sequence
 from pathlib import Path
 
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.files import free_folder, make_folder, read_json, write_json, write_text
 from gym_vlmrm.learning.comparison import NUMBERS, Comparison, Curve
-from gym_vlmrm.reports.charts import Band, band_chart
+from gym_vlmrm.reports.charts import Band, band_chart, gaps
 from gym_vlmrm.reports.page import render
 
 __all__ = ["default_comparison_folder", "write_comparison"]
@@ -66,8 +64,4 @@ def _charts(comparison: Comparison) -> list[str]:
 
 
 def _band(name: str, curve: Curve) -> Band:
-    return Band(f"{name} ({curve.runs})", curve.step, curve.mean, _gaps(curve.low), _gaps(curve.high))
-
-
-def _gaps(values: Sequence[float | None]) -> list[float]:
-    return [math.nan if value is None else value for value in values]
+    return Band(f"{name} ({curve.runs})", curve.step, curve.mean, gaps(curve.low), gaps(curve.high))

@@ -1,6 +1,5 @@
 """A run as one HTML file: learning curves, success, film, settings, versions."""
 
-import math
 import os
 import shlex
 from pathlib import Path
@@ -12,7 +11,7 @@ from gym_vlmrm.learning.recipes import choose_recipe
 from gym_vlmrm.learning.reward_check import FRAME_KINDS
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.run_summary import run_summary
-from gym_vlmrm.reports.charts import curve_chart, episode_chart, scatter_chart
+from gym_vlmrm.reports.charts import curve_chart, episode_chart, gaps, scatter_chart
 from gym_vlmrm.reports.page import data_uri, render
 from gym_vlmrm.task.builtin import short_name
 from gym_vlmrm.task.catalog import load_task
@@ -54,25 +53,25 @@ def report_run(run: RunFolder | str | os.PathLike[str], output: Path | None = No
         RunError: no such run, or it is damaged, or the report cannot be written.
     """
     folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
-    summary = run_summary(folder)
+    summary, task = run_summary(folder), folder.task
     place = output or folder.path
     evaluation = summary["evaluation"]
     text = render(
         "run.html.j2",
         run=summary,
         name=folder.path.resolve().name,
-        said=folder.task.reward.said,
+        said=task.reward.said,
         charts=_charts(summary["metrics"], (evaluation or {}).get("random", {})),
         episode=_episode_chart(evaluation),
         frames=_frames(folder.path, evaluation),
         sheet=_picture(folder.path / "eval" / "best_frames.png"),
         commands=_commands(folder, evaluation),
-        scatter=_check_chart(summary["evaluation"]),
+        scatter=_check_chart(evaluation),
         scores=SCORES,
-        columns=_columns(summary["evaluation"]),
+        columns=_columns(evaluation),
         film=_film(folder.path),
         recipe=yaml_text(folder.record.recipe.model_dump()),
-        task=yaml_text(folder.task.model_dump(exclude_none=True), width=90),
+        task=yaml_text(task.model_dump(exclude_none=True), width=90),
     )
     make_folder(place)
     write_text(place / "report.html", text)
@@ -91,23 +90,20 @@ def _columns(evaluation: dict[str, Any] | None) -> list[tuple[str, dict[str, Any
 
 
 def _charts(metrics: dict[str, list[float | None]], random: dict[str, Any]) -> list[str]:
-    steps = [math.nan if step is None else step for step in metrics.get("step", [])]
+    steps = gaps(metrics.get("step", []))
     charts = []
     for title, field, columns in CURVES:
         curves = []
         for column, name in zip(columns, _TWO, strict=False):
             values = metrics.get(column, [])
             if sum(value is not None for value in values) >= 1:
-                curves.append((name, steps, [math.nan if value is None else value for value in values]))
+                curves.append((name, steps, gaps(values)))
         level = None if field is None else random.get(field)
         if curves:
             charts.append(curve_chart(title, curves, level=None if level is None else ("random policy", level)))
     of_parts = {name: values for name, values in metrics.items() if name.startswith(PARTS)}
     if of_parts:
-        curves = [
-            (name.removeprefix(PARTS), steps, [math.nan if value is None else value for value in values])
-            for name, values in of_parts.items()
-        ]
+        curves = [(name.removeprefix(PARTS), steps, gaps(values)) for name, values in of_parts.items()]
         charts.append(curve_chart("value of each part per step", curves))
     return charts
 

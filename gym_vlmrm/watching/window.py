@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gym_vlmrm.errors import RenderingError
-from gym_vlmrm.lettering import INK, LINE, PAPER, SOFT, cut, font, font_file
+from gym_vlmrm.lettering import DARK, INK, LINE, LIT, PAPER, SOFT, cut, font, font_file
 from gym_vlmrm.task.yaml_file import shorten
 from gym_vlmrm.watching.episodes import SHOWN, Moment
 
@@ -15,7 +15,6 @@ __all__ = ["Window", "has_display"]
 
 _HEAD, _STRIP, _EDGE = 64, 120, 12
 _LARGE, _SMALL = 17, 13
-_LIT, _DARK = (76, 201, 122), (90, 98, 106)
 KEPT = 300
 """Rewards of the curve."""
 
@@ -83,7 +82,7 @@ class Window:
         screen.blit(pygame.transform.smoothscale(picture, (SHOWN, SHOWN)), (0, _HEAD))
         self._write(f"reward {moment.reward:.3f}", (_EDGE, _HEAD + SHOWN + 8), self._large, INK)
         if moment.success is not None:
-            colour = _LIT if moment.success else _DARK
+            colour = LIT if moment.success else DARK
             pygame.draw.circle(screen, colour, (SHOWN - 24, _HEAD + SHOWN + 18), 9)
             self._write(
                 "success" if moment.success else "no success", (SHOWN - 120, _HEAD + SHOWN + 11), self._small, SOFT
