@@ -212,6 +212,11 @@ class Part:
         """The pictures of a step that it sees: each of one camera, or one of cameras that take turns."""
         return (self.cameras,) if self.views == "turn" else tuple((camera,) for camera in self.cameras)
 
+    @property
+    def said(self) -> str:
+        """Its sentence, for people."""
+        return ("avoid " if self.avoid else "") + " / ".join(self.goals)
+
     def weight_at(self, step: float) -> float:
         """Return its weight after so many environment steps of training."""
         return weight_at(self.weight, self.fade, step)
