@@ -68,9 +68,8 @@ def _summary(report: "TaskReport") -> dict[str, Any]:
 
 def _words(part: "Part") -> str:
     """Say what a part rewards."""
-    sentence = " / ".join(part.goals)
     seen = [*(part.cameras if part.cameras != ("main",) else ()), *([f"x {part.weight:g}"] if part.weight != 1 else ())]
-    return f"{'avoid ' if part.avoid else ''}{sentence}{' (' + ', '.join(seen) + ')' if seen else ''}"
+    return f"{part.said}{' (' + ', '.join(seen) + ')' if seen else ''}"
 
 
 def _print_summary(task: str, summary: dict[str, Any]) -> None:

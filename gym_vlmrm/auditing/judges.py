@@ -92,12 +92,7 @@ class PromptJudge:
 
     def look(self, seen: Seen, on_done: OnDone | None = None) -> Floats:
         """Return the unit embeddings (N, D) of the frames."""
-        parts = []
-        for start in range(0, len(seen), CHUNK):
-            parts.append(self._towers.embed_frames(seen.frames[start : start + CHUNK]))
-            if on_done is not None:
-                on_done(min(start + CHUNK, len(seen)))
-        return np.asarray(np.concatenate(parts), np.float64)
+        return _in_chunks(seen, lambda rows: self._towers.embed_frames(seen.frames[rows]), on_done)
 
     def rewards(self, looks: Floats, candidate: Candidate) -> Floats:
         """Return the rewards (N,) of embeddings (N, D); raises ModelError for an alpha without a baseline."""
@@ -172,14 +167,12 @@ class PartsJudge:
 
     def look(self, seen: Seen, on_done: OnDone | None = None) -> Floats:
         """Return what the parts are worth (N, P)."""
-        values = []
-        for start in range(0, len(seen), CHUNK):
-            part = seen.pick(np.arange(start, min(start + CHUNK, len(seen))))
-            pictures = self._reward.seen_by_all(part.frames) if part.views is None else part.views
-            values.append(self._reward.parts_alone(self._reward.signals(pictures)))
-            if on_done is not None:
-                on_done(min(start + CHUNK, len(seen)))
-        return np.concatenate(values)
+
+        def worth(rows: slice) -> Floats:
+            pictures = self._reward.seen_by_all(seen.frames[rows]) if seen.views is None else seen.views[rows]
+            return self._reward.parts_alone(self._reward.signals(pictures))
+
+        return _in_chunks(seen, worth, on_done)
 
     def rewards(self, looks: Floats, candidate: Candidate) -> Floats:
         """Return the rewards (N,) of what `look` returned."""
@@ -188,6 +181,17 @@ class PartsJudge:
     def terms(self, looks: Floats) -> Floats:
         """Return what each part brings to the reward (N, P)."""
         return self._reward.terms(looks)
+
+
+def _in_chunks(seen: Seen, look: Callable[[slice], NDArray[Any]], on_done: OnDone | None) -> Floats:
+    """Return what `look` says of all states (N, D), asked for `CHUNK` of them at a time."""
+    looks = []
+    for start in range(0, len(seen), CHUNK):
+        end = min(start + CHUNK, len(seen))
+        looks.append(look(slice(start, end)))
+        if on_done is not None:
+            on_done(end)
+    return np.asarray(np.concatenate(looks), np.float64)
 
 
 def check_model(task: TaskSpec, model: str | RewardModel | StateReward | None) -> None:

@@ -43,7 +43,7 @@ def report_parts(
     return [
         PartReport(
             name=part.name,
-            words=("avoid " if part.avoid else "") + " / ".join(part.goals),
+            words=part.said,
             auc=float(statistics.auc(terms[:, place], frames.labels)),
             decides=share,
             contradicts=[judge.parts[other].name for other in contradictions.get(place, [])],

@@ -48,6 +48,13 @@ class Brief(Strict):
     """A section that is written without what is at its default, but for the keys in `always`."""
 
     always: ClassVar[frozenset[str]] = frozenset()
+    short: ClassVar[str | None] = None
+    """Key that a text in the place of the section stands for, where it has such a short form."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_short_form(cls, value: Any) -> Any:
+        return {cls.short: value} if cls.short is not None and isinstance(value, str) else value
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -96,16 +103,13 @@ class WindowSpec(Brief):
 class ShapeSpec(Brief):
     """What is paid of a value Phi. ``shape: potential`` is short for ``shape: {kind: potential}``."""
 
+    short = "kind"
+
     kind: Literal["potential", "difference"]
     """``potential`` pays gamma Phi' - Phi, on top of a base (Ng, Harada and Russell 1999); ``difference`` Phi' - Phi.
     """
     gamma: float | None = Field(default=None, gt=0, le=1)
     """Discount of ``potential``; it must be the algorithm's, which is what is taken where nothing is written."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _expand_short_form(cls, value: Any) -> Any:
-        return {"kind": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _gamma_is_of_potential(self) -> "ShapeSpec":
@@ -207,6 +211,11 @@ class Part:
     def slots(self) -> tuple[tuple[str, ...], ...]:
         """The pictures of a step that it sees: each of one camera, or one of cameras that take turns."""
         return (self.cameras,) if self.views == "turn" else tuple((camera,) for camera in self.cameras)
+
+    @property
+    def said(self) -> str:
+        """Its sentence, for people."""
+        return ("avoid " if self.avoid else "") + " / ".join(self.goals)
 
     def weight_at(self, step: float) -> float:
         """Return its weight after so many environment steps of training."""

@@ -158,7 +158,7 @@ class RewardSpec(Brief):
         """The sentences, for people: the goal prompts, or those of each part."""
         if self.plain:
             return self.goals
-        return [("avoid " if part.avoid else "") + " / ".join(part.goals) for part in self.all_parts]
+        return [part.said for part in self.all_parts]
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -120,6 +120,7 @@ class SceneSpec(Brief):
     """How the environment looks. ``scene: original`` is short for ``scene: {look: original}``."""
 
     always = frozenset({"look", "camera", "quality", "render_size"})
+    short = "look"
 
     look: Look = "textured"
     """``textured`` is this package's own scene where the environment has one; ``original`` is the environment's own."""
@@ -131,11 +132,6 @@ class SceneSpec(Brief):
     """``paper``: shadows, reflections, 4x multisampling; ``standard``: multisampling only; ``draft``: neither."""
     render_size: int | None = Field(default=None, ge=16, le=2048)
     """Side of the square frame [px]; ``None`` takes the input size of the reward model."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _expand_short_form(cls, value: Any) -> Any:
-        return {"look": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _main_is_taken(self) -> "SceneSpec":

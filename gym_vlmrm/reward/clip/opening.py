@@ -40,10 +40,11 @@ def open_model(name: str, device: torch.device) -> tuple[Any, Any]:
         ModelError: unknown name, or unreachable or unreadable weights.
     """
     arguments = _creation_arguments(name)
+    text = _folder_text_config(name)
     try:
-        with impatient_hub(offline=_is_whole(name)):
-            _check_configuration(name)
-            with _no_questions(name):
+        with impatient_hub(offline=text is not None and "hf_model_name" not in text):
+            _check_fetched_configuration(name)
+            with _no_questions(name, text):
                 return open_clip.create_model(**arguments, device=device), _tokenizer(name)
     except ModelError:
         raise
@@ -66,8 +67,9 @@ def load_tokenizer(name: str) -> Any:
 def _kept_tokenizer(name: str, _: object) -> Any:
     try:
         with impatient_hub(offline=True):
-            _check_configuration(name)
-            with _no_questions(name):
+            text = _folder_text_config(name)
+            _check_fetched_configuration(name)
+            with _no_questions(name, text):
                 return _tokenizer(name)
     except ModelError:
         raise
@@ -75,34 +77,20 @@ def _kept_tokenizer(name: str, _: object) -> Any:
         raise ModelError(_cannot_load(name, error)) from None
 
 
-def _is_whole(name: str) -> bool:
-    """Whether a model needs nothing from the Hub: a folder that builds on no text tower of transformers."""
-    return name.startswith("local-dir:") and "hf_model_name" not in _folder_config(name)["model_cfg"].get(
-        "text_cfg", {}
-    )
+def _folder_text_config(name: str) -> dict[str, Any] | None:
+    """Check the folder of a ``local-dir:`` model, and return what it says of its text tower; ``None`` of other names.
 
-
-def _folder_config(name: str) -> dict[str, Any]:
-    """Configuration of a ``local-dir:`` model, its folder checked."""
-    return check_folder(Path(name.removeprefix("local-dir:")))
-
-
-def _text_config(name: str) -> dict[str, Any]:
-    text: dict[str, Any] = _folder_config(name)["model_cfg"].get("text_cfg", {})
+    Where that builds on no text tower of transformers, the model needs nothing from the Hub.
+    """
+    if not name.startswith("local-dir:"):
+        return None
+    text: dict[str, Any] = check_folder(Path(name.removeprefix("local-dir:")))["model_cfg"].get("text_cfg", {})
     return text
 
 
-def _is_plain(name: str) -> bool:
-    """Whether nothing of a folder's model is made by transformers."""
-    text = _text_config(name)
-    return not text.get("hf_tokenizer_name") and not text.get("hf_model_name")
-
-
-def _check_configuration(name: str) -> None:
-    """Read what a stranger wrote before open_clip does, and refuse what may run a program or take all memory."""
-    if name.startswith("local-dir:"):
-        _folder_config(name)
-    elif name.startswith(SCHEMAS):
+def _check_fetched_configuration(name: str) -> None:
+    """Read what a stranger put on the Hub before open_clip does; refuse what may run a program or take all memory."""
+    if name.startswith(SCHEMAS) and not name.startswith("local-dir:"):
         config = None
         with contextlib.suppress(Exception):  # what cannot be had fails later, with its reason
             config = open_clip.get_model_config(name)
@@ -111,10 +99,16 @@ def _check_configuration(name: str) -> None:
 
 
 @contextlib.contextmanager
-def _no_questions(name: str) -> Iterator[None]:
-    """Keep transformers from asking in the terminal whether a model's own program may run: it may not."""
+def _no_questions(name: str, text: dict[str, Any] | None) -> Iterator[None]:
+    """Keep transformers from asking in the terminal whether a model's own program may run: it may not.
+
+    Args:
+        name: of the model.
+        text: what its folder says of its text tower; ``None`` where it has none.
+    """
     modules: Any = None
-    if name.startswith(SCHEMAS) and not (name.startswith("local-dir:") and _is_plain(name)):
+    plain = text is not None and not text.get("hf_tokenizer_name") and not text.get("hf_model_name")
+    if name.startswith(SCHEMAS) and not plain:
         with contextlib.suppress(ImportError):
             from transformers import dynamic_module_utils as modules
     if modules is None:
@@ -132,11 +126,12 @@ def check_name(name: str) -> None:
     """Check that a name means a model, without loading it; raises ModelError."""
     if not name.endswith(f"/{UNTRAINED}"):  # which warns, and cannot miss its weights
         _creation_arguments(name)
+        _folder_text_config(name)
 
 
 def _creation_arguments(name: str) -> dict[str, Any]:
     if name.startswith(SCHEMAS):
-        _check_local_folder(name)
+        _check_there_is_a_configuration(name)
         return {"model_name": name, "require_pretrained": True}
     architecture, _, pretrained = name.partition("/")
     known = open_clip.list_models()
@@ -172,13 +167,12 @@ def _trained_preprocessing(architecture: str, tags: list[str]) -> dict[str, Any]
     return {key: configs[0][key] for key in keys if configs and key in configs[0]}
 
 
-def _check_local_folder(name: str) -> None:
+def _check_there_is_a_configuration(name: str) -> None:
     if not name.startswith("local-dir:"):
         return
     folder = Path(name.removeprefix("local-dir:"))
     if not (folder / CONFIG_FILE).is_file():
         raise ModelError(f"model '{name}': no {CONFIG_FILE} in {folder}; local-dir: needs a folder with it and weights")
-    check_folder(folder)
 
 
 def _tokenizer(name: str) -> Any:
