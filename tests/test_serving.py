@@ -378,7 +378,7 @@ def test_an_unknown_model_is_the_same_error_as_without_a_server(tmp_path: Path) 
     with pytest.raises(ModelError) as shared:
         share_reward_model(judge)
     assert str(shared.value) == str(alone.value)
-    assert not servers(tmp_path)
+    assert until(lambda: not servers(tmp_path))
 
 
 ASYNC = """
