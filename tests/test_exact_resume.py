@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from trainings import DQN, PPO, cartpole, cartpole_of_parts
+from trainings import DQN, PPO, cartpole, cartpole_of_parts, cartpole_that_ends
 
 from gym_vlmrm import load_task
 from gym_vlmrm.errors import RunError, WorldError
@@ -86,8 +86,10 @@ def traces(run: Path) -> dict[str, bytes]:
         (MOUNTAIN, CONTINUED),
         (cartpole_of_parts(), PPO),
         (cartpole_of_parts(), DQN),
+        (cartpole_that_ends(), PPO),
+        (cartpole_that_ends(), CONTINUED),
     ],
-    ids=["PPO", "DQN", "SAC", "ARS", "continued", "PPO, parts", "DQN, parts"],
+    ids=["PPO", "DQN", "SAC", "ARS", "continued", "PPO, parts", "DQN, parts", "ends", "ends, continued"],
 )
 def test_a_run_cut_short_anywhere_ends_as_if_it_had_not_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: TaskSpec, recipe: Recipe

@@ -64,7 +64,7 @@ def rewards(draw: st.DrawFn) -> RewardSpec:
         "every": draw(st.integers(1, 3)), "shape": draw(SHAPES), "center": draw(st.sampled_from([0.0, 0.1])),
         "scale": draw(NUMBERS),
         "weight": draw(NUMBERS), "fade": draw(FADES),
-        "success_seen": draw(st.none() | st.builds(dict, above=st.floats(0, 0.5), hold=st.integers(1, 3))),
+        "success_seen": draw(st.none() | st.builds(dict, above=st.floats(0, 0.5), hold=st.integers(1, 3), ends=st.booleans())),
     }  # fmt: skip
     try:
         return RewardSpec.model_validate(written)
@@ -108,14 +108,24 @@ def late(spec: RewardSpec, batch: int = 7) -> tuple[Any, Any, Any]:
     with LateRewards(model, NUM_ENVS, spec.every, batch) as queue:
         steps.reset(0)
         queue.begin(steps.frames)
+        told = truths(spec)
         for step in range(STEPS):
             steps.step(np.zeros(NUM_ENVS, np.int64))
-            steps.hand_over(queue)
+            states = steps.hand_over(queue)
+            assert steps.dones.tolist() == [truth.dones[step] for truth in told]
+            assert steps.terminated.tolist() == [truth.terminal[step] for truth in told]
+            assert (states[:, 1] == 0).tolist() == steps.dones.tolist()
+            assert [steps.terminal_observations[row][1] > 0 for row in np.flatnonzero(steps.dones)] == [True] * int(
+                steps.dones.sum()
+            )
+            steps.begin(queue)
             if step % 5 == 4:
                 collected.append(queue.collect())
                 state = queue.state()
                 queue.put_state(state)
         collected.append(queue.collect())
+    ends = np.concatenate([part.dones for part in collected])
+    assert ends.T.tolist() == [truth.dones[:STEPS] for truth in told]
     values = [np.stack(list(part.parts.values()), axis=-1) for part in collected]
     verdicts = [part.seen for part in collected if part.seen is not None]
     seen = np.concatenate(verdicts) if verdicts else None
@@ -135,7 +145,7 @@ def test_late_rewards_pay_what_the_words_say(spec: RewardSpec) -> None:
 @given(rewards())
 def test_one_environment_pays_what_the_words_say(spec: RewardSpec) -> None:
     late_rewards, late_values, late_seen = late(spec)
-    model = PartsReward(spec, models_of(spec))
+    model, ends = PartsReward(spec, models_of(spec)), truths(spec)
     for index in range(NUM_ENVS):
         env = VLMReward(AngleWorld(index), model, spec.every)
         env.reset(seed=0)
@@ -145,6 +155,7 @@ def test_one_environment_pays_what_the_words_say(spec: RewardSpec) -> None:
             assert reward == late_rewards[step, index]
             assert list(info["reward_parts"].values()) == late_values[step, index].tolist()
             assert (None if late_seen is None else late_seen[step, index]) == info.get("success_seen")
+            assert (terminated or truncated, terminated) == (ends[index].dones[step], ends[index].terminal[step])
             if terminated or truncated:
                 env.training_steps = NUM_ENVS * (step + 1)
                 env.reset()
@@ -195,12 +206,12 @@ def test_vectors_pay_what_the_words_say(mode: AutoresetMode, spec: RewardSpec) -
     late_rewards, late_values, late_seen = late(spec)
     envs = VectorVLMReward(pool_of(spec, mode), PartsReward(spec, models_of(spec)), spec.every)
     _, infos = envs.reset(seed=0)
-    names = [part.name for part in spec.all_parts]
+    names, ends = [part.name for part in spec.all_parts], truths(spec)
     assert set(infos["reward_parts"]) == {*names, *(f"_{name}" for name in names)}
     made, begun = np.zeros(NUM_ENVS, int), np.zeros(NUM_ENVS, bool)
     for step in range(STEPS):
         envs.training_steps = NUM_ENVS * step
-        _, rewards, terminations, truncations, infos = envs.step(np.zeros(NUM_ENVS, int))
+        states, rewards, terminations, truncations, infos = envs.step(np.zeros(NUM_ENVS, int))
         done = terminations | truncations
         for index in range(NUM_ENVS):
             if begun[index]:
@@ -209,6 +220,13 @@ def test_vectors_pay_what_the_words_say(mode: AutoresetMode, spec: RewardSpec) -
                 continue
             final = mode is AutoresetMode.SAME_STEP and done[index]
             of_step = infos["final_info"] if final else infos
+            assert (done[index], terminations[index]) == (
+                ends[index].dones[made[index]],
+                ends[index].terminal[made[index]],
+            )
+            last = infos["final_obs"][index] if final else states[index]
+            assert last[1] == of_step["count"][index] > 0
+            assert states[index, 1] == (0 if final else last[1])
             said = of_step["reward_parts"]
             if late_seen is not None:
                 assert of_step["success_seen"][index] == late_seen[made[index], index]

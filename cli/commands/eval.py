@@ -94,6 +94,8 @@ _ROWS = (
     ("success as the judge sees it, share of steps", lambda scores: _seen(scores, "success_share")),
     ("it sees success where the rule has none", lambda scores: _seen(scores, "false_positive")),
     ("it sees none where the rule has success", lambda scores: _seen(scores, "false_negative")),
+    ("episodes that it ended", lambda scores: _seen(scores, "ended")),
+    ("of those, in success by the rule", lambda scores: _seen(scores, "ended_in_success")),
     ("episodes held (90% of the last half)", lambda scores: _share(scores.held_rate)),
     ("VLM reward per step", lambda scores: f"{scores.vlm_reward:.4f}"),
     ("task reward per step", lambda scores: number(scores.task_reward, ".4f")),

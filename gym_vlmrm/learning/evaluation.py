@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -59,8 +60,8 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def summarize(episodes: Sequence[Episode]) -> Scores:
-    """Return the scores of played episodes."""
+def summarize(episodes: Sequence[Episode], *, ends: bool = False) -> Scores:
+    """Return the scores of played episodes; `ends` says whether the judge's verdict ended them."""
     verdicts = [episode.successes for episode in episodes if episode.successes is not None]
     success: dict[str, Any] = {}
     if verdicts:
@@ -81,13 +82,13 @@ def summarize(episodes: Sequence[Episode]) -> Scores:
         vlm_reward=float(np.concatenate([episode.vlm_rewards for episode in episodes]).mean(dtype=np.float64)),
         task_reward=finite_mean(np.concatenate([episode.task_rewards for episode in episodes])),
         episode_length=float(np.mean([len(episode) for episode in episodes])),
-        seen=_seen(episodes),
+        seen=_seen(episodes, ends=ends),
         reward_parts=_part_means(episodes),
         **success,
     )
 
 
-def _seen(episodes: Sequence[Episode]) -> SeenScores | None:
+def _seen(episodes: Sequence[Episode], *, ends: bool) -> SeenScores | None:
     """What the judge says of success, and how that compares with the state's verdict."""
     seen = [episode.seen for episode in episodes if episode.seen is not None]
     if not seen:
@@ -101,6 +102,12 @@ def _seen(episodes: Sequence[Episode]) -> SeenScores | None:
             rates["false_positive"] = float(steps[~truth].mean())
         if truth.any():
             rates["false_negative"] = float((~steps[truth]).mean())
+    if ends:
+        ended = [episode for episode in episodes if episode.seen is not None and episode.seen[-1]]
+        rates["ended"] = len(ended) / len(seen)
+        last = [bool(episode.successes[-1]) for episode in ended if episode.successes is not None]
+        if last:
+            rates["ended_in_success"] = float(np.mean(last))
     by_episode = float(np.mean([verdict.mean() >= 0.5 for verdict in seen]))
     return SeenScores(success_rate=by_episode, success_share=float(steps.mean()), **rates)
 
@@ -173,10 +180,12 @@ def evaluate(
             _film(folder, task, agents, reward_model, size, played, first_seed, workers) if video else ([], None)
         )
     kinds = keeper.kinds()
+    asked = task.reward.success_seen
+    scores = partial(summarize, ends=asked is not None and asked.ends)
     longer = None
     short_trained, short_random = trained, random
     if limit is not None:
-        longer = LongScores(horizon=horizon or 0, policy=summarize(trained), random=summarize(random))
+        longer = LongScores(horizon=horizon or 0, policy=scores(trained), random=scores(random))
         short_trained, short_random = ([one.first(limit) for one in played] for played in (trained, random))
     result = Evaluation(
         task=task.id,
@@ -184,8 +193,8 @@ def evaluate(
         model=task.reward.model,
         checkpoint=chosen.step,
         seed=seed,
-        policy=summarize(short_trained),
-        random=summarize(short_random),
+        policy=scores(short_trained),
+        random=scores(short_random),
         longer=longer,
         reward_check=check_rewards_of_episodes(short_trained, short_random),
         video=files,

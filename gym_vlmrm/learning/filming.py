@@ -16,7 +16,7 @@ from gym_vlmrm.arrays import Frames
 from gym_vlmrm.learning.agents import Agent
 from gym_vlmrm.learning.scores import MAX_FILM
 from gym_vlmrm.learning.vec_env import PoolSteps
-from gym_vlmrm.reward.memory import VectorStep, memory_of
+from gym_vlmrm.reward.memory import VectorStep, ended_by_judge, memory_of
 from gym_vlmrm.reward.protocol import RewardModel, signals_of
 from gym_vlmrm.worlds.cameras import main_pictures
 from gym_vlmrm.worlds.frames import is_scored
@@ -92,6 +92,7 @@ def film(
         signals = signals_of(reward_model, pools[0].frames) if scored else np.zeros(0, np.float32)
         own, both = pools[0].task_rewards, np.ones(2, np.bool_)
         rewards = memory.step(VectorStep(both & scored, signals, both, pools[0].terminated, own, np.inf))
+        starts = starts | ended_by_judge(memory, both)
         frames = main_pictures(pools[0].frames)
         new = []
         for index in range(2):

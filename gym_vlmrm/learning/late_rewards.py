@@ -54,7 +54,7 @@ class _Step:
 
 @dataclass(frozen=True, slots=True)
 class _Beginning:
-    """Environments (N,) that begin an episode."""
+    """Environments (N,) that begin an episode; of a plain reward nobody needs to know."""
 
     envs: NDArray[np.bool_]
     seen: bool
@@ -76,7 +76,7 @@ class LateRewards:
         batch_frames: int | None = None,
         *,
         made: float = 0.0,
-        remembered: int = 1,
+        remembered: int | None = None,
     ) -> None:
         """Prepare the queue; threads start with the first frames.
 
@@ -86,7 +86,8 @@ class LateRewards:
             every: every k-th frame of an episode is scored.
             batch_frames: frames of one forward pass; chosen by the number of threads if not given.
             made: environment steps of training made before, by which weights fade; ``inf`` takes the last weights.
-            remembered: the last frames of an episode that `moments` looks at.
+            remembered: the last scored steps of an episode that `moments` looks at; one, of a plain reward, if not
+                given.
         """
         self.num_envs = num_envs
         self.every = every
@@ -96,7 +97,10 @@ class LateRewards:
         self._step = np.zeros(num_envs, dtype=np.int64)  # steps made in each environment's episode
         self.made = made
         self._memory = memory_of(reward_model, num_envs)
-        self._lately = Lately(num_envs, remembered)
+        self._lately = Lately(num_envs, remembered or 1)
+        self._tells = remembered is not None or not self._memory.names
+        self._settled: list[tuple[ScoredSteps, NDArray[np.float32]]] = []
+        """Steps since the last `collect` whose rewards are known, and what the `FrameWatch` is to hear of them."""
         self._rows: list[_Step | _Beginning] = []  # pending, in order
         self._gathered: list[NDArray[np.uint8]] = []
         self._num_gathered = 0
@@ -106,22 +110,36 @@ class LateRewards:
     @property
     def pending(self) -> int:
         """Vector steps submitted since the last `collect`."""
-        return sum(isinstance(row, _Step) for row in self._rows)
+        return sum(isinstance(row, _Step) for row in self._rows) + sum(len(steps.dones) for steps, _ in self._settled)
 
     @property
     def begins(self) -> bool:
         """Whether the reward needs pictures of what episodes begin with."""
         return self._memory.begins
 
-    def begin(self, frames: NDArray[np.uint8]) -> None:
-        """Take the pictures (N, ...) of what all environments begin with, after a reset of all of them.
+    @property
+    def ends(self) -> bool:
+        """Whether the judge's verdict ends episodes; then `ended` must be asked after each step."""
+        return self._memory.ends
+
+    def begin(self, frames: NDArray[np.uint8], envs: NDArray[np.bool_] | None = None) -> None:
+        """Begin episodes of a reward made of parts; a plain one needs nobody to say so.
+
+        Args:
+            frames: the pictures (K, ...) of what they begin with; ignored where the reward does not need them.
+            envs: the environments (N,), all if not given, after a reset of all of them.
 
         Raises:
             Whatever the reward model raised on an earlier batch.
         """
-        if self.begins:
-            self._begin(np.ones(self.num_envs, np.bool_), frames)
-            self._submit_batches()
+        if envs is None and not self.begins:
+            return
+        if self._memory.names:
+            everybody = np.ones(self.num_envs, np.bool_) if envs is None else envs.copy()
+            self._rows.append(_Beginning(everybody, self.begins, self.made))
+            if self.begins:
+                self._gather(frames)
+                self._submit_batches()
 
     def submit(
         self,
@@ -130,9 +148,10 @@ class LateRewards:
         *,
         terminated: NDArray[np.bool_] | None = None,
         task_rewards: NDArray[np.float64] | None = None,
-        begun: NDArray[np.uint8] | None = None,
     ) -> None:
         """Take the frames (N, H, W, 3) that one vector step led to; frames of steps that are not scored are ignored.
+
+        Episodes of rewards made of parts are the same ones until `begin` says otherwise.
 
         Args:
             frames: each environment's picture of this transition, the terminal one where the episode ended. Not kept.
@@ -140,7 +159,6 @@ class LateRewards:
             dones: whether each environment's episode ended (N,).
             terminated: whether it ended in a terminal state (N,); in none if not given.
             task_rewards: the environments' own rewards (N,); 0 if not given.
-            begun: what the episodes after those that ended begin with (K, ...); needed where `begins`.
 
         Raises:
             Whatever the reward model raised on an earlier batch.
@@ -157,15 +175,25 @@ class LateRewards:
             self._watch.see(np.flatnonzero(scored), main_pictures(picked))
             self._gather(picked)
         self._watch.end_episodes(np.flatnonzero(dones))
-        if self._memory.names and dones.any():
-            assert begun is not None or not self.begins, "the reward needs pictures of what episodes begin with"
-            self._begin(dones.copy(), begun if self.begins else None)
         self._submit_batches()
 
-    def _begin(self, envs: NDArray[np.bool_], frames: NDArray[np.uint8] | None) -> None:
-        self._rows.append(_Beginning(envs, frames is not None, self.made))
-        if frames is not None:
-            self._gather(frames)
+    def ended(self) -> NDArray[np.bool_]:
+        """Wait until every submitted frame is scored, and say whose episodes the judge ends in the last step (N,).
+
+        Raises:
+            Whatever the reward model raised.
+        """
+        self._settle()
+        steps, _ = self._settled[-1]
+        assert steps.seen is not None, "nobody asked the judge for a verdict"
+        return steps.seen[-1].copy()
+
+    def end(self, envs: NDArray[np.bool_]) -> None:
+        """End the episodes of some environments (N,) with the last step, which `ended` was asked about."""
+        self._settled[-1][0].dones[-1] |= envs
+        self._step[envs] = 0
+        self._lately.end(envs)
+        self._watch.end_episodes(np.flatnonzero(envs))
 
     def _gather(self, frames: NDArray[np.uint8]) -> None:
         self._gathered.append(frames)
@@ -181,6 +209,14 @@ class LateRewards:
         Raises:
             Whatever the reward model raised.
         """
+        self._settle()
+        settled, self._settled = self._settled, []
+        steps = settled[0][0] if len(settled) == 1 else _joined([piece for piece, _ in settled])
+        self._watch.hear(np.concatenate([heard for _, heard in settled]), int(steps.dones.sum()))
+        return steps
+
+    def _settle(self) -> None:
+        """Wait until every submitted frame is scored, and reward the steps that they are of."""
         signals = self._scores()
         self._batches = []
         rows, self._rows = self._rows, []
@@ -189,6 +225,7 @@ class LateRewards:
         values = np.zeros((len(steps), *self._memory.values.shape))
         seen = np.zeros((len(steps), self.num_envs), np.bool_)
         everybody = np.ones(self.num_envs, np.bool_)
+        worths: list[NDArray[np.floating[Any]]] = []
         used = index = 0
         for row in rows:
             if isinstance(row, _Beginning):
@@ -202,18 +239,21 @@ class LateRewards:
                 values[index] = self._memory.values
                 if self._memory.seen is not None:
                     seen[index] = self._memory.seen
+                if self._tells and self._memory.names:
+                    worths.append(self._memory.worth[row.scored])
                 index += 1
             used += count
         dones = np.array([step.dones for step in steps], dtype=np.bool_).reshape(len(steps), self.num_envs)
-        heard = signals if signals.ndim == 1 else rewards[np.array([step.scored for step in steps], bool)]
-        self._watch.hear(heard, int(dones.sum()))
-        if not self._memory.names:
-            self._lately.add(_marks(steps), signals)
+        scored = np.array([step.scored for step in steps], bool).reshape(len(steps), self.num_envs)
+        if self._tells:
+            told = np.concatenate(worths) if worths else signals if not self._memory.names else np.zeros(0)
+            self._lately.add(zip(scored, dones, strict=True), told)
         parts = {name: values[..., place] for place, name in enumerate(self._memory.names)}
-        return ScoredSteps(rewards, dones, parts, None if self._memory.seen is None else seen)
+        told_of = ScoredSteps(rewards, dones, parts, None if self._memory.seen is None else seen)
+        self._settled.append((told_of, signals if signals.ndim == 1 else rewards[scored]))
 
     def moments(self) -> Moments:
-        """Wait until every submitted frame of a plain reward is scored, and say how each episode goes.
+        """Wait until every submitted frame is scored, and say how each episode goes, by what the model says of it.
 
         The episode that the last step belongs to is meant, also where that step ended it. `collect` returns the same as
         without this call but for the last bits, since fewer frames may go through the model together.
@@ -221,9 +261,9 @@ class LateRewards:
         Raises:
             Whatever the reward model raised.
         """
-        lately = self._lately.copy()
-        lately.add(_marks(self._rows), self._scores())
-        return lately.moments()
+        assert self._tells, "of a reward made of parts `remembered` must be given"
+        self._settle()
+        return self._lately.moments()
 
     def _scores(self) -> NDArray[np.float32]:
         """Wait for the scores of all frames since the last `collect`, in order."""
@@ -236,9 +276,9 @@ class LateRewards:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return what is remembered of each environment's episode; call it when no step is pending."""
-        if self._rows:  # beginnings
+        if self._rows or self._settled:  # beginnings
             self.collect()
-        lately = {} if self._memory.names else self._lately.state()
+        lately = self._lately.state() if self._tells else {}
         return {"step": self._step.copy(), **self._memory.state(), **lately}
 
     def put_state(self, state: dict[str, NDArray[Any]]) -> None:
@@ -246,7 +286,7 @@ class LateRewards:
         self.restart()
         self._step[:] = state["step"]
         self._memory.put_state(state)
-        if not self._memory.names and "scores" in state:  # runs of 0.1.0 remember no more than the last
+        if self._tells and "scores" in state:  # runs of 0.1.0 remember no more than the last
             self._lately.put_state(state)
 
     def restart(self) -> None:
@@ -254,7 +294,7 @@ class LateRewards:
         for batch in self._batches:
             batch.cancel()
         self._batches, self._waiting = [], collections.deque()
-        self._gathered, self._num_gathered, self._rows = [], 0, []
+        self._gathered, self._num_gathered, self._rows, self._settled = [], 0, [], []
         self._step[:] = 0
         self._memory.begin(np.arange(self.num_envs))
         self._lately.forget()
@@ -287,6 +327,12 @@ class LateRewards:
         self._waiting.append(batch)
 
 
-def _marks(rows: Sequence[_Step | _Beginning]) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    """Return of each step what was scored and what ended (N,)."""
-    return [(row.scored, row.dones) for row in rows if isinstance(row, _Step)]
+def _joined(pieces: Sequence[ScoredSteps]) -> ScoredSteps:
+    """Return the steps of several pieces as one."""
+    first = pieces[0]
+    return ScoredSteps(
+        np.concatenate([piece.rewards for piece in pieces]),
+        np.concatenate([piece.dones for piece in pieces]),
+        {name: np.concatenate([piece.parts[name] for piece in pieces]) for name in first.parts},
+        None if first.seen is None else np.concatenate([piece.seen for piece in pieces if piece.seen is not None]),
+    )

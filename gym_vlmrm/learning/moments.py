@@ -26,7 +26,7 @@ class Lately:
         self._best = np.full(num_envs, np.nan)
         self._over = np.zeros(num_envs, np.bool_)  # whether the next step begins another episode
 
-    def add(self, rows: Iterable[tuple[NDArray[np.bool_], NDArray[np.bool_]]], scores: NDArray[np.float32]) -> None:
+    def add(self, rows: Iterable[tuple[NDArray[np.bool_], NDArray[np.bool_]]], scores: NDArray[Any]) -> None:
         """Take in steps, each as what was scored and what ended (N,), and the scores of all that was, in order."""
         used = 0
         for scored, dones in rows:
@@ -46,11 +46,9 @@ class Lately:
         end = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
         return Moments(end, np.fmax(self._best, end))
 
-    def copy(self) -> "Lately":
-        """Return one that goes its own way."""
-        other = Lately(*self._scores.shape)
-        other.put_state(self.state())
-        return other
+    def end(self, envs: NDArray[np.bool_]) -> None:
+        """Take note of environments (N,) whose episodes the last step ended after all."""
+        self._over = self._over | envs
 
     def forget(self) -> None:
         """Begin new episodes."""

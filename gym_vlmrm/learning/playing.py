@@ -38,8 +38,9 @@ class Episode:
 
     def first(self, steps: int) -> "Episode":
         """Return what happened in its first steps."""
-        verdicts = None if self.successes is None else self.successes[:steps]
-        return Episode(self.vlm_rewards[:steps], self.task_rewards[:steps], verdicts)
+        verdicts, seen = (None if told is None else told[:steps] for told in (self.successes, self.seen))
+        worth = {name: values[:steps] for name, values in self.parts.items()}
+        return Episode(self.vlm_rewards[:steps], self.task_rewards[:steps], verdicts, worth, seen)
 
 
 def play(
@@ -84,8 +85,9 @@ def play(
     with LateRewards(reward_model, pool.num_envs, every, made=np.inf) as late:
         late.begin(steps.frames)
         while (played < shares).any():
-            observations = steps.step(agent.act(observations, starts, steps.masks))
-            steps.hand_over(late)
+            steps.step(agent.act(observations, starts, steps.masks))
+            observations = steps.hand_over(late)
+            steps.begin(late)
             if on_frames is not None:
                 on_frames(main_pictures(steps.frames), len(task_rewards) + 1, bool(played[0]))
             task_rewards.append(steps.task_rewards)

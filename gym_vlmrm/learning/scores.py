@@ -28,6 +28,10 @@ class SeenScores(Result, extra="ignore"):
     """Share of the steps that are no success by the task's rule in which it sees one; ``None`` without such steps."""
     false_negative: float | None = None
     """Share of the steps in success by the task's rule in which it sees none."""
+    ended: float | None = None
+    """Share of the episodes that its verdict ended; ``None`` where it ends none (``reward.success_seen.ends``)."""
+    ended_in_success: float | None = None
+    """Share of those whose last step is in success by the task's rule; ``None`` without a rule, or such episodes."""
 
 
 class Scores(Result, extra="ignore"):

@@ -82,18 +82,13 @@ class Setup:
         self.reward_model: RewardModel = load_reward_model(self.task)
         self._closing.enter_context(one_torch_thread())
         spec = self.recipe.continuation
-        if spec is not None and not self.task.reward.plain:
-            message = (
-                "continuation knows rewards of one sentence and one picture only; leave it out, or the reward's parts"
-            )
-            raise TrainingError(message, field=("continuation",))
         pool: Any = self.make_pool(self.recipe.num_envs, continuing=spec is not None)
         self.pool: gym.vector.VectorEnv[Any, Any, Any] = pool
         if spec is not None and None in pool.get_attr("world_state"):
             message = f"the state of '{self.task.env.id}' cannot be stored, so no episode can go on from its end"
             raise TrainingError(message, field=("continuation",))
         self.continuation = None if spec is None else Continuation(spec, self.recipe.num_envs, self._seed)
-        remembered = 1 if spec is None else spec.frames
+        remembered = None if spec is None else spec.frames
         self.late = late = LateRewards(
             self.reward_model, self.recipe.num_envs, self.every, made=self._made, remembered=remembered
         )

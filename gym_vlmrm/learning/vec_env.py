@@ -1,6 +1,7 @@
 """stable-baselines3's view of a Gymnasium vector environment whose observations carry frames."""
 
 import contextlib
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -124,11 +125,51 @@ class PoolSteps:
         self._latest = states
         return states
 
-    def hand_over(self, late: LateRewards) -> None:
-        """Hand the latest step over to be scored."""
-        late.submit(
-            self.frames, self.dones, terminated=self.terminated, task_rewards=self.task_rewards, begun=self.begun
-        )
+    def hand_over(self, late: LateRewards) -> Any:
+        """Hand the latest step over to be scored, and return the N observations to act on next.
+
+        Where the judge's verdict ends episodes, it is waited for. Nobody has told `late` yet which episodes begin.
+        """
+        late.submit(self.frames, self.dones, terminated=self.terminated, task_rewards=self.task_rewards)
+        if late.ends:
+            over = self._end(late.ended())
+            if over.any():
+                late.end(over)
+        return self._latest
+
+    def begin(self, late: LateRewards) -> None:
+        """Tell `late` which episodes begin after the latest step: where one ended and does not go on."""
+        begins = self.dones if self.continued is None else self.dones & ~self.continued
+        if begins.any():
+            late.begin(self.begun[begins[self.dones]], begins)
+
+    def _end(self, seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """End the episodes of which the judge sees success in the latest step (N,), as a terminal state would have.
+
+        Returns:
+            Those that the pool has not ended itself (N,). Where workers had to be started anew, that is all the others.
+        """
+        self.terminated, self.out_of_time = self.terminated | seen, self.out_of_time & ~seen
+        over = seen & ~self.dones
+        if not over.any():
+            return over
+        mask: Any = {"reset_mask": over.copy()}
+        last = copy.deepcopy(list(iterate(self._state_space, self._latest)))
+        try:
+            observations, infos = self.pool.reset(options=mask)
+        except WorkerError as error:
+            self._restart(error)
+            over = ~self.dones
+            observations, infos = self._begin_anew()
+            self.begun, self.masks = observations["frame"][self.dones], infos.get("action_mask")
+        self.terminal_observations |= {int(index): last[index] for index in np.flatnonzero(over)}
+        frames = observations["frame"]
+        frames[self.dones] = self.begun
+        self.dones = self.dones | over
+        self.begun, self._latest = frames[self.dones], observations["state"]
+        if self.masks is not None:
+            self.masks = np.where(over[:, None], infos["action_mask"], self.masks)
+        return over
 
     def go_on(self, which: NDArray[np.bool_]) -> None:
         """Take back the reset after the latest step where `which` (N,) says so; time begins anew there, nothing else.
@@ -148,15 +189,11 @@ class PoolSteps:
 
     def _cut_off(self) -> Any:
         """Begin every environment anew; the step that was lost led nowhere, as if time had run out before it."""
-        space = self.pool.observation_space
-        assert isinstance(space, spaces.Dict)
         self.terminated, self.dones = np.zeros(self.num_envs, np.bool_), np.ones(self.num_envs, np.bool_)
         self.out_of_time = self.terminated
-        drawn = np.random.SeedSequence([*_entropy(self._began_with), self._made]).generate_state(self.num_envs)
-        seeds: Any = [int(seed % 2**31) for seed in drawn]
-        observations, infos = self.pool.reset(seed=seeds)
+        observations, infos = self._begin_anew()
         left, self._latest = self._latest, observations["state"]
-        self.terminal_observations = dict(enumerate(iterate(space["state"], self._latest if left is None else left)))
+        self.terminal_observations = dict(enumerate(iterate(self._state_space, self._latest if left is None else left)))
         self.masks = infos.get("action_mask")
         self.begun = observations["frame"]
         if self.frames.size == 0:
@@ -164,6 +201,19 @@ class PoolSteps:
         if self.successes is None and "success" in infos:
             self.successes = np.zeros(self.num_envs, np.bool_)
         return self._latest
+
+    def _begin_anew(self) -> tuple[Any, dict[str, Any]]:
+        """Reset every environment by a seed that the first seeds and the steps made so far say."""
+        drawn = np.random.SeedSequence([*_entropy(self._began_with), self._made]).generate_state(self.num_envs)
+        seeds: Any = [int(seed % 2**31) for seed in drawn]
+        return self.pool.reset(seed=seeds)
+
+    @property
+    def _state_space(self) -> Space:
+        """The space of N observations without frames."""
+        space = self.pool.observation_space
+        assert isinstance(space, spaces.Dict)
+        return space["state"]
 
     def _of_transition(self, infos: dict[str, Any], key: str) -> NDArray[Any] | None:
         """Values (N,) of an info key; for ended episodes they are in ``final_info``, as `infos` is of the next one."""
@@ -226,10 +276,11 @@ class LateRewardVecEnv(PoolVecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         """Step every environment and hand the frames over to be scored."""
         steps = self.steps
-        states: Any = self.adapter.states(steps.step(self.adapter.actions(self._actions)))
-        steps.hand_over(self.late)
+        steps.step(self.adapter.actions(self._actions))
+        states: Any = self.adapter.states(steps.hand_over(self.late))
         for index in self._going_on():
             _put_row(states, index, self.adapter.state(steps.terminal_observations[index]))
+        steps.begin(self.late)
         for listener in self.listeners:
             listener(steps)
         infos: list[dict[str, Any]] = [{"task_reward": float(reward)} for reward in steps.task_rewards]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.reward.protocol import RewardModel
 
-__all__ = ["HeldReward", "RewardMemory", "VectorStep", "memory_of"]
+__all__ = ["HeldReward", "RewardMemory", "VectorStep", "ended_by_judge", "memory_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,10 @@ class RewardMemory(Protocol):
     """What each part is worth at the latest step (N, P)."""
     seen: NDArray[np.bool_] | None
     """Whether the judge itself says that the goal is reached (N,); ``None`` where nobody asked it."""
+    ends: bool
+    """Whether an episode ends in the step in which the judge says so, in a terminal state."""
+    worth: NDArray[np.float64]
+    """What the model says of the latest step (N,), before weights, shapes and the environment's own reward."""
 
     def begin(self, envs: NDArray[Any], signals: NDArray[np.float32] | None = None, made: float = 0.0) -> None:
         """Begin new episodes in some environments, given by index or mask."""
@@ -67,10 +71,16 @@ class HeldReward:
     names: tuple[str, ...] = ()
     begins = False
     seen: NDArray[np.bool_] | None = None
+    ends = False
 
     def __init__(self, num_envs: int) -> None:
         self._held = np.zeros(num_envs, np.float32)
         self.values = np.zeros((num_envs, 0))
+
+    @property
+    def worth(self) -> NDArray[np.float64]:
+        """The rewards that are held (N,)."""
+        return self._held.astype(np.float64)
 
     def begin(self, envs: NDArray[Any], signals: NDArray[np.float32] | None = None, made: float = 0.0) -> None:
         """Forget the rewards of some environments."""
@@ -88,6 +98,11 @@ class HeldReward:
     def put_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Hold what `state` returned."""
         self._held[:] = state["held"]
+
+
+def ended_by_judge(memory: RewardMemory, moved: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return whose episodes the judge's verdict ends in the latest step (N,), among those who `moved` in it."""
+    return memory.seen & moved if memory.ends and memory.seen is not None else np.zeros_like(moved)
 
 
 def memory_of(model: RewardModel, num_envs: int) -> RewardMemory:

@@ -138,6 +138,8 @@ class SeenSpec(Brief):
     """What the reward must exceed, before its weight, shape and the environment's own reward come in."""
     hold: int = Field(default=1, ge=1, le=100_000)
     """Steps in a row for which it must."""
+    ends: bool = False
+    """Whether the episode ends there, in a terminal state."""
 
 
 def weight_at(weight: float, fade: FadeSpec | None, step: float) -> float:

@@ -96,6 +96,8 @@ class FrameObservation(gym.Wrapper[dict[str, Any], Any, Any, Any]):
         self.deferred = False
         """Whether frames of steps that end no episode are blank until whoever steps this environment calls `draw`."""
         self._due = False
+        self.over = False
+        """Whether the reward has ended the episode; then the next step only resets, as an automatic one would."""
 
     compute_reward = refused_hindsight
 
@@ -116,11 +118,14 @@ class FrameObservation(gym.Wrapper[dict[str, Any], Any, Any, Any]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Reset the environment; the frame is blank, as no transition was made, unless beginnings are needed."""
         observation, info = self.env.reset(seed=seed, options=options)
-        self._step, self._due = 0, False
+        self._step, self._due, self.over = 0, False, False
         return {"state": observation, "frame": self._take() if self.shots.begins else self._blank}, info
 
     def step(self, action: Any) -> tuple[dict[str, Any], Any, bool, bool, dict[str, Any]]:
         """Step, and take the picture of the state that the step led to."""
+        if self.over:
+            begun, info = self.reset()
+            return begun, 0.0, False, False, info
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._step += 1
         scored = is_scored(self._step, self.every)

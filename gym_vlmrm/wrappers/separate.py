@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.errors import ResetNeededError
-from gym_vlmrm.reward.memory import HeldReward, RewardMemory, VectorStep, memory_of
+from gym_vlmrm.reward.memory import HeldReward, RewardMemory, VectorStep, ended_by_judge, memory_of
 from gym_vlmrm.reward.scoring import ScoringTeam
 from gym_vlmrm.worlds.frames import FrameObservation, is_scored
 from gym_vlmrm.worlds.pools.pool import INTERRUPTED
@@ -76,9 +76,10 @@ class SeparateEnvs:
             return [step for step, _ in answers]
         self._steps[chosen] += 1
         rewards = self._rewards(self._team, chosen, answers)
+        ended = ended_by_judge(self._memory, np.ones(self.num_envs, np.bool_))
         self._whole[chosen] = True
         return [
-            (step[0], float(rewards[row]), step[2], step[3], self._with_parts(step[4], row))
+            (step[0], float(rewards[row]), True if ended[row] else step[2], step[3], self._with_parts(step[4], row))
             for row, (step, _) in zip(chosen, answers, strict=True)
         ]
 

@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_vlmrm.reward.memory import VectorStep, memory_of
+from gym_vlmrm.reward.memory import VectorStep, ended_by_judge, memory_of
 from gym_vlmrm.reward.protocol import RewardModel, is_small, signals_of
 from gym_vlmrm.reward.threads import on_one_thread
 from gym_vlmrm.task.parts import PLAIN_SHOTS, Shots
@@ -70,6 +70,8 @@ class VLMReward(gym.Wrapper[Any, Any, Any, Any]):
             np.array([scored]), signals, _YES, np.array([terminated]), np.array([own]), self.training_steps
         )
         paid = float(self._memory.step(step)[0])
+        if ended_by_judge(self._memory, _YES)[0]:
+            terminated = True
         return observation, paid, terminated, truncated, self._with_parts({**info, "task_reward": np.float64(own)})
 
     def _signals(self) -> NDArray[np.float32]:

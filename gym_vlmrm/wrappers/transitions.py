@@ -1,12 +1,14 @@
 """What each environment of a vector environment said of the transition that it just made."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from gym_vlmrm.reward.memory import RewardMemory
+from gym_vlmrm.worlds.pools.server import TypedInfos
 
-__all__ = ["infos_of_each", "infos_of_transitions", "with_parts"]
+__all__ = ["infos_of_each", "infos_of_transitions", "joined_infos", "with_parts"]
 
 _FINAL = ("final_obs", "final_info")
 
@@ -36,6 +38,15 @@ def infos_of_each(infos: dict[str, Any], num_envs: int) -> list[dict[str, Any]]:
         for row in np.flatnonzero(infos.get(f"_{key}", np.ones(num_envs, np.bool_))):
             each[row][key] = rows[row]
     return each
+
+
+def joined_infos(each: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return N infos of single environments as Gymnasium's vector environments join them."""
+    joiner, joined = TypedInfos(), dict[str, Any]()
+    joiner.num_envs = len(each)
+    for row, info in enumerate(each):
+        joined = joiner._add_info(joined, info, row)
+    return joined
 
 
 def with_parts(info: dict[str, Any], memory: RewardMemory, row: int) -> dict[str, Any]:

@@ -1,19 +1,22 @@
 """Many environments, rewarded by one batched call of the reward model per step."""
 
+import copy
 from concurrent.futures import Future
 from typing import Any, Self
 
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.vector.utils import iterate
 from numpy.typing import NDArray
 
 from gym_vlmrm.errors import ResetNeededError
-from gym_vlmrm.reward.memory import VectorStep, memory_of
+from gym_vlmrm.reward.memory import VectorStep, ended_by_judge, memory_of
 from gym_vlmrm.reward.protocol import RewardModel
 from gym_vlmrm.reward.scoring import FreeCores, ScoringTeam
 from gym_vlmrm.worlds.frames import check_every, is_scored
 from gym_vlmrm.worlds.pools.pool import INTERRUPTED, EnvPool, Seeds, rows_of
+from gym_vlmrm.wrappers.transitions import infos_of_each, joined_infos
 
 __all__ = ["VectorVLMReward", "take_frames"]
 
@@ -137,6 +140,12 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
             self._begin(was_reset, observations["frame"][was_reset] if self._memory.begins else None)
         step = VectorStep(scored, signals, ~was_reset, terminations, own, self.training_steps)
         rewards = self._memory.step(step)
+        if self._memory.ends:
+            ended = ended_by_judge(self._memory, ~was_reset)
+            terminations, over = np.logical_or(terminations, ended), ended & ~done
+            if over.any():
+                done = done | over
+                observations, infos, begun = self._end(over, observations, infos, begun)
         if self._mode is AutoresetMode.SAME_STEP and done.any():
             self._add_parts(infos.setdefault("final_info", {}), done)
             self._steps[done] = 0
@@ -173,6 +182,34 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
         told = [part.result() for start in sorted(parts) for part in parts[start]]
         begun = [frames for _, frames in sorted(beginnings.items()) if frames is not None]
         return *stepped, np.concatenate(told) if told else _NONE, np.concatenate(begun) if begun else None
+
+    def _end(
+        self, over: NDArray[np.bool_], observations: dict[str, Any], infos: dict[str, Any], begun: Any
+    ) -> tuple[dict[str, Any], dict[str, Any], NDArray[np.uint8] | None]:
+        """End the episodes that the judge ends, of which the environments below know nothing, as the mode wants it.
+
+        Returns:
+            The observations and infos of the step, and what `_begun` returns of all that has ended now.
+        """
+        envs: Any = self.env
+        if self._mode is AutoresetMode.NEXT_STEP:
+            envs.set_attr("over", over.tolist())
+        if self._mode is not AutoresetMode.SAME_STEP:
+            return observations, infos, begun
+        before = infos["_final_obs"] if "final_obs" in infos else np.zeros_like(over)
+        last = copy.deepcopy(list(iterate(self.observation_space, observations["state"])))
+        after, told = self.env.reset(options={"reset_mask": over.copy()})
+        each, begins = infos_of_each(infos, self.num_envs), infos_of_each(told, self.num_envs)
+        for row in np.flatnonzero(over):
+            each[row] = {**begins[row], "final_obs": last[row], "final_info": each[row]}
+        joined = joined_infos(each)
+        if not self._memory.begins:
+            return after, joined, None
+        frames = np.zeros_like(after["frame"])
+        if begun is not None:
+            frames[before] = begun
+        frames[over] = after["frame"][over]
+        return after, joined, frames[before | over]
 
     def _begun(self, frames: NDArray[np.uint8], infos: dict[str, Any]) -> NDArray[np.uint8] | None:
         """Copies of the frames (K, ...) that episodes begin with after a reset in the same step, where they matter."""

@@ -33,13 +33,16 @@ class AngleWorld(gym.Env[Any, Any]):
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         super().reset(seed=seed)
         self.episode, self.count = self.episode + 1, 0
-        return self._state(), {}
+        return self._state(), {"count": self.count}
 
     def step(self, action: Any) -> Any:
         self.count += 1
         reward, over = own_reward(self.index, self.episode, self.count), self.count == length(self.index, self.episode)
         terminal = ends_in_terminal(self.index, self.episode)
-        return self._state(), reward, over and terminal, over and not terminal, {"task_reward": np.float64(reward)}
+        return self._state(), reward, over and terminal, over and not terminal, self._info(reward)
+
+    def _info(self, reward: float) -> dict[str, Any]:
+        return {"task_reward": np.float64(reward), "count": self.count}
 
     def render(self) -> Any:
         return self.picture(MAIN)
@@ -117,6 +120,7 @@ class Expected:
     parts: list[list[float]] = field(default_factory=list)
     dones: list[bool] = field(default_factory=list)
     seen: list[bool] = field(default_factory=list)
+    terminal: list[bool] = field(default_factory=list)
 
 
 def expected(spec: RewardSpec, models: Any, index: int, steps: int, every: int, num_envs: int) -> Expected:
@@ -134,10 +138,6 @@ def expected(spec: RewardSpec, models: Any, index: int, steps: int, every: int, 
                 values = [_value(part, model, seen, turns) for part, model in zip(spec.all_parts, models, strict=True)]
             over = count == length(index, episode)
             terminal = over and ends_in_terminal(index, episode)
-            reward, last = _paid(spec, values, last, made, terminal)
-            result.rewards.append(float(np.float32(reward + spec.task * own_reward(index, episode, count))))
-            result.parts.append(values)
-            result.dones.append(over)
             if spec.success_seen is not None:
                 weighted = [
                     _weight(part.weight, part.fade, made) * v for part, v in zip(spec.all_parts, values, strict=True)
@@ -145,7 +145,16 @@ def expected(spec: RewardSpec, models: Any, index: int, steps: int, every: int, 
                 worth = _joined(spec, weighted if spec.combine == "sum" else values, made)
                 streak = streak + 1 if worth > spec.success_seen.above else 0
                 result.seen.append(streak >= spec.success_seen.hold)
+                if spec.success_seen.ends and result.seen[-1]:
+                    over = terminal = True
+            reward, last = _paid(spec, values, last, made, terminal)
+            result.rewards.append(float(np.float32(reward + spec.task * own_reward(index, episode, count))))
+            result.parts.append(values)
+            result.dones.append(over)
+            result.terminal.append(terminal)
             made += num_envs
+            if over:
+                break
         episode += 1
     return result
 

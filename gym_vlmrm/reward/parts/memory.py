@@ -1,6 +1,7 @@
 """What a reward made of parts remembers of each episode: windows of pictures, held values, last potentials."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.arrays import Floats
 from gym_vlmrm.errors import WorldError
-from gym_vlmrm.reward.memory import VectorStep
+from gym_vlmrm.reward.memory import VectorStep, ended_by_judge
 from gym_vlmrm.reward.parts.arithmetic import combined, join_views
 from gym_vlmrm.reward.parts.sight import Block, Sight
 from gym_vlmrm.task.parts import ShapeSpec, WindowSpec, weight_at
@@ -26,6 +27,8 @@ class PartsMemory:
         self.parts = spec.all_parts
         self.names = tuple(part.name for part in self.parts)
         self.begins = spec.shots.begins
+        self.ends = spec.success_seen is not None and spec.success_seen.ends
+        self._made = 0.0
         self.num_envs = num_envs
         self.values = np.zeros((num_envs, len(self.parts)))
         self._seen = np.zeros(num_envs, np.int64)
@@ -64,9 +67,12 @@ class PartsMemory:
         rows = np.flatnonzero(step.scored)
         if len(rows):
             self._see(rows, step.signals)
+        self._made = step.made
         if self.spec.success_seen is not None:
-            enough = self._joined(step.made) > self.spec.success_seen.above
+            enough = self.worth > self.spec.success_seen.above
             self._streak = np.where(step.moved, np.where(enough, self._streak + 1, 0), self._streak)
+        if self.ends:
+            step = replace(step, terminated=step.terminated | ended_by_judge(self, step.moved))
         rewards = self._weight(step.made) * self._joined(step.made, step)
         if self.spec.shape is not None:
             rewards = self._shaped(self.spec.shape, rewards, -1, step)
@@ -112,6 +118,11 @@ class PartsMemory:
             else:
                 told[place] = sight.value(sum(pictures[1:], pictures[0]) / len(pictures))
         return told
+
+    @property
+    def worth(self) -> Floats:
+        """What the parts add up to (N,) at the latest step, centred and scaled."""
+        return self._joined(self._made)
 
     @property
     def seen(self) -> NDArray[np.bool_] | None:
