@@ -11,6 +11,7 @@ from gym_vlmrm.errors import TaskError
 from gym_vlmrm.reward.loading import MODELS
 from gym_vlmrm.task.catalog import load_task, task_from_dict
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.scene import SCENES
 
 BRIGHT, DARK = {"goal": "light", "model": "brightness"}, {"avoid": "darkness", "model": "darkness"}
 HOLES: dict[str, Any] = {
@@ -29,9 +30,13 @@ def darkness(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MODELS, "darkness", "planted:DarknessReward")
 
 
-def mountain(reward: dict[str, Any]) -> TaskSpec:
+def mountain(reward: dict[str, Any], **more: Any) -> TaskSpec:
     task = load_task("mountain-car").model_dump(exclude_unset=True)
-    return task_from_dict({**task, "id": "Test/Mountain-v0", "reward": reward})
+    return task_from_dict({**task, "id": "Test/Mountain-v0", "reward": reward, **more})
+
+
+def sunny(reward: dict[str, Any]) -> TaskSpec:
+    return mountain(reward, scene={"cameras": {"sun": {"azimuth": 90.0}}})
 
 
 @pytest.mark.parametrize("kind", HOLES)
@@ -42,6 +47,35 @@ def test_a_hole_in_any_kind_of_part_is_found_and_named(kind: str) -> None:
     payer = max(found.parts, key=lambda part: part.pays_exploit)
     assert payer.name == "hole"
     assert any("is paid by part 'hole'" in reason for reason in found.verdict.reasons)
+
+
+@pytest.mark.parametrize("views", ["mean", "max", "min", "turn"])
+def test_a_hole_in_one_view_is_found_and_named(views: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCENES, "MountainCarContinuous-v0", "planted:SunnyMountain")
+    hole = {**BRIGHT, "name": "hole", "cameras": ["main", "sun"], "views": views}
+    found = audit(sunny({"parts": [hole, {**BRIGHT, "weight": 0.1}]}), evaluations=400, workers=1).report.models[0]
+    assert found.verdict.label == "exploitable"
+    payer = max(found.parts, key=lambda part: part.pays_exploit)
+    assert (payer.name, payer.camera) == ("hole", "sun")
+    assert any("by part 'hole'" in reason and "through camera 'sun'" in reason for reason in found.verdict.reasons)
+    assert "car_position >= 0.45" in found.exploit.winners[0].fails[0]
+
+
+def test_a_view_that_must_not_be_taken_away_is_named_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCENES, "MountainCarContinuous-v0", "planted:SunnyMountain")
+    hole = {"avoid": "darkness", "model": "darkness", "name": "hole", "cameras": ["main", "sun"]}
+    found = audit(sunny({"parts": [hole, {**BRIGHT, "weight": 0.1}]}), evaluations=400, workers=1).report.models[0]
+    assert [part.camera for part in found.parts] == ["sun", None]
+    assert any("through camera 'sun'" in reason for reason in found.verdict.reasons)
+
+
+@pytest.mark.parametrize(("ends", "does"), [(False, "sees success"), (True, "ends the episode")])
+def test_a_wrong_state_in_which_the_judge_sees_success_is_named(ends: bool, does: str) -> None:
+    seen = {"above": 0.5, "hold": 3, "ends": ends}
+    found = audit(mountain({**BRIGHT, "success_seen": seen}), evaluations=400, workers=1).report.models[0]
+    assert any(f"In a state that is no success the judge {does}" in reason for reason in found.verdict.reasons)
+    sure = audit(mountain({**BRIGHT, "success_seen": {**seen, "above": 2.0}}), evaluations=400, workers=1)
+    assert not any("no success the judge" in reason for reason in sure.report.models[0].verdict.reasons)
 
 
 def test_parts_that_contradict_are_named_and_so_is_what_an_audit_cannot_see() -> None:

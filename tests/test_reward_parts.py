@@ -64,7 +64,9 @@ def rewards(draw: st.DrawFn) -> RewardSpec:
         "every": draw(st.integers(1, 3)), "shape": draw(SHAPES), "center": draw(st.sampled_from([0.0, 0.1])),
         "scale": draw(NUMBERS),
         "weight": draw(NUMBERS), "fade": draw(FADES),
-        "success_seen": draw(st.none() | st.builds(dict, above=st.floats(0, 0.5), hold=st.integers(1, 3), ends=st.booleans())),
+        "success_seen": draw(
+            st.none() | st.builds(dict, above=st.floats(0, 0.5), hold=st.integers(1, 3), ends=st.booleans())
+        ),
     }  # fmt: skip
     try:
         return RewardSpec.model_validate(written)

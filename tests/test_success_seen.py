@@ -81,10 +81,11 @@ def test_a_training_ends_them_too(tmp_path: Path, recipe: Recipe) -> None:
     train(ending(), recipe, seed=1, output=tmp_path / "run", workers=1)
     run = RunFolder.open(tmp_path / "run")
     assert float(rows(run)[-1]["rollout/episode_length"]) == HOLD
-    assert float(rows(run)[-1]["rollout/success_seen"]) == pytest.approx(1 / HOLD, abs=0.02)
+    assert float(rows(run)[-1]["rollout/success_seen"]) > 0
     scores = evaluate(run, episodes=3, workers=1)
     assert scores.policy.episode_length == HOLD
     assert scores.policy.seen is not None
+    assert scores.policy.seen.success_share == pytest.approx(1 / HOLD)
     assert scores.policy.seen.ended == 1.0
     assert scores.policy.seen.ended_in_success is not None
     assert scores.film is not None

@@ -223,7 +223,7 @@ def _examine(
     if isinstance(judge, PartsJudge):
         exploit = None if found is None else found.exploit
         parts = report_parts(judge, frames, looks, exploit, pool)
-        notes = notes_on_parts(judge, parts, exploited=verdict.label == "exploitable")
+        notes = notes_on_parts(judge, parts, exploit, exploited=verdict.label == "exploitable")
         verdict = Verdict(label=verdict.label, reasons=[*verdict.reasons, *notes])
     proposed, seen = threshold_of(frames, rewards), task.reward.success_seen
     asked_for = None if seen is None else threshold_of(frames, rewards, seen.above)

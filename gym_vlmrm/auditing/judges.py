@@ -146,7 +146,7 @@ class PartsJudge:
 
     def __init__(self, reward: PartsReward) -> None:
         self.name, self.frame_size, self._reward = reward.name, reward.frame_size, reward
-        self.parts, self.combine = reward.parts, reward.spec.combine
+        self.parts, self.combine, self.asked = reward.parts, reward.spec.combine, reward.spec.success_seen
         self.record = JudgeRecord.of(reward)
 
     @property
@@ -168,11 +168,15 @@ class PartsJudge:
     def look(self, seen: Seen, on_done: OnDone | None = None) -> Floats:
         """Return what the parts are worth (N, P)."""
 
-        def worth(rows: slice) -> Floats:
-            pictures = self._reward.seen_by_all(seen.frames[rows]) if seen.views is None else seen.views[rows]
-            return self._reward.parts_alone(self._reward.signals(pictures))
+        return _in_chunks(seen, lambda rows: self._reward.parts_alone(self._signals(seen, rows)), on_done)
 
-        return _in_chunks(seen, worth, on_done)
+    def views(self, seen: Seen) -> dict[str, dict[str, Floats]]:
+        """Return what each camera says (N,), of every part that looks through several."""
+        return self._reward.views_alone(self._signals(seen, slice(None)))
+
+    def _signals(self, seen: Seen, rows: slice) -> NDArray[np.float32]:
+        pictures = self._reward.seen_by_all(seen.frames[rows]) if seen.views is None else seen.views[rows]
+        return self._reward.signals(pictures)
 
     def rewards(self, looks: Floats, candidate: Candidate) -> Floats:
         """Return the rewards (N,) of what `look` returned."""

@@ -12,6 +12,7 @@ from gym_vlmrm.arrays import Floats
 from gym_vlmrm.auditing.frames import AuditSet
 from gym_vlmrm.auditing.judges import PartsJudge
 from gym_vlmrm.auditing.results import Exploit, PartReport
+from gym_vlmrm.auditing.stage import Seen
 from gym_vlmrm.auditing.stage_pool import StagePool
 from gym_vlmrm.learning import statistics
 
@@ -39,7 +40,9 @@ def report_parts(
     """
     terms = judge.terms(looks)
     contradictions = _contradictions(terms)
-    gains = _gains(judge, exploit, pool)
+    found = _found(exploit, pool)
+    gains = None if found is None else _gains(judge, found)
+    cameras = {} if found is None else _cameras(judge, found)
     return [
         PartReport(
             name=part.name,
@@ -48,6 +51,7 @@ def report_parts(
             decides=share,
             contradicts=[judge.parts[other].name for other in contradictions.get(place, [])],
             pays_exploit=None if gains is None else float(gains[place]),
+            camera=cameras.get(part.name),
         )
         for place, (part, share) in enumerate(zip(judge.parts, _shares(terms, judge.combine), strict=True))
     ]
@@ -76,12 +80,26 @@ def _contradictions(terms: Floats) -> dict[int, list[int]]:
     return found
 
 
-def _gains(judge: PartsJudge, exploit: Exploit | None, pool: StagePool | None) -> Floats | None:
-    """What each part brings to the best wrong state above the best success, (P,)."""
+def _found(exploit: Exploit | None, pool: StagePool | None) -> Seen | None:
+    """The best wrong state and the best success, in this order."""
     if exploit is None or pool is None or not exploit.winners or exploit.champion is None:
         return None
-    states = np.array([exploit.winners[0].state, exploit.champion.state])
-    terms = judge.terms(judge.look(pool.show(states)))
+    return pool.show(np.array([exploit.winners[0].state, exploit.champion.state]))
+
+
+def _cameras(judge: PartsJudge, found: Seen) -> dict[str, str]:
+    """Through which of its cameras a part gains most between the best success and the best wrong state."""
+    avoided = {part.name for part in judge.parts if part.avoid}
+    told = judge.views(found)
+    return {
+        name: max(views, key=lambda camera: float(views[camera][0] - views[camera][1]) * (-1 if name in avoided else 1))
+        for name, views in told.items()
+    }
+
+
+def _gains(judge: PartsJudge, found: Seen) -> Floats:
+    """What each part brings to the best wrong state above the best success, (P,)."""
+    terms = judge.terms(judge.look(found))
     if judge.combine == "min":  # only the least of the success holds its reward down
         gains = np.zeros(terms.shape[1])
         gains[terms[1].argmin()] = terms[0].min() - terms[1].min()
@@ -95,7 +113,9 @@ def _summands(terms: Floats, combine: str) -> Floats:
     return np.log(np.maximum(terms, 1e-6)) if combine == "product" else terms
 
 
-def notes_on_parts(judge: PartsJudge, parts: list[PartReport], *, exploited: bool) -> list[str]:
+def notes_on_parts(
+    judge: PartsJudge, parts: list[PartReport], exploit: Exploit | None, *, exploited: bool
+) -> list[str]:
     """Say in words what parts do to each other, and what an audit of states does not see."""
     notes = []
     leader = max(parts, key=lambda part: part.decides)
@@ -112,7 +132,15 @@ def notes_on_parts(judge: PartsJudge, parts: list[PartReport], *, exploited: boo
     payers = [part for part in parts if part.pays_exploit is not None]
     if exploited and payers:
         payer = max(payers, key=lambda part: part.pays_exploit or 0.0)
-        notes.append(f"What the search found is paid by part '{payer.name}' ({payer.pays_exploit:+.3f}).")
+        through = "" if payer.camera is None else f", most through camera '{payer.camera}'"
+        notes.append(f"What the search found is paid by part '{payer.name}' ({payer.pays_exploit:+.3f}){through}.")
+    asked = judge.asked
+    if asked is not None and exploit is not None and exploit.best_other > asked.above:
+        does = "ends the episode" if asked.ends else "sees success"
+        notes.append(
+            f"In a state that is no success the judge {does}: 'success_seen' is above {asked.above:g}, and the search "
+            f"found {exploit.best_other:.3f}."
+        )
     unseen = judge.unseen
     if unseen:
         notes.append(f"States were judged one by one, so nothing was learned of {', '.join(unseen)}.")

@@ -168,6 +168,8 @@ class PartReport(Result):
     """Parts that rank frames the other way round."""
     pays_exploit: float | None = None
     """What it brings to the best wrong state above what it brings to the best success."""
+    camera: str | None = None
+    """Of several cameras, the one through which that is most; ``None`` where it has one, or nothing was searched."""
 
 
 class ModelReport(Result):

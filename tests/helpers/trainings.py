@@ -47,7 +47,7 @@ def cartpole_of_parts() -> TaskSpec:
 
 def cartpole_that_ends() -> TaskSpec:
     """A task whose episodes end where a few frames are a little brighter than most."""
-    seen = {"above": 1.4526, "hold": 3, "ends": True}
+    seen = {"above": 1.4522, "hold": 3, "ends": True}
     part = {"goal": "light", "window": {"frames": 2}, "shape": "difference"}
     return load_changed({"goal": "light", "model": "brightness", "task": 0.5, "parts": [part], "success_seen": seen})
 

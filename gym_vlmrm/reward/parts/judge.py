@@ -106,6 +106,17 @@ class PartsReward:
         memory.begin(np.arange(len(signals)), signals)
         return memory.values
 
+    def views_alone(self, signals: NDArray[np.float32]) -> dict[str, dict[str, Floats]]:
+        """Return what each camera says (N,) of pictures by themselves, of every part that looks through several."""
+        everybody = np.arange(len(signals))
+        memory = PartsMemory(self.spec, self.sights, len(signals))
+        memory.begin(everybody, signals)
+        return {
+            part.name: dict(zip(part.cameras, memory.told(index, everybody, signals), strict=True))
+            for index, part in enumerate(self.parts)
+            if len(part.slots) > 1
+        }
+
     def alone(self, values: Floats) -> Floats:
         """Join what parts are worth (N, P) as a training begins, without shapes and the environment's own reward."""
         joined = combined(self.parts, list(values.T), [part.weight for part in self.parts], self.spec.combine)

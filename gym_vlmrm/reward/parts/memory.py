@@ -97,13 +97,22 @@ class PartsMemory:
         for block, ring in self._rings.items():
             ring[rows, self._seen[rows] % ring.shape[1]] = signals[:, block.start : block.start + block.width]
         self._seen[rows] += 1
-        for index, sight in enumerate(self._sights):
-            part = sight.part
-            if part.window is None:
-                told = [signals[:, block.start].astype(np.float64) for block in sight.blocks]
-            else:
-                told = [self._through_window(sight, block, part.window, rows) for block in sight.blocks]
-            self.values[rows, index] = part.scale * (join_views(told, part.views) - part.center)
+        for index, part in enumerate(self.parts):
+            joined = join_views(self.told(index, rows, signals), part.views)
+            self.values[rows, index] = part.scale * (joined - part.center)
+
+    def told(self, index: int, rows: NDArray[Any], signals: NDArray[np.float32]) -> list[Floats]:
+        """Return what each camera of a part says (K,) of the latest pictures of some environments, before it is joined.
+
+        Args:
+            index: the part's place among `parts`.
+            rows: the environments (K,), of which these pictures were seen last.
+            signals: of those pictures (K, W).
+        """
+        sight = self._sights[index]
+        if sight.part.window is None:
+            return [signals[:, block.start].astype(np.float64) for block in sight.blocks]
+        return [self._through_window(sight, block, sight.part.window, rows) for block in sight.blocks]
 
     def _through_window(self, sight: Sight, block: Block, window: WindowSpec, rows: NDArray[Any]) -> Floats:
         """What a part sees through its window, (K,)."""
