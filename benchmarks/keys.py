@@ -1,9 +1,9 @@
 """What each key of `reward:` does to learning: one task, three seeds, with the key and without it.
 
 ``python benchmarks/keys.py`` trains what is missing, a run at a time, and prints the table; ``--only fade`` takes one
-key, ``--seed 1`` one seed, ``--minutes 8`` begins no run after that, ``--table`` trains nothing. Runs lie below ``runs/keys``,
-where one that was interrupted begins anew; what came of them is kept in ``benchmarks/keys.json``. Runs without a key
-are shared by the keys of a task.
+key, ``--seed 1`` one seed, ``--minutes 8`` begins no run after that, ``--table`` trains nothing. Runs lie below
+``runs/keys``, where one that was interrupted begins anew; what came of them is kept in ``benchmarks/keys.json``. Runs
+without a key are shared by the keys of a task.
 
 Success is the rule of the task, judged from the state, never by the reward: the share of the steps in the last half of
 20 greedy episodes, in worlds whose reward ends no episode. Minutes are processor time of the whole training, trials of

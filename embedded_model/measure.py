@@ -24,6 +24,7 @@ from gym_vlmrm.auditing.stage import Stage
 from gym_vlmrm.learning.statistics import auc, epic_distance
 from gym_vlmrm.reward.clip.model import ClipReward
 from gym_vlmrm.reward.clip.towers import Towers
+from gym_vlmrm.reward.folders import WEIGHTS_FILE
 from gym_vlmrm.reward.formula import goal_baseline_reward
 from gym_vlmrm.task.catalog import builtin_tasks
 from gym_vlmrm.task.spec import TaskSpec
@@ -103,7 +104,7 @@ def measure_cost(towers: Towers, folder: Path, *, batch: int = 64, repeats: int 
     """Return the size of the weights [MB], and the time per frame [ms] in batches: the best of several."""
     frames = np.random.default_rng(0).integers(0, 256, (batch, *towers.image_size, 3), np.uint8)
     times = [timeit.timeit(partial(towers.embed_frames, frames), number=1) for _ in range(repeats)]
-    megabytes = (folder / "open_clip_model.safetensors").stat().st_size / 1e6
+    megabytes = (folder / WEIGHTS_FILE).stat().st_size / 1e6
     return {"weights_mb": megabytes, "ms_per_frame": 1000 * min(times) / batch, "threads": torch.get_num_threads()}
 
 

@@ -10,6 +10,7 @@ import torch
 from open_clip.model import CLIP
 
 from gym_vlmrm.files import replacing, write_text
+from gym_vlmrm.reward.folders import CONFIG_FILE, WEIGHTS_FILE
 from gym_vlmrm.tensors import save_tensors
 
 __all__ = [
@@ -59,7 +60,7 @@ def write_weights(
     folder: Path, model_cfg: dict[str, Any], preprocess_cfg: dict[str, Any], weights: dict[str, torch.Tensor]
 ) -> None:
     """Write what open_clip calls a model's weights and configuration; raises RunError."""
-    with replacing(folder / "open_clip_model.safetensors") as part:
+    with replacing(folder / WEIGHTS_FILE) as part:
         save_tensors(part, weights)
     config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg}
-    write_text(folder / "open_clip_config.json", json.dumps(config, indent=2) + "\n")
+    write_text(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")

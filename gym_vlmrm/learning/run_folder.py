@@ -132,7 +132,7 @@ class RunFolder:
 
     def name_model(self) -> None:
         """Say which models the run names, where they are to be loaded and do not come with this package."""
-        for model in dict.fromkeys(part.model for part in self.task.reward.all_parts):
+        for model in self.task.reward.models:
             if model == "embedded" or model in MODELS:
                 continue
             logger.warning("the run in '%s' names the reward model '%s', which is loaded now", self.path, model)

@@ -21,6 +21,7 @@ __all__ = [
     "SCHEMAS",
     "TOKENIZER_OPTIONS",
     "UNTRAINED",
+    "WEIGHTS_FILE",
     "WORDS_FILE",
     "check_config",
     "check_folder",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 CONFIG_FILE = "open_clip_config.json"
+WEIGHTS_FILE = "open_clip_model.safetensors"
 MERGES_FILE = "bpe_merges.txt.gz"
 """A model folder that holds this file brings its own byte-pair vocabulary."""
 WORDS_FILE = "words.txt"
@@ -86,7 +88,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = read_json(path, MAX_CONFIG, links=True)
     except RunError as error:
-        cure = "the folder needs it and open_clip_model.safetensors that fit together"
+        cure = f"the folder needs it and {WEIGHTS_FILE} that fit together"
         raise ModelError(f"{path} is no open_clip configuration ({error}); {cure}") from None
     check_config(config, str(path))
     checked: dict[str, Any] = config

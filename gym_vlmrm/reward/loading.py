@@ -74,7 +74,7 @@ def load_reward_model(
     """
     spec = task if isinstance(task, TaskSpec) else load_task(task)
     spec = override(spec, model=model, goal=goal, baseline=baseline, alpha=alpha, device=device, precision=precision)
-    for name in dict.fromkeys(part.model for part in spec.reward.all_parts):
+    for name in spec.reward.models:
         tell_of_model(name)
     return load_judge(spec.reward)
 
@@ -162,7 +162,7 @@ def choose_frame_size(task: TaskSpec, model: Any = None) -> int:
         return task.scene.render_size
     if model is not None:
         return int(model.frame_size)
-    return max(model_frame_size(name) for name in {part.model for part in task.reward.all_parts})
+    return max(model_frame_size(name) for name in task.reward.models)
 
 
 def _image_size(path: Path, config: dict[str, Any]) -> int:

@@ -16,7 +16,7 @@ from huggingface_hub import try_to_load_from_cache
 from pydantic import BaseModel, ConfigDict
 from safetensors import safe_open
 
-from gym_vlmrm.reward.folders import check_folder
+from gym_vlmrm.reward.folders import WEIGHTS_FILE, check_folder
 from gym_vlmrm.reward.loading import EMBEDDED_FOLDER
 
 __all__ = ["COMMON", "KnownModel", "known_models"]
@@ -33,7 +33,7 @@ COMMON = (
 )
 """Open_clip models that are listed first: the paper's, and smaller ones that others use as rewards, by size."""
 _WEIGHTS = (
-    "open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors", "pytorch_model.bin",
+    WEIGHTS_FILE, "open_clip_pytorch_model.bin", "model.safetensors", "pytorch_model.bin",
 )  # fmt: skip
 _LICENCES = (
     ("laion/", "MIT"),
@@ -83,7 +83,7 @@ def known_models(*, every: bool = False) -> list[KnownModel]:
 
 def _embedded() -> KnownModel:
     config = check_folder(EMBEDDED_FOLDER)
-    weights = EMBEDDED_FOLDER / "open_clip_model.safetensors"
+    weights = EMBEDDED_FOLDER / WEIGHTS_FILE
     counts = {}
     with safe_open(weights, framework="pt") as file:
         for key in file.keys():  # noqa: SIM118  (it is no mapping)

@@ -18,6 +18,7 @@ from gym_vlmrm.reward.folders import (
     MERGES_FILE,
     SCHEMAS,
     UNTRAINED,
+    WEIGHTS_FILE,
     check_config,
     check_folder,
     state_of_files,
@@ -186,7 +187,7 @@ def _cannot_load(name: str, error: Exception) -> str:
     reason = textwrap.shorten(str(error), 160, placeholder=" ...") or type(error).__name__
     cure = "check the network, or use local files: local-dir:FOLDER or architecture/PATH-TO-WEIGHTS"
     if name.startswith("local-dir:"):
-        cure = "the folder needs open_clip_config.json and open_clip_model.safetensors that fit together"
+        cure = f"the folder needs {CONFIG_FILE} and {WEIGHTS_FILE} that fit together"
     elif isinstance(error, ImportError):
         cure = "install the package that it names (pip install 'gym-vlmrm[transformers]' for SigLIP-type models)"
     return f"cannot load model '{name}' ({type(error).__name__}: {reason}); {cure}"

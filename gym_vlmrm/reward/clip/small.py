@@ -13,13 +13,12 @@ import torch.nn.functional as functional
 from torch import nn
 
 from gym_vlmrm.errors import ModelError, RunError
-from gym_vlmrm.reward.folders import CONFIG_FILE, MERGES_FILE, check_folder
+from gym_vlmrm.reward.folders import CONFIG_FILE, MERGES_FILE, WEIGHTS_FILE, check_folder
 from gym_vlmrm.tensors import load_tensors
 
 __all__ = ["AttentionPool2d", "Bottleneck", "ModifiedResNet", "SmallClip", "open_small"]
 
 _SCHEMA = "local-dir:"
-_WEIGHTS = "open_clip_model.safetensors"
 _HEAD_WIDTH = 64
 _CONFIG = {"embed_dim", "vision_cfg", "text_cfg"}
 _VISION = {"image_size", "layers", "width", "patch_size"}
@@ -36,7 +35,7 @@ def open_small(name: str) -> tuple[Any, Any] | None:
         ModelError: the folder's weights do not fit its configuration, or cannot be read.
     """
     folder = Path(name.removeprefix(_SCHEMA))
-    weights = folder / _WEIGHTS
+    weights = folder / WEIGHTS_FILE
     if not name.startswith(_SCHEMA) or not (folder / MERGES_FILE).is_file() or not weights.is_file():
         return None
     if weights.is_symlink():  # as in the Hub's cache
@@ -57,7 +56,7 @@ def open_small(name: str) -> tuple[Any, Any] | None:
         reason = " ".join(str(error).split())[:160]
         raise ModelError(
             f"cannot load model '{name}' ({type(error).__name__}: {reason}); the folder needs {CONFIG_FILE} and "
-            f"{_WEIGHTS} that fit together"
+            f"{WEIGHTS_FILE} that fit together"
         ) from None
     size = vision["image_size"]
     model.visual.preprocess_cfg = {"size": size, "mode": "RGB", "fill_color": 0, **preprocessing}
