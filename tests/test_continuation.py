@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from angles import Reds
 from gymnasium.vector import AutoresetMode
-from trainings import PPO, cartpole, rows
+from trainings import PPO, cartpole, cartpole_of_parts, rows
 
 from gym_vlmrm import load_task
 from gym_vlmrm.errors import TaskError, TrainingError, WorldError
@@ -14,9 +15,11 @@ from gym_vlmrm.learning import train, trials
 from gym_vlmrm.learning.continuation import FIRST, Continuation
 from gym_vlmrm.learning.inspection import WorldFacts, inspect_recipe, inspect_world
 from gym_vlmrm.learning.late_rewards import LateRewards
+from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.vec_env import LateRewardVecEnv
+from gym_vlmrm.reward.parts import PartsReward
 from gym_vlmrm.task.catalog import override, task_from_dict
-from gym_vlmrm.task.spec import ContinuationSpec, Recipe
+from gym_vlmrm.task.spec import ContinuationSpec, Recipe, RewardSpec
 from gym_vlmrm.worlds.continuing import Continuing
 from gym_vlmrm.worlds.world import make_world, make_worlds
 
@@ -120,6 +123,40 @@ def test_asking_how_episodes_go_changes_no_reward() -> None:
             seen.submit(frames, over)
             seen.moments()
         assert plain.collect().rewards.tolist() == seen.collect().rewards.tolist()
+
+
+WINDOWED = {"goal": "x", "model": "reds", "window": {"frames": 3}, "task": 0.5}
+SHAPED = {"goal": "x", "model": "reds", "task": 1.0, "shape": {"kind": "potential", "gamma": 0.9}}
+
+
+@pytest.mark.parametrize("written", [WINDOWED, SHAPED], ids=["window", "potential"])
+def test_to_a_reward_of_parts_an_episode_that_goes_on_is_the_same_one(written: dict[str, Any]) -> None:
+    """Its window holds what came before its time was over, and its potential is that of its end."""
+    model = PartsReward(RewardSpec.model_validate(written), [Reds()])
+    yes, no = np.ones(1, np.bool_), np.zeros(1, np.bool_)
+    paid = {}
+    for name in ("whole", "goes on", "begins anew"):
+        with LateRewards(model, 1, remembered=2) as late:
+            late.begin(_frames(200))
+            for step in range(1, 7):
+                over = yes if step == 3 and name != "whole" else no
+                late.submit(_frames(30 * step), over, terminated=no, task_rewards=np.ones(1))
+                moments = late.moments()
+                if over.any() and name == "begins anew":
+                    late.begin(_frames(200), over)
+            paid[name] = late.collect().rewards[:, 0].tolist()
+    assert paid["goes on"] == paid["whole"]
+    assert paid["begins anew"][3:] != paid["whole"][3:]
+    assert moments.end[0] == pytest.approx(model.alone(late._memory.values)[0], abs=0.1)
+
+
+def test_a_training_on_a_reward_of_parts_goes_on(tmp_path: Path) -> None:
+    recipe = PPO.model_copy(update={"continuation": ALWAYS, "steps": 640})
+    train(cartpole_of_parts(), recipe, seed=0, output=tmp_path / "run", workers=1)
+    shares = [
+        float(row["rollout/continued"]) for row in rows(RunFolder.open(tmp_path / "run")) if row["rollout/continued"]
+    ]
+    assert 0 < max(shares) <= 1
 
 
 # --- worlds

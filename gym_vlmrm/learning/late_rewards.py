@@ -186,7 +186,7 @@ class LateRewards:
         self._settle()
         steps, _ = self._settled[-1]
         assert steps.seen is not None, "nobody asked the judge for a verdict"
-        return steps.seen[-1].copy()
+        return np.array(steps.seen[-1], np.bool_)
 
     def end(self, envs: NDArray[np.bool_]) -> None:
         """End the episodes of some environments (N,) with the last step, which `ended` was asked about."""
@@ -246,11 +246,11 @@ class LateRewards:
         dones = np.array([step.dones for step in steps], dtype=np.bool_).reshape(len(steps), self.num_envs)
         scored = np.array([step.scored for step in steps], bool).reshape(len(steps), self.num_envs)
         if self._tells:
-            told = np.concatenate(worths) if worths else signals if not self._memory.names else np.zeros(0)
-            self._lately.add(zip(scored, dones, strict=True), told)
+            worth: NDArray[Any] = np.concatenate([np.zeros(0), *worths]) if self._memory.names else signals
+            self._lately.add(zip(scored, dones, strict=True), worth)
         parts = {name: values[..., place] for place, name in enumerate(self._memory.names)}
-        told_of = ScoredSteps(rewards, dones, parts, None if self._memory.seen is None else seen)
-        self._settled.append((told_of, signals if signals.ndim == 1 else rewards[scored]))
+        known = ScoredSteps(rewards, dones, parts, None if self._memory.seen is None else seen)
+        self._settled.append((known, signals if signals.ndim == 1 else rewards[scored]))
 
     def moments(self) -> Moments:
         """Wait until every submitted frame is scored, and say how each episode goes, by what the model says of it.

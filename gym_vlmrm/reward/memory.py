@@ -41,12 +41,18 @@ class RewardMemory(Protocol):
     """Whether `begin` needs signals of what episodes begin with."""
     values: NDArray[np.float64]
     """What each part is worth at the latest step (N, P)."""
-    seen: NDArray[np.bool_] | None
-    """Whether the judge itself says that the goal is reached (N,); ``None`` where nobody asked it."""
     ends: bool
-    """Whether an episode ends in the step in which the judge says so, in a terminal state."""
-    worth: NDArray[np.float64]
-    """What the model says of the latest step (N,), before weights, shapes and the environment's own reward."""
+    """Whether an episode ends in the step in which the judge sees success, in a terminal state."""
+
+    @property
+    def seen(self) -> NDArray[np.bool_] | None:
+        """Whether the judge itself says that the goal is reached (N,); ``None`` where nobody asked it."""
+        ...
+
+    @property
+    def worth(self) -> NDArray[np.float64]:
+        """What the model says of the latest step (N,), before weights, shapes and the environment's own reward."""
+        ...
 
     def begin(self, envs: NDArray[Any], signals: NDArray[np.float32] | None = None, made: float = 0.0) -> None:
         """Begin new episodes in some environments, given by index or mask."""

@@ -141,8 +141,8 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
         step = VectorStep(scored, signals, ~was_reset, terminations, own, self.training_steps)
         rewards = self._memory.step(step)
         if self._memory.ends:
-            ended = ended_by_judge(self._memory, ~was_reset)
-            terminations, over = np.logical_or(terminations, ended), ended & ~done
+            judged = ended_by_judge(self._memory, ~was_reset)
+            terminations, over = np.logical_or(terminations, judged), judged & ~done
             if over.any():
                 done = done | over
                 observations, infos, begun = self._end(over, observations, infos, begun)
