@@ -123,11 +123,6 @@ def build_vec_env(
 def _load(task: TaskSpec, share_model: bool | None) -> RewardModel:
     if not wants_sharing(share_model):
         return load_reward_model(task)
-    if not task.reward.plain:
-        raise TaskError(
-            f"{task.id}: a model is shared for one sentence and one picture, and this reward is made of more; "
-            "leave out share_model"
-        )
     from gym_vlmrm.serving.client import share_reward_model
 
     return share_reward_model(task.reward)

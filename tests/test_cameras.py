@@ -223,5 +223,3 @@ def test_a_reward_of_parts_can_be_copied_and_scores_frames_by_themselves() -> No
 def test_what_is_made_for_one_sentence_refuses_parts() -> None:
     with pytest.raises(TaskError, match="made of parts"):
         rank_prompts(task(), PromptTrial([], []))
-    with pytest.raises(TaskError, match="a model is shared for one sentence"):
-        make_env(task().model_dump(mode="json"), share_model=True)

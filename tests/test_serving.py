@@ -19,7 +19,9 @@ import numpy as np
 import pytest
 
 import gym_vlmrm
-from gym_vlmrm.errors import ModelError, WorkerError
+from gym_vlmrm import load_task
+from gym_vlmrm.entry_points import make_env
+from gym_vlmrm.errors import ModelError, TaskError, WorkerError
 from gym_vlmrm.serving.client import SharedReward, share_reward_model
 from gym_vlmrm.serving.desk import Desk
 from gym_vlmrm.serving.place import find_place, runtime_folder
@@ -27,6 +29,7 @@ from gym_vlmrm.serving.server import AFTER_LAST, RewardServer
 from gym_vlmrm.serving.starting import find_server
 from gym_vlmrm.serving.wanted import wants_sharing
 from gym_vlmrm.serving.wire import MAX_LINE, VERSION, Wire, WireError, read_frames
+from gym_vlmrm.task.catalog import task_from_dict
 from gym_vlmrm.task.spec import RewardSpec
 
 BRIGHT = RewardSpec(goal="a bright frame", model="brightness", device="cpu")
@@ -102,6 +105,28 @@ def test_rewards_are_those_of_the_model_itself(served: RewardServer) -> None:
     with pytest.raises(ModelError, match="frames must be uint8"):
         model(FRAMES.astype(np.float32))  # type: ignore[arg-type]
     assert served.clients == 1
+
+
+def test_parts_share_a_server_and_pay_what_they_pay_alone(served: RewardServer) -> None:
+    reward = {
+        "goal": "light", "avoid": "dark", "model": "brightness", "task": 0.5, "shape": "difference",
+        "parts": [{"goal": "more light", "weight": 0.5, "center": 0.1}], "success_seen": {"above": 0.3},
+        "device": BRIGHT.device, "precision": BRIGHT.precision,
+    }  # fmt: skip
+    task = task_from_dict({**load_task("cartpole").model_dump(exclude_unset=True), "reward": reward})
+    paid = []
+    for share_model in (True, False):
+        env = make_env(task, share_model=share_model)
+        env.reset(seed=0)
+        steps = [env.step(step % 2) for step in range(6)]
+        paid.append([(step[1], step[4]["reward_parts"], step[4]["success_seen"]) for step in steps])
+        assert served.clients <= 1
+        env.close()
+    assert paid[0] == paid[1]
+    assert served.desk.requests == 3 * (6 + 1)  # three parts, one picture of what the episode began with
+    windowed = task.model_copy(update={"reward": RewardSpec.model_validate({**reward, "window": {"frames": 2}})})
+    with pytest.raises(TaskError, match="part 'goal' has a window, and a shared model tells no embeddings"):
+        make_env(windowed, share_model=True)
 
 
 def test_all_models_of_a_process_speak_through_one_connection(served: RewardServer) -> None:

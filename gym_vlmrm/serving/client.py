@@ -11,8 +11,9 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_vlmrm.errors import ModelError, VLMRMError, WorkerError
+from gym_vlmrm.errors import ModelError, TaskError, VLMRMError, WorkerError
 from gym_vlmrm.reward import loading
+from gym_vlmrm.reward.parts import PartsReward
 from gym_vlmrm.reward.protocol import check_frames, check_rewards
 from gym_vlmrm.serving.place import find_place
 from gym_vlmrm.serving.starting import ask, find_server
@@ -23,15 +24,31 @@ from gym_vlmrm.worlds.pools.processes import patience
 __all__ = ["SharedReward", "share_reward_model"]
 
 
-def share_reward_model(judge: RewardSpec) -> "SharedReward":
-    """Return the reward model of a task's section ``reward:``, which the server of this host holds.
+def share_reward_model(judge: RewardSpec) -> "SharedReward | PartsReward":
+    """Return the reward model of a task's section ``reward:``; the servers of this host hold what it asks.
+
+    Of a reward made of parts each part asks by itself, those of one model the same server.
 
     Raises:
-        ModelError: the model is unknown, unreachable or cannot run here.
-        WorkerError: the server dies or does not answer.
+        ModelError: a model is unknown, unreachable or cannot run here.
+        TaskError: a part has a window, which needs embeddings, and servers tell rewards.
+        WorkerError: a server dies or does not answer.
     """
-    loading.tell_of_model(judge.model)
-    return SharedReward(judge)
+    parts = () if judge.plain else judge.all_parts
+    for part in parts:
+        if part.window is not None:
+            message = f"part '{part.name}' has a window, and a shared model tells no embeddings; leave out share_model"
+            raise TaskError(message, field=("reward", *part.at, "window"))
+    for name in judge.models:
+        loading.tell_of_model(name)
+    if judge.plain:
+        return SharedReward(judge)
+    arithmetic = {"device": judge.device, "precision": judge.precision}
+    asked = [
+        RewardSpec(goal=list(part.goals), baseline=list(part.baselines) or None, alpha=part.alpha, model=part.model)
+        for part in parts
+    ]
+    return PartsReward(judge, [SharedReward(spec.model_copy(update=arithmetic)) for spec in asked])
 
 
 class SharedReward:
