@@ -32,7 +32,7 @@ RESULTS = Path(__file__).parent / "keys_table.json"
 SEEDS = range(3)
 WORLDS, KEPT, LIMIT = 16, 8, 25
 """Worlds that learn together, steps for which an action is kept, actions of an episode."""
-ROUNDS, TRIALS = 4000, 40
+ROUNDS, TRIALS = 2500, 25
 """Actions that each world takes in all, and greedy trials on the way."""
 GAMMA, RATE, LEAST = 0.95, 0.2, 0.05
 """Discount per action, learning rate, and the share of random actions in the last half of a training."""

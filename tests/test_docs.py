@@ -10,6 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from gym_vlmrm.reward.loading import unknown_words
 from gym_vlmrm.task.catalog import task_from_dict
 from gym_vlmrm.task.spec import RewardSpec
 
@@ -76,10 +77,26 @@ def test_modules_that_a_page_names_are_there(page: Path) -> None:
         assert any(place.is_dir() or place.with_suffix(".py").is_file() for place in places), f"{page.name}: {name}"
 
 
-def test_the_reward_that_a_page_shows_is_right() -> None:
+def test_every_reward_that_a_page_shows_is_right() -> None:
     page = (DOCS / "designing-a-reward.md").read_text(encoding="utf-8")
-    written = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])
-    task = task_from_dict({"id": "Test/Page-v0", "env": {"id": "Humanoid-v5"}, **written})
+    blocks = [yaml.safe_load(text) for text in re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)]
+    assert len(blocks) > 6
+    env = {"id": "Humanoid-v5"}
+    tasks = [task_from_dict({"id": "Test/Page-v0", "env": env, **written}) for written in blocks]
+    assert not any(task.reward.plain for task in tasks)
+    for task in tasks:
+        assert not unknown_words("embedded", [word for part in task.reward.all_parts for word in part.goals])
+    written, task = blocks[0], tasks[0]
     assert [part.name for part in task.reward.all_parts] == ["goal", "avoid", "upright", "from-the-side", "settled"]
     told = {name for name in RewardSpec.model_fields if f"`{name}" in page} | set(written["reward"])
     assert told >= set(RewardSpec.model_fields) - {"precision", "device", "every"}
+
+
+@pytest.mark.parametrize("script", ["keys_table", "keys"])
+def test_measured_keys_stand_on_the_page(script: str) -> None:
+    """The table is what the script prints of what it has kept."""
+    place = ROOT / "benchmarks" / f"{script}.py"
+    command = [sys.executable, str(place), "--table"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=place.parent).stdout.strip()
+    assert printed.count("\n") > 2
+    assert printed in (DOCS / "designing-a-reward.md").read_text(encoding="utf-8")

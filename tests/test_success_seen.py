@@ -19,6 +19,7 @@ from gym_vlmrm.learning.setup import Notices, Setup
 from gym_vlmrm.learning.vec_env import PoolSteps
 from gym_vlmrm.reports.run_page import report_run
 from gym_vlmrm.reward import load_reward_model
+from gym_vlmrm.task.catalog import task_from_dict
 from gym_vlmrm.task.spec import Recipe, TaskSpec
 from gym_vlmrm.worlds.world import make_worlds
 
@@ -159,6 +160,24 @@ def test_a_worker_that_dies_while_the_judge_ends_an_episode(monkeypatch: pytest.
     pool.close()
     with pytest.raises(WorkerError):
         Restarts(notices.append, allowed=0).make_good(None, WorkerError("x"))
+
+
+def test_after_an_end_the_masks_are_those_of_the_new_episode() -> None:
+    """MaskedToy-v0 allows one action, the number of steps so far, and refuses any other."""
+    seen = {"above": -9.0, "hold": HOLD, "ends": True}
+    reward = {"goal": "x", "model": "brightness", "success_seen": seen}
+    task = task_from_dict({"id": "Test/Masked-v0", "env": {"id": "toys:MaskedToy-v0"}, "reward": reward})
+    pool = make_worlds(task, 2, render_size=8, verdicts=True, workers=1, autoreset_mode="SAME_STEP")
+    steps = PoolSteps(pool)
+    with LateRewards(load_reward_model(task), 2) as late:
+        steps.reset(0)
+        for step in range(2 * HOLD):
+            assert steps.masks is not None
+            assert steps.masks.argmax(axis=1).tolist() == [step % HOLD] * 2
+            steps.step(steps.masks.argmax(axis=1))
+            steps.hand_over(late)
+            steps.begin(late)
+    pool.close()
 
 
 def test_it_is_true_or_false() -> None:
