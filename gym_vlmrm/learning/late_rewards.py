@@ -17,7 +17,7 @@ from gym_vlmrm.reward.scoring import ScoringTeam
 from gym_vlmrm.worlds.cameras import main_pictures
 from gym_vlmrm.worlds.frames import is_scored
 
-__all__ = ["LateRewards", "ScoredSteps"]
+__all__ = ["Asking", "LateRewards", "ScoredSteps"]
 
 BATCH_FRAMES = 64
 """Frames scored in one forward pass."""
@@ -25,6 +25,20 @@ BATCH_FRAMES_PER_CORE = 16
 """The same where cores share the work: larger ones are no faster there, and the last ones leave a core idle."""
 WAITING_FRAMES = 512
 """Frames that may wait; then the environments do, so that frames never fill the memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How often the judge was asked, where ``reward.ask`` says seldom."""
+
+    frames: int
+    """Frames drawn and judged of these steps."""
+    of: int
+    """Frames that would have been."""
+    total: int
+    """Frames drawn and judged since training began."""
+    error: float | None
+    """What the network that answers for the others is wrong by, in standard deviations of the judge's rewards."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,8 @@ class ScoredSteps:
     """What each part of the reward was worth (T, N), by name; empty where the reward is plain."""
     seen: NDArray[np.bool_] | None = None
     """Whether the judge itself saw the goal reached (T, N), where it was asked."""
+    asking: Asking | None = None
+    """How often the judge was asked; ``None`` where always."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +83,9 @@ class LateRewards:
 
     Batches are cut by count, never by time, so equal steps give equal rewards to the last bit.
     """
+
+    asks = False
+    """Whether the judge is asked seldom (see `gym_vlmrm.learning.asking`)."""
 
     def __init__(
         self,
@@ -98,6 +117,8 @@ class LateRewards:
         self._memory = memory_of(reward_model, num_envs)
         self._lately = Lately(num_envs, remembered)
         self._rows: list[_Step | _Beginning] = []  # pending, in order
+        self.asking: Asking | None = None
+        """Of the steps collected last."""
         self._gathered: list[NDArray[np.uint8]] = []
         self._num_gathered = 0
         self._batches: list[Future[NDArray[np.float32]]] = []  # since the last `collect`, in order
@@ -153,14 +174,18 @@ class LateRewards:
         self.made += self.num_envs
         self._step[dones] = 0
         if scored.any():
-            picked = frames[scored]
-            self._watch.see(np.flatnonzero(scored), main_pictures(picked))
-            self._gather(picked)
+            self._take_frames(scored, frames)
         self._watch.end_episodes(np.flatnonzero(dones))
         if self._memory.names and dones.any():
             assert begun is not None or not self.begins, "the reward needs pictures of what episodes begin with"
             self._begin(dones.copy(), begun if self.begins else None)
         self._submit_batches()
+
+    def _take_frames(self, scored: NDArray[np.bool_], frames: NDArray[np.uint8]) -> None:
+        """Take the frames of the environments that are scored (N,) in this step."""
+        picked = frames[scored]
+        self._watch.see(np.flatnonzero(scored), main_pictures(picked))
+        self._gather(picked)
 
     def _begin(self, envs: NDArray[np.bool_], frames: NDArray[np.uint8] | None) -> None:
         self._rows.append(_Beginning(envs, frames is not None, self.made))
@@ -210,7 +235,8 @@ class LateRewards:
         if not self._memory.names:
             self._lately.add(_marks(steps), signals)
         parts = {name: values[..., place] for place, name in enumerate(self._memory.names)}
-        return ScoredSteps(rewards, dones, parts, None if self._memory.seen is None else seen)
+        asking, self.asking = self.asking, None
+        return ScoredSteps(rewards, dones, parts, None if self._memory.seen is None else seen, asking)
 
     def moments(self) -> Moments:
         """Wait until every submitted frame of a plain reward is scored, and say how each episode goes.
@@ -222,8 +248,12 @@ class LateRewards:
             Whatever the reward model raised.
         """
         lately = self._lately.copy()
-        lately.add(_marks(self._rows), self._scores())
+        lately.add(_marks(self._rows), self._guesses())
         return lately.moments()
+
+    def _guesses(self) -> NDArray[np.float32]:
+        """Return what is known of the scores of all frames since the last `collect`, in order."""
+        return self._scores()
 
     def _scores(self) -> NDArray[np.float32]:
         """Wait for the scores of all frames since the last `collect`, in order."""
@@ -234,14 +264,14 @@ class LateRewards:
         self._waiting = collections.deque()
         return np.concatenate(batches) if batches else np.zeros(0, np.float32)
 
-    def state(self) -> dict[str, NDArray[Any]]:
+    def state(self) -> dict[str, Any]:
         """Return what is remembered of each environment's episode; call it when no step is pending."""
         if self._rows:  # beginnings
             self.collect()
         lately = {} if self._memory.names else self._lately.state()
         return {"step": self._step.copy(), **self._memory.state(), **lately}
 
-    def put_state(self, state: dict[str, NDArray[Any]]) -> None:
+    def put_state(self, state: dict[str, Any]) -> None:
         """Forget pending steps and remember what `state` returned; raises KeyError or ValueError where it is none."""
         self.restart()
         self._step[:] = state["step"]
