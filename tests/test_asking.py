@@ -13,7 +13,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from trainings import DQN, PPO, cartpole, load_changed, rows
 
-from gym_vlmrm import load_reward_model, load_task
+from gym_vlmrm import load_task
+from gym_vlmrm.entry_points import make_env, make_vec_env
 from gym_vlmrm.errors import TaskError, TrainingError
 from gym_vlmrm.learning import resume, train
 from gym_vlmrm.learning.asking import answers as answers_module
@@ -25,10 +26,10 @@ from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.reports.run_page import report_run
 from gym_vlmrm.task.asking import AskSpec
 from gym_vlmrm.task.catalog import override, task_from_dict
-from gym_vlmrm.task.spec import Recipe, TaskSpec
+from gym_vlmrm.task.spec import ContinuationSpec, Recipe, TaskSpec
 from gym_vlmrm.worlds import kept as kept_module
 from gym_vlmrm.worlds.kept import draw_kept, forget_kept
-from gym_vlmrm.worlds.world import make_world, make_worlds
+from gym_vlmrm.worlds.world import make_worlds
 
 SMALL_WARM_UP = 16
 
@@ -330,11 +331,11 @@ def test_few_frames_are_drawn_and_the_metrics_say_how_many(
 
     monkeypatch.setattr(kept_module, "_draw", counted)
     recipe = PPO.model_copy(update={"steps": 1024, "reward_every": 1, "checkpoint_every": 1024})
-    run = train(asking(0.1), recipe, seed=1, output=tmp_path / "run", workers=1).run
+    run = train(asking(0.3), recipe, seed=1, output=tmp_path / "run", workers=1).run
     told = [row for row in rows(run) if row["ask/frames"]]
     assert int(float(told[-1]["ask/frames"])) == len(drawn)
-    assert len(drawn) == pytest.approx(SMALL_WARM_UP + 0.1 * 1024, abs=12)
-    assert float(told[-1]["ask/share"]) == pytest.approx(0.1, abs=0.04)
+    assert len(drawn) == pytest.approx(0.3 * 1024, abs=SMALL_WARM_UP)
+    assert float(told[-1]["ask/share"]) == pytest.approx(0.3, abs=0.04)
     assert 0 < float(told[-1]["ask/error"]) < 0.9
     page = report_run(run).read_text(encoding="utf-8")
     assert "asked" in page
@@ -345,7 +346,7 @@ def test_few_frames_are_drawn_and_the_metrics_say_how_many(
     ("task", "recipe"),
     [
         (cartpole(), PPO),
-        (cartpole(), PPO.model_copy(update={"continuation": {"level": 0.5, "frames": 2}})),
+        (cartpole(), PPO.model_copy(update={"continuation": ContinuationSpec(level=0.5, frames=2)})),
         (cartpole(), DQN.model_copy(update={"hyperparameters": {**DQN.hyperparameters, "train_freq": 8}})),
     ],
     ids=["PPO", "continued", "DQN"],
@@ -354,7 +355,6 @@ def test_a_stopped_run_goes_on_to_the_bit(
     tmp_path: Path, small_warm_up: None, monkeypatch: pytest.MonkeyPatch, task: TaskSpec, recipe: Recipe
 ) -> None:
     monkeypatch.setattr("gym_vlmrm.learning.callbacks.PROGRESS_PERIOD", 0)
-    recipe = Recipe.model_validate(recipe.model_dump())
     whole = train(asking(0.3, task), recipe, seed=2, output=tmp_path / "whole", workers=1).run
     for at in (60, 150):
 
@@ -365,7 +365,8 @@ def test_a_stopped_run_goes_on_to_the_bit(
         path = tmp_path / f"stopped-{at}"
         assert train(asking(0.3, task), recipe, seed=2, output=path, workers=1, on_progress=stop).interrupted
         run = resume(path, workers=1).run
-        assert traces(run.path) == traces(whole.path)
+        expected = traces(whole.path)
+        assert expected.items() <= traces(run.path).items()  # beside the checkpoint of the stop
 
 
 def test_a_network_that_stays_wrong_ends_the_training_and_the_run_can_be_gone_on_with(
@@ -416,10 +417,16 @@ def test_a_worker_that_dies_takes_what_it_kept_along(tmp_path: Path, small_warm_
 
 
 def test_environments_pay_the_judges_own_reward_at_every_step() -> None:
-    task = asking(0.05)
-    env = make_world(task, render_size=32, frames=True)
-    model = load_reward_model(task)
-    env.reset(seed=0)
-    frame = env.step(0)[0]["frame"]
-    assert frame.any()
-    assert np.isfinite(model(frame[None])).all()
+    """Single ones and vectors know nothing of `ask`: their rewards are those of the task without it."""
+    made = [make_env(task.model_dump(mode="json")) for task in (cartpole(), asking(0.05))]
+    vectors = [make_vec_env(task.model_dump(mode="json"), num_envs=2, workers=1) for task in (cartpole(), asking(0.05))]
+    for envs in (made, vectors):
+        for env in envs:
+            env.reset(seed=1)
+        for step in range(4):
+            action: Any = step % 2 if envs is made else np.full(2, step % 2)
+            one, other = (env.step(action)[1] for env in envs)
+            np.testing.assert_array_equal(one, other)
+            assert np.all(one > 0)
+        for env in envs:
+            env.close()
