@@ -54,6 +54,8 @@ class Quotas:
     def put_state(self, state: list[float]) -> None:
         """Go on from `state`; raises TypeError or ValueError where it is none."""
         credit, turn = state
+        if not abs(credit) < 1e9 or turn not in (0, 1):
+            raise ValueError("no quotas")
         self._credit, self._turn = float(credit), int(turn)
 
 
@@ -116,7 +118,8 @@ class Answers:
         """Return what states (N, D) are worth by the network alone; NaN before it has learned. Nothing is changed."""
         if not len(self.ensemble):
             return np.full(len(states), np.nan, np.float32)
-        return self.ensemble.predict(states).mean(0)
+        guesses: Floats32 = self.ensemble.predict(states).mean(0)
+        return guesses
 
     def _in_doubt(self, states: Floats32, free: NDArray[np.intp], count: int) -> NDArray[np.intp]:
         """Draw places without replacement, by the variance of what the networks say (Efraimidis and Spirakis 2006).
@@ -150,5 +153,7 @@ class Answers:
         self.quotas.put_state(state["quotas"])
         self.watch.put_state(state["watch"])
         self._unlearned, self.asked = int(state["unlearned"]), int(state["asked"])
+        if not 0 <= self._unlearned <= len(self.ensemble) == self.asked:
+            raise ValueError("another number of frames than are remembered")
         if put_random_state(self._random, state["random"]) is not self._random:
             raise ValueError("another generator")

@@ -32,7 +32,7 @@ def flat_states(space: Space, states: States) -> Floats32:
     assert isinstance(states, np.ndarray)
     if isinstance(space, spaces.Box | spaces.MultiBinary):
         return states.reshape(len(states), -1).astype(np.float32)
-    return np.stack([spaces.flatten(space, state) for state in states]).astype(np.float32)
+    return np.stack([np.asarray(spaces.flatten(space, state), np.float32) for state in states])
 
 
 class AskedRewards(LateRewards):

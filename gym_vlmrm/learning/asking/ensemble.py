@@ -128,24 +128,25 @@ class Ensemble:
         """Be as when `state` was asked for; raises KeyError, TypeError or ValueError where it is none of such a one."""
         weights, moments = state["weights"], state["moments"]
         for weight, new, parts in zip(self._weights, weights, moments, strict=True):
-            _same_shape(new, weight.shape)
+            _check(new, weight.shape)
             with torch.no_grad():
                 weight.copy_(torch.from_numpy(np.array(new, np.float32)))
             if parts:
                 step, *means = (torch.from_numpy(np.array(part, np.float32)) for part in parts)
                 for mean in means:
-                    _same_shape(mean, weight.shape)
+                    _check(mean, weight.shape)
                 self._optimizer.state[weight] = dict(zip(_MOMENTS, (step.reshape(()), *means), strict=True))
             else:
                 self._optimizer.state.pop(weight, None)
         for kind, (mean, var, count) in zip(self._scales, state["scales"], strict=True):
-            _same_shape(mean, np.shape(kind.mean))
-            _same_shape(var, np.shape(kind.var))
+            _check(mean, np.shape(kind.mean))
+            _check(var, np.shape(kind.var))
+            if np.min(var) < 0 or not count > 0:
+                raise ValueError("no variance")
             kind.mean, kind.var, kind.count = np.array(mean, np.float64), np.array(var, np.float64), float(count)
         states, rewards = np.array(state["states"], np.float32), np.array(state["rewards"], np.float32)
-        _same_shape(states, (len(rewards), self._states.shape[1]))
-        if not (np.isfinite(states).all() and np.isfinite(rewards).all()):
-            raise ValueError("a state or a reward is not finite")
+        _check(states, (len(rewards), self._states.shape[1]))
+        _check(rewards, (len(rewards),))
         self._states, self._rewards, self._length = states, rewards, len(rewards)
 
     @property
@@ -156,6 +157,9 @@ class Ensemble:
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
-def _same_shape(array: Any, shape: Any) -> None:
+def _check(array: Any, shape: Any) -> None:
+    """Raise ValueError where an array is of another shape, or not finite."""
     if tuple(np.shape(array)) != tuple(shape):
         raise ValueError(f"numbers of shape {tuple(np.shape(array))}, not {tuple(shape)}")
+    if not np.isfinite(np.asarray(array)).all():
+        raise ValueError("a number of the network is not finite")
