@@ -54,6 +54,7 @@ class TrainingCallback(BaseCallback):
         judge: Callable[[], dict[str, float]],
         go_on: Callable[[], Due | None] = lambda: None,
         keep: Callable[[], None] = lambda: None,
+        check: Callable[[], None] = lambda: None,
         on_progress: Callable[[Progress], None] | None = None,
         stop_requested: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -67,6 +68,7 @@ class TrainingCallback(BaseCallback):
             judge: tries the policy of the last checkpoint; returns numbers to log.
             go_on: puts the state of a checkpoint back, if a run goes on from one, and returns what that owes.
             keep: told where no rollout is under way, so that a stop within one can go back there.
+            check: asked after every rollout; raises where there is no sense in going on.
             on_progress: called a few times per second.
             stop_requested: asked after every step.
         """
@@ -74,7 +76,7 @@ class TrainingCallback(BaseCallback):
         self.steps = steps
         self.statistics = statistics
         self.checkpoint_every = checkpoint_every
-        self.save, self.judge, self.go_on, self.keep = save, judge, go_on, keep
+        self.save, self.judge, self.go_on, self.keep, self.check = save, judge, go_on, keep, check
         self.on_progress = on_progress
         self.stop_requested = stop_requested
         self.latest: dict[str, float] = {}
@@ -136,6 +138,7 @@ class TrainingCallback(BaseCallback):
         if log_due or checkpoint_due:
             self._last_log = step
             self.log()
+        self.check()
         if self.stop_requested():
             raise StopTraining
 

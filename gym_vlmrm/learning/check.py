@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gym_vlmrm.errors import TaskError, VLMRMError
+from gym_vlmrm.learning.asking.checks import check_asking
 from gym_vlmrm.learning.building import with_gamma
 from gym_vlmrm.learning.frame_watch import plain_words
 from gym_vlmrm.learning.inspection import WorldFacts, inspect_recipe, inspect_world
@@ -62,13 +63,15 @@ def check_task(name: str) -> TaskReport:
     if not task.training:  # what `vlmrm train` would do
         try:
             inspect_recipe(FALLBACK, report.world)
+            check_asking(task, FALLBACK, report.world)
         except VLMRMError as error:
-            report.problems.append(_locate(str(error), ("env",), places, name))
+            report.problems.append(_locate(str(error), _of_task(error, ("env",)), places, name))
     for recipe_name, recipe in task.training.items():
         try:
             inspect_recipe(recipe, report.world)
+            check_asking(task, recipe, report.world)
         except VLMRMError as error:
-            location = ("training", recipe_name, *(error.field or ("algorithm",)))
+            location = _of_task(error, ("training", recipe_name, *(error.field or ("algorithm",))))
             report.problems.append(_locate(f"training.{recipe_name}: {error}", location, places, name))
             continue
         try:
@@ -76,6 +79,11 @@ def check_task(name: str) -> TaskReport:
         except TaskError as error:
             report.problems.append(_locate(f"recipe '{recipe_name}': {error}", error.field, places, name))
     return report
+
+
+def _of_task(error: VLMRMError, otherwise: Location) -> Location:
+    """Where a mistake stands: in the section ``reward`` if it says so."""
+    return error.field if error.field[:1] == ("reward",) else otherwise
 
 
 def _places(name: str) -> dict[Location, Place]:

@@ -15,6 +15,7 @@ from gym_vlmrm.learning.frame_watch import only_colour
 from gym_vlmrm.learning.hyperparameters import check_recipe
 from gym_vlmrm.learning.vec_env import SpacesOnly, normalize_states
 from gym_vlmrm.task.spec import Recipe, TaskSpec
+from gym_vlmrm.worlds.state import state_of
 from gym_vlmrm.worlds.world import episode_limit, make_world
 
 __all__ = ["WorldFacts", "inspect_recipe", "inspect_world"]
@@ -35,6 +36,8 @@ class WorldFacts:
     """Whether the environment says which actions are allowed (``action_masks()``)."""
     only_colour: tuple[int, ...] | None = None
     """The colour of the frame that was drawn, if it has but one."""
+    storable: bool | None = None
+    """Whether the environment's state can be stored; ``None`` where nothing was drawn."""
 
 
 def inspect_world(task: TaskSpec, *, draw: bool) -> WorldFacts:
@@ -45,16 +48,16 @@ def inspect_world(task: TaskSpec, *, draw: bool) -> WorldFacts:
         WorldError: the environment fails when it is reset or stepped.
     """
     env = make_world(task, render_size=TRIAL_FRAME, verdicts=True, limited=True)
-    colour = None
+    colour, storable = None, None
     try:
         if draw:
             env.reset(seed=0)
             env.action_space.seed(0)
             env.step(env.action_space.sample())
-            colour = only_colour(np.asarray(env.render()))
+            colour, storable = only_colour(np.asarray(env.render())), state_of(env) is not None
         return WorldFacts(
             task.env.id, env.observation_space, env.action_space, episode_limit(task),
-            masked=env.get_wrapper_attr("masked"), only_colour=colour,
+            masked=env.get_wrapper_attr("masked"), only_colour=colour, storable=storable,
         )  # fmt: skip
     finally:
         env.close()

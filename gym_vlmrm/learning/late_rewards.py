@@ -17,7 +17,7 @@ from gym_vlmrm.reward.scoring import ScoringTeam
 from gym_vlmrm.worlds.cameras import main_pictures
 from gym_vlmrm.worlds.frames import is_scored
 
-__all__ = ["LateRewards", "ScoredSteps"]
+__all__ = ["Asking", "LateRewards", "ScoredSteps"]
 
 BATCH_FRAMES = 64
 """Frames scored in one forward pass."""
@@ -25,6 +25,20 @@ BATCH_FRAMES_PER_CORE = 16
 """The same where cores share the work: larger ones are no faster there, and the last ones leave a core idle."""
 WAITING_FRAMES = 512
 """Frames that may wait; then the environments do, so that frames never fill the memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How often the judge was asked, where ``reward.ask`` says seldom."""
+
+    frames: int
+    """Frames drawn and judged of these steps."""
+    of: int
+    """Frames that would have been."""
+    total: int
+    """Frames drawn and judged since training began."""
+    error: float | None
+    """What the network that answers for the others is wrong by, in standard deviations of the judge's rewards."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,8 @@ class ScoredSteps:
     """What each part of the reward was worth (T, N), by name; empty where the reward is plain."""
     seen: NDArray[np.bool_] | None = None
     """Whether the judge itself saw the goal reached (T, N), where it was asked."""
+    asking: Asking | None = None
+    """How often the judge was asked; ``None`` where always."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +83,9 @@ class LateRewards:
 
     Batches are cut by count, never by time, so equal steps give equal rewards to the last bit.
     """
+
+    asks = False
+    """Whether the judge is asked seldom (see `gym_vlmrm.learning.asking`)."""
 
     def __init__(
         self,
@@ -102,6 +121,8 @@ class LateRewards:
         self._settled: list[tuple[ScoredSteps, NDArray[np.float32]]] = []
         """Steps since the last `collect` whose rewards are known, and what the `FrameWatch` is to hear of them."""
         self._rows: list[_Step | _Beginning] = []  # pending, in order
+        self.asking: Asking | None = None
+        """Of the steps collected last."""
         self._gathered: list[NDArray[np.uint8]] = []
         self._num_gathered = 0
         self._batches: list[Future[NDArray[np.float32]]] = []  # since the last `collect`, in order
@@ -171,9 +192,7 @@ class LateRewards:
         self.made += self.num_envs
         self._step[dones] = 0
         if scored.any():
-            picked = frames[scored]
-            self._watch.see(np.flatnonzero(scored), main_pictures(picked))
-            self._gather(picked)
+            self._take_frames(scored, frames)
         self._watch.end_episodes(np.flatnonzero(dones))
         self._submit_batches()
 
@@ -194,6 +213,12 @@ class LateRewards:
         self._step[envs] = 0
         self._lately.end(envs)
         self._watch.end_episodes(np.flatnonzero(envs))
+
+    def _take_frames(self, scored: NDArray[np.bool_], frames: NDArray[np.uint8]) -> None:
+        """Take the frames of the environments that are scored (N,) in this step."""
+        picked = frames[scored]
+        self._watch.see(np.flatnonzero(scored), main_pictures(picked))
+        self._gather(picked)
 
     def _gather(self, frames: NDArray[np.uint8]) -> None:
         self._gathered.append(frames)
@@ -249,7 +274,8 @@ class LateRewards:
             worth: NDArray[Any] = np.concatenate([np.zeros(0), *worths]) if self._memory.names else signals
             self._lately.add(zip(scored, dones, strict=True), worth)
         parts = {name: values[..., place] for place, name in enumerate(self._memory.names)}
-        known = ScoredSteps(rewards, dones, parts, None if self._memory.seen is None else seen)
+        asking, self.asking = self.asking, None
+        known = ScoredSteps(rewards, dones, parts, None if self._memory.seen is None else seen, asking)
         self._settled.append((known, signals if signals.ndim == 1 else rewards[scored]))
 
     def moments(self) -> Moments:
@@ -265,6 +291,10 @@ class LateRewards:
         self._settle()
         return self._lately.moments()
 
+    def _marks(self) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+        """Return what was scored and what ended (N,) in each step that is pending."""
+        return [(row.scored, row.dones) for row in self._rows if isinstance(row, _Step)]
+
     def _scores(self) -> NDArray[np.float32]:
         """Wait for the scores of all frames since the last `collect`, in order."""
         if self._num_gathered:  # no core shall wait for the last ones
@@ -274,14 +304,14 @@ class LateRewards:
         self._waiting = collections.deque()
         return np.concatenate(batches) if batches else np.zeros(0, np.float32)
 
-    def state(self) -> dict[str, NDArray[Any]]:
+    def state(self) -> dict[str, Any]:
         """Return what is remembered of each environment's episode; call it when no step is pending."""
         if self._rows or self._settled:  # beginnings
             self.collect()
         lately = self._lately.state() if self._tells else {}
         return {"step": self._step.copy(), **self._memory.state(), **lately}
 
-    def put_state(self, state: dict[str, NDArray[Any]]) -> None:
+    def put_state(self, state: dict[str, Any]) -> None:
         """Forget pending steps and remember what `state` returned; raises KeyError or ValueError where it is none."""
         self.restart()
         self._step[:] = state["step"]

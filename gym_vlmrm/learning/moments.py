@@ -50,6 +50,12 @@ class Lately:
         """Take note of environments (N,) whose episodes the last step ended after all."""
         self._over = self._over | envs
 
+    def copy(self) -> "Lately":
+        """Return one that goes its own way."""
+        other = Lately(*self._scores.shape)
+        other.put_state(self.state())
+        return other
+
     def forget(self) -> None:
         """Begin new episodes."""
         self._scores[:], self._best[:], self._over = np.nan, np.nan, np.zeros(len(self._scores), np.bool_)

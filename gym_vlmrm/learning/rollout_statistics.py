@@ -34,12 +34,20 @@ class RolloutStatistics:
         self._sums[name] = self._sums.get(name, 0.0) + total
         self._counts[name] = self._counts.get(name, 0) + count
 
+    def _latest(self, name: str, value: float) -> None:
+        self._sums[name], self._counts[name] = float(value), 1
+
     def add_rewards(self, steps: ScoredSteps) -> None:
         """Count VLM rewards that became known."""
         if steps.rewards.size:
             self._add("rollout/vlm_reward", float(steps.rewards.sum(dtype=np.float64)), steps.rewards.size)
         if steps.seen is not None and steps.seen.size:
             self._add("rollout/success_seen", float(steps.seen.sum()), steps.seen.size)
+        if steps.asking is not None and steps.asking.of:
+            self._add("ask/share", steps.asking.frames, steps.asking.of)
+            self._latest("ask/frames", steps.asking.total)
+            if steps.asking.error is not None:
+                self._latest("ask/error", steps.asking.error)
         for name, values in steps.parts.items():
             if values.size:
                 self._add(f"reward_parts/{name}", float(values.sum()), values.size)

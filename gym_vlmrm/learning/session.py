@@ -14,6 +14,7 @@ from stable_baselines3.common.logger import Logger
 
 from gym_vlmrm.errors import RunError, VLMRMError, WorldError
 from gym_vlmrm.interrupts import StopRequest, stopping_on_signals
+from gym_vlmrm.learning.asking.asked_rewards import AskedRewards, AskingFailedError
 from gym_vlmrm.learning.callbacks import Progress, StopTraining, TrainingCallback
 from gym_vlmrm.learning.checkpoint_replay import fill_before_learning
 from gym_vlmrm.learning.checkpoints import load_whole_state, read_verdict, restore, write_verdict
@@ -190,6 +191,7 @@ class Session:
             judge=self._judge,
             go_on=self._go_on,
             keep=saver.keep,
+            check=self._check,
             on_progress=self._report,
             stop_requested=lambda: bool(self.stop),
         )
@@ -208,6 +210,13 @@ class Session:
             with self.stop.shield():
                 self._write_record("interrupted")
             raise KeyboardInterrupt(self._how_to_go_on()) from None
+        except AskingFailedError:
+            with self.stop.shield():
+                if saver.saved != self.model.num_timesteps:
+                    saver.write(callback.due("stop"))
+                self.notices(self._stopped_by_error())
+                self._write_record("failed")
+            raise
         except Exception as error:
             if not self.stop:
                 at_once = self._fails_at_once(error)
@@ -333,6 +342,10 @@ class Session:
             self.run.write_best(verdict)
         numbers = verdict.model_dump(exclude={"step", "episodes"}, exclude_none=True)
         return {f"eval/{name}": value for name, value in numbers.items()}
+
+    def _check(self) -> None:
+        if isinstance(self.setup.late, AskedRewards):
+            self.setup.late.check()
 
     def _stop_if_asked(self, *_: Any) -> None:
         if self.stop:

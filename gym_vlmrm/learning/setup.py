@@ -10,7 +10,10 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 
 from gym_vlmrm.errors import TrainingError
+from gym_vlmrm.learning.adapter import Adapter
 from gym_vlmrm.learning.algorithms import find_algorithm
+from gym_vlmrm.learning.asking.asked_rewards import AskedRewards
+from gym_vlmrm.learning.asking.checks import cannot_be_drawn_later, check_asking
 from gym_vlmrm.learning.buffers import RewardScale, RewardSource
 from gym_vlmrm.learning.building import build_algorithm, discount, with_gamma
 from gym_vlmrm.learning.continuation import Continuation
@@ -19,9 +22,16 @@ from gym_vlmrm.learning.late_rewards import LateRewards
 from gym_vlmrm.learning.records import RunRecord
 from gym_vlmrm.learning.restarts import Restarts
 from gym_vlmrm.learning.rollout_statistics import RolloutStatistics
-from gym_vlmrm.learning.vec_env import ImmediateRewards, LateRewardVecEnv, PoolSteps, normalize_states
+from gym_vlmrm.learning.vec_env import (
+    ImmediateRewards,
+    LateRewardVecEnv,
+    PoolSteps,
+    normalize_states,
+    pool_spaces,
+)
 from gym_vlmrm.reward import RewardModel, choose_frame_size, load_reward_model
 from gym_vlmrm.reward.threads import one_torch_thread
+from gym_vlmrm.task.asking import AskSpec
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.continuing import Continuing
 from gym_vlmrm.worlds.world import make_worlds
@@ -60,6 +70,9 @@ class Setup:
         self._seed, self._resumed, self._made = record.seed, record.step > 0, record.step
         self.every = self.recipe.reward_every or task.reward.every
         """Every k-th frame is scored."""
+        ask = task.reward.ask
+        self.trial_every = self.every if ask is None else max(self.every, round(1 / ask.share))
+        """The same in trials, which the judge alone decides."""
         self.restarts = Restarts(notices)
         """What a worker that dies or hangs gets, in learning and in trials together."""
         self._closing = contextlib.ExitStack()
@@ -79,19 +92,26 @@ class Setup:
         # Cheap checks first; nothing is drawn here, as drawing is for the workers.
         self.world = inspect_world(self.task, draw=False)
         inspect_recipe(self.recipe, self.world, resumed=self._resumed)
+        check_asking(self.task, self.recipe, self.world)
         self.reward_model: RewardModel = load_reward_model(self.task)
         self._closing.enter_context(one_torch_thread())
         spec = self.recipe.continuation
-        pool: Any = self.make_pool(self.recipe.num_envs, continuing=spec is not None)
+        asked = self.task.reward.ask
+        pool: Any = self.make_pool(
+            self.recipe.num_envs, every=self.every, continuing=spec is not None, later=asked is not None
+        )
         self.pool: gym.vector.VectorEnv[Any, Any, Any] = pool
         if spec is not None and None in pool.get_attr("world_state"):
             message = f"the state of '{self.task.env.id}' cannot be stored, so no episode can go on from its end"
             raise TrainingError(message, field=("continuation",))
         self.continuation = None if spec is None else Continuation(spec, self.recipe.num_envs, self._seed)
         remembered = None if spec is None else spec.frames
-        self.late = late = LateRewards(
-            self.reward_model, self.recipe.num_envs, self.every, made=self._made, remembered=remembered
-        )
+        if asked is None:
+            self.late = late = LateRewards(
+                self.reward_model, self.recipe.num_envs, self.every, made=self._made, remembered=remembered
+            )
+        else:
+            self.late = late = self._asked_rewards(asked, pool, remembered)
         self._closing.callback(late.close)
         algorithm, gamma = find_algorithm(self.recipe.algorithm), discount(self.recipe)
         self.scale = RewardScale(self.recipe.num_envs, gamma) if self.recipe.normalize_reward else None
@@ -110,15 +130,32 @@ class Setup:
         )
         self._warn_of_idle_runs()
 
+    def _asked_rewards(self, spec: AskSpec, pool: Any, remembered: int | None) -> LateRewards:
+        if None in pool.get_attr("world_state"):
+            raise cannot_be_drawn_later(self.task.env.id)
+        states = Adapter(*pool_spaces(pool), self.task.env.id).observation_space
+        return AskedRewards(
+            self.reward_model,
+            pool,
+            states,
+            spec,
+            every=self.every,
+            made=self._made,
+            remembered=remembered,
+            seed=self._seed,
+        )
+
     def make_pool(
-        self, num_envs: int, *, times: int = 1, continuing: bool = False
+        self, num_envs: int, *, every: int, times: int = 1, continuing: bool = False, later: bool = False
     ) -> gym.vector.VectorEnv[Any, Any, Any]:
         """Return a pool that is closed with the rest.
 
         Args:
             num_envs: number of environments.
+            every: every k-th frame is drawn.
             times: how many times as long as the task says its episodes are.
             continuing: whether episodes whose time is over can go on.
+            later: whether frames are drawn when they are asked for alone.
 
         Raises:
             TaskError, RenderingError: the environment or its scene is wrong, or a worker does not come up.
@@ -130,9 +167,10 @@ class Setup:
             task,
             num_envs,
             render_size=choose_frame_size(task, self.reward_model),
-            every=self.every,
+            every=every,
             verdicts=True,
             wrap=Continuing if continuing else None,
+            later=later,
             workers=self.workers,
             autoreset_mode=AutoresetMode.SAME_STEP,
         )

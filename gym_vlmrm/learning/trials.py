@@ -75,13 +75,13 @@ class Trials:
     def _episodes(self, on_step: Callable[[int], None]) -> list[Episode]:
         setup, number = self._setup, trial_episodes(self._setup.recipe)
         if self._pool is None:
-            self._pool = setup.make_pool(number, times=trial_times(setup.recipe))
+            self._pool = setup.make_pool(number, every=setup.trial_every, times=trial_times(setup.recipe))
         self.shown = []
         return play(
             self._pool, live_agent(setup.model), setup.reward_model, number, seed=self._seed,
-            every=setup.every, on_step=on_step, on_frames=self._show,
+            every=setup.trial_every, on_step=on_step, on_frames=self._show,
         )  # fmt: skip
 
     def _show(self, frames: Frames, step: int, over: bool) -> None:
-        if not over and is_scored(step, self._setup.every) and len(self.shown) < MAX_SHOWN:
+        if not over and is_scored(step, self._setup.trial_every) and len(self.shown) < MAX_SHOWN:
             self.shown.append(frames[0].copy())

@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvStepRetu
 
 from gym_vlmrm.errors import TrainingError, WorkerError
 from gym_vlmrm.learning.adapter import Adapter, Space, States
+from gym_vlmrm.learning.asking.asked_rewards import AskedRewards
 from gym_vlmrm.learning.continuation import Continuation
 from gym_vlmrm.learning.late_rewards import LateRewards
 from gym_vlmrm.learning.pool_vec_env import PoolVecEnv
@@ -87,6 +88,8 @@ class PoolSteps:
         """Whether each transition was the last one of its episode because of its time limit alone (N,)."""
         self.continued: NDArray[np.bool_] | None = None
         """Which of those episodes go on (N,), or ``None`` where none ever does."""
+        self.lost = False
+        """Whether workers were started anew in the latest step, so that it led nowhere."""
 
     def reset(self, seed: int | Sequence[int | None] | None) -> Any:
         """Reset every environment and return N observations, batched as their space says."""
@@ -106,6 +109,7 @@ class PoolSteps:
         Where workers were started anew, every episode is cut off at the state that it was in, and another one begins.
         """
         self._made += 1
+        self.lost = False
         try:
             observations, _, terminated, truncated, infos = self.pool.step(actions)
         except WorkerError as error:
@@ -190,7 +194,7 @@ class PoolSteps:
     def _cut_off(self) -> Any:
         """Begin every environment anew; the step that was lost led nowhere, as if time had run out before it."""
         self.terminated, self.dones = np.zeros(self.num_envs, np.bool_), np.ones(self.num_envs, np.bool_)
-        self.out_of_time = self.terminated
+        self.out_of_time, self.lost = self.terminated, True
         observations, infos = self._begin_anew()
         left, self._latest = self._latest, observations["state"]
         self.terminal_observations = dict(enumerate(iterate(self._state_space, self._latest if left is None else left)))
@@ -276,8 +280,10 @@ class LateRewardVecEnv(PoolVecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         """Step every environment and hand the frames over to be scored."""
         steps = self.steps
-        steps.step(self.adapter.actions(self._actions))
-        states: Any = self.adapter.states(steps.hand_over(self.late))
+        states: Any = steps.step(self.adapter.actions(self._actions))
+        if isinstance(self.late, AskedRewards):
+            self.late.see(self._reached(self.adapter.states(states)), lost=steps.lost)
+        states = self.adapter.states(steps.hand_over(self.late))
         for index in self._going_on():
             _put_row(states, index, self.adapter.state(steps.terminal_observations[index]))
         steps.begin(self.late)
@@ -289,6 +295,13 @@ class LateRewardVecEnv(PoolVecEnv):
                 info["success"] = bool(success)
         self._tell_ends(infos, steps.terminal_observations, steps.terminated)
         return states, np.zeros(self.num_envs, np.float32), steps.dones.copy(), infos
+
+    def _reached(self, states: Any) -> States:
+        """Return the states that the latest step led to: the terminal one where an episode ended."""
+        reached = {key: part.copy() for key, part in states.items()} if isinstance(states, dict) else states.copy()
+        for index, observation in self.steps.terminal_observations.items():
+            _put_row(reached, index, self.adapter.state(observation))
+        return reached
 
     def _going_on(self) -> list[int]:
         """Let episodes that ended well go on; returns the environments that do."""

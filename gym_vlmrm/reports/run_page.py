@@ -25,6 +25,8 @@ CURVES: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
     ("share of steps in success", "success_share", ("rollout/success", "eval/success")),
     ("share of steps in success, as the judge sees it", None, ("rollout/success_seen",)),
     ("task reward per step", "task_reward", ("rollout/task_reward", "eval/task_reward")),
+    ("share of frames that the judge was asked", None, ("ask/share",)),
+    ("error of the network that answers for it [standard deviations]", None, ("ask/error",)),
     ("steps per episode", "episode_length", ("rollout/episode_length",)),
     ("steps per second", None, ("time/steps_per_second",)),
 )

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, field_validator, model_validator
 
 from gym_vlmrm.errors import TaskError
+from gym_vlmrm.task.asking import AskSpec
 from gym_vlmrm.task.part_checks import check_parts
 from gym_vlmrm.task.parts import (
     AVOID,
@@ -85,6 +86,8 @@ class RewardSpec(Brief):
     fade: FadeSpec | None = None
     success_seen: SeenSpec | None = None
     """When the judge itself says that the goal is reached; no part of the reward."""
+    ask: AskSpec | None = None
+    """In training: ask the judge about a share of the frames; a network that learns from it answers for the others."""
 
     @field_validator("goal", "avoid", "baseline")
     @classmethod
@@ -98,6 +101,11 @@ class RewardSpec(Brief):
         if self.goal is None and self.avoid is None and not self.parts:
             raise misplaced("missing; every task needs it, or 'parts:'", "goal")
         check_parts(self.all_parts, self.combine, task=self.task, shape=self.shape)
+        if self.ask is not None and not self.plain:
+            message = (
+                "a network can answer for one sentence and one picture only; leave 'ask' out, or all that makes parts"
+            )
+            raise misplaced(message, "ask")
         return self
 
     @property

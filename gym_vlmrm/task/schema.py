@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from gym_vlmrm.task.asking import AskSpec
 from gym_vlmrm.task.builtin import builtin_folder
 from gym_vlmrm.task.parts import FadeSpec, PartSpec, SeenSpec, ShapeSpec, WindowSpec
 from gym_vlmrm.task.rules import MAX_DEPTH, MAX_LENGTH, MAX_PARTS
@@ -32,8 +33,8 @@ def schema() -> dict[str, Any]:
     made = TaskSpec.model_json_schema()
     definitions = made["$defs"]
     for model in (
-        CameraSpec, EnvSpec, FadeSpec, FurtherCamera, PartSpec, Recipe, RewardSpec, SceneSpec, SeenSpec, ShapeSpec,
-        TaskSpec, WindowSpec,
+        AskSpec, CameraSpec, EnvSpec, FadeSpec, FurtherCamera, PartSpec, Recipe, RewardSpec, SceneSpec, SeenSpec,
+        ShapeSpec, TaskSpec, WindowSpec,
     ):  # fmt: skip
         _describe(definitions.get(model.__name__, made), model)
     properties = {
@@ -60,6 +61,7 @@ def schema() -> dict[str, Any]:
     for section in ("RewardSpec", "PartSpec"):
         shape = {"enum": definitions["ShapeSpec"]["properties"]["kind"]["enum"]}
         definitions[section]["properties"]["shape"]["anyOf"].insert(0, shape)
+    definitions["RewardSpec"]["properties"]["ask"]["anyOf"].insert(0, definitions["AskSpec"]["properties"]["share"])
     sentences = [{"required": [key]} for key in ("goal", "avoid", "parts")]
     whole = {"required": made["required"], "properties": {"reward": {"anyOf": sentences}}}
     whole["properties"]["env"] = {"required": definitions["EnvSpec"].pop("required")}

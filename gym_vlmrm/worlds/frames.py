@@ -10,7 +10,7 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
 from gym_vlmrm.arrays import Frames
-from gym_vlmrm.errors import TrainingError
+from gym_vlmrm.errors import TrainingError, WorldError
 from gym_vlmrm.task.parts import PLAIN_SHOTS, Shots
 from gym_vlmrm.worlds.cameras import picture_shape, take_pictures
 from gym_vlmrm.worlds.state import WorldState, put_state, state_of
@@ -77,7 +77,15 @@ class FrameObservation(gym.Wrapper[dict[str, Any], Any, Any, Any]):
 
     counters = ("_step", "_due")
 
-    def __init__(self, env: gym.Env[Any, Any], size: int, every: int = 1, shots: Shots = PLAIN_SHOTS) -> None:
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        size: int,
+        every: int = 1,
+        shots: Shots = PLAIN_SHOTS,
+        *,
+        later: bool = False,
+    ) -> None:
         """Wrap an environment whose `render` returns uint8 (size, size, 3).
 
         Args:
@@ -85,9 +93,12 @@ class FrameObservation(gym.Wrapper[dict[str, Any], Any, Any, Any]):
             size: side of its frames [px].
             every: render every k-th frame of an episode only.
             shots: the pictures that are needed of a step.
+            later: keep the states of the steps that would be rendered, and render none (see `gym_vlmrm.worlds.kept`).
         """
         super().__init__(env)
-        self.every, self.shots = every, shots
+        self.every, self.shots, self._later = every, shots, later
+        self.kept: list[WorldState] = []
+        """States that may be drawn later, the oldest first; whoever takes pictures of them clears it."""
         shape = picture_shape(shots, size)
         frame = spaces.Box(0, 255, shape, np.uint8)
         self.observation_space = spaces.Dict({"state": env.observation_space, "frame": frame})
@@ -129,9 +140,18 @@ class FrameObservation(gym.Wrapper[dict[str, Any], Any, Any, Any]):
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._step += 1
         scored = is_scored(self._step, self.every)
+        if scored and self._later:
+            self._keep()
+            scored = False
         self._due = scored and self.deferred and not (terminated or truncated)
         frame = self._take() if scored and not self._due else self._blank
         return {"state": observation, "frame": frame}, reward, terminated, truncated, info
+
+    def _keep(self) -> None:
+        state = state_of(self.env)
+        if state is None:
+            raise WorldError("the state of this environment cannot be told, so it cannot be drawn later")
+        self.kept.append(state)
 
     def _take(self) -> Frames:
         return take_pictures(self.env, self.shots, turn_of(self._step, self.every))

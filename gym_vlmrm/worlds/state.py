@@ -164,9 +164,16 @@ def _mujoco(env: Any) -> dict[str, Any]:
     }
 
 
-def _results(data: Any) -> list[str]:
-    names = [name for name in dir(data) if name.startswith(_DERIVED)]
-    return [name for name in names if isinstance(getattr(data, name), np.ndarray)]
+_RESULTS: dict[type, tuple[str, ...]] = {}
+"""Names of the arrays that MuJoCo's data has; asking for them takes longer than copying them."""
+
+
+def _results(data: Any) -> tuple[str, ...]:
+    kind = type(data)
+    if kind not in _RESULTS:
+        names = [name for name in dir(data) if name.startswith(_DERIVED)]
+        _RESULTS[kind] = tuple(name for name in names if isinstance(getattr(data, name), np.ndarray))
+    return _RESULTS[kind]
 
 
 def _put_mujoco(env: Any, state: dict[str, Any]) -> None:

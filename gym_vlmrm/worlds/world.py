@@ -47,6 +47,7 @@ def make_world(
     verdicts: bool = False,
     wrap: Callable[[Any], Any] | None = None,
     film: bool = False,
+    later: bool = False,
 ) -> gym.Env[Any, Any]:
     """Build a task's environment: its own reward, frames of its scene, and verdicts in ``info``.
 
@@ -63,6 +64,7 @@ def make_world(
         verdicts: whether infos hold only what training and judging need (see `OnlyVerdicts`).
         wrap: a user's own wrapper, applied before frames are added.
         film: whether frames are drawn for people and not for a reward: with shadows, from where a film looks.
+        later: where there are frames, keep states instead and draw when asked (see `gym_vlmrm.worlds.kept`).
 
     Raises:
         TaskError: the environment is unknown or fails, or its kwargs, camera or rule of success do not fit it.
@@ -77,7 +79,7 @@ def make_world(
     if wrap is not None:
         world = wrap(world)
     shots = PLAIN_SHOTS if film else task.reward.shots
-    return FrameObservation(world, render_size, every, shots) if frames else world
+    return FrameObservation(world, render_size, every, shots, later=later) if frames else world
 
 
 def _bare_world(task: TaskSpec, render_size: int, film: bool) -> TaskInfo:
@@ -106,6 +108,7 @@ def make_worlds(
     verdicts: bool = False,
     wrap: Callable[[Any], Any] | None = None,
     film: bool = False,
+    later: bool = False,
     workers: int | None = None,
     autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
     timeout: float | None = None,
@@ -121,6 +124,7 @@ def make_worlds(
         verdicts: as `make_world`.
         wrap: as `make_world`.
         film: as `make_world`.
+        later: as `make_world`.
         workers: worker processes; ``None`` takes one per usable core.
         autoreset_mode: any of Gymnasium's three.
         timeout: how long to wait for a worker [s] (see `gym_vlmrm.worlds.pools.pool.make_pool`).
@@ -138,5 +142,6 @@ def make_worlds(
         verdicts=verdicts,
         wrap=wrap,
         film=film,
+        later=later,
     )
     return make_pool(build, num_envs, workers=workers, autoreset_mode=autoreset_mode, timeout=timeout)
