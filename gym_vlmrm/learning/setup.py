@@ -79,7 +79,9 @@ class Setup:
         # Cheap checks first; nothing is drawn here, as drawing is for the workers.
         self.world = inspect_world(self.task, draw=False)
         inspect_recipe(self.recipe, self.world, resumed=self._resumed)
-        self.reward_model: RewardModel = load_reward_model(self.task)
+        # Windows that are seen as films need to know the time between pictures.
+        asked = self.task.reward.model_copy(update={"every": self.every})
+        self.reward_model: RewardModel = load_reward_model(self.task.model_copy(update={"reward": asked}))
         self._closing.enter_context(one_torch_thread())
         spec = self.recipe.continuation
         if spec is not None and not self.task.reward.plain:

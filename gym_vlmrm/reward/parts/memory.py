@@ -107,7 +107,11 @@ class PartsMemory:
             seen = int(self._seen[row])
             back = [offset for offset in range(0, window.length, window.stride) if offset < seen]
             pictures = [ring[row, (seen - 1 - offset) % ring.shape[1]].astype(np.float64) for offset in back]
-            if window.join == "change":
+            if window.join == "motion":
+                # Before its first picture a body is taken to have stood still.
+                film = [*[pictures[-1]] * (window.frames - len(pictures)), *pictures[::-1]]
+                told[place] = sight.model.watch(np.stack(film), window.stride * self.spec.every)
+            elif window.join == "change":
                 told[place] = sight.change(pictures[-1], pictures[0])
             else:
                 told[place] = sight.value(sum(pictures[1:], pictures[0]) / len(pictures))

@@ -153,6 +153,9 @@ class HumanoidScene(HumanoidEnv):
         """Return the named quantities of the current state; see `gym_vlmrm.worlds.humanoid.quantities`."""
         data = self._mirrored()
         mujoco.mj_collision(self.model, data)
+        data.qvel[:] = self.data.qvel
+        mujoco.mj_comPos(self.model, data)
+        mujoco.mj_comVel(self.model, data)
         return quantities(self.model, data)
 
     def place(self, configuration: Floats) -> None:
