@@ -42,7 +42,7 @@ class MotionSettings:
     """Sizes and seeds of the motion head's recipe."""
 
     seed: int = 1
-    films: int = 1500
+    films: int = 1200
     fresh: int = 250
     """Films that only measure."""
     steps: int = 3000

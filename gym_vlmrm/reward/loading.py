@@ -12,6 +12,8 @@ from typing import Any
 
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward.folders import CONFIG_FILE, check_folder, read_words
+from gym_vlmrm.reward.motion.file import read_facts
+from gym_vlmrm.reward.motion.video_files import check_video_name, is_video, video_frame_size
 from gym_vlmrm.reward.notices import first_to_say
 from gym_vlmrm.reward.protocol import RewardModel
 from gym_vlmrm.task.catalog import load_task, override
@@ -102,6 +104,8 @@ def load_judge(judge: RewardSpec) -> RewardModel:
 
 def _load(judge: RewardSpec, model: str, goals: list[str], baselines: list[str], alpha: float) -> RewardModel:
     """Load the model of one goal, for the device and in the arithmetic that a reward names."""
+    if is_video(model):
+        raise ModelError(_sees_films(model))
     plain = _make_plain(model)
     if plain is not None:
         return plain
@@ -122,6 +126,12 @@ def _load(judge: RewardSpec, model: str, goals: list[str], baselines: list[str],
 def _load_watcher(judge: RewardSpec, part: Part) -> RewardModel:
     """Load the model of a part that sees windows as films."""
     check_watcher(part.model)
+    if is_video(part.model):
+        from gym_vlmrm.reward.motion.video import VideoReward, load_video
+
+        video = load_video(part.model, judge.device, judge.precision)
+        seen: Any = VideoReward(video, list(part.goals), list(part.baselines) or None, part.alpha)
+        return seen
     from gym_vlmrm.reward.clip.towers import load_towers
     from gym_vlmrm.reward.motion.head import load_head
     from gym_vlmrm.reward.motion.judge import MotionReward
@@ -134,15 +144,20 @@ def _load_watcher(judge: RewardSpec, part: Part) -> RewardModel:
     return watcher
 
 
+def _sees_films(model: str) -> str:
+    return f"model '{model}' sees films and no single pictures; write 'window: {{frames: 8, join: motion}}'"
+
+
 def check_watcher(model: str) -> None:
     """Check that a model sees windows as films (``window.join: motion``), without loading it.
 
     Raises:
         ModelError: it sees single pictures only.
     """
-    from gym_vlmrm.reward.motion.file import read_facts
-
-    read_facts(model_location(model), model)
+    if is_video(model):
+        check_video_name(model)
+    else:
+        read_facts(model_location(model), model)
 
 
 def _make_plain(model: str) -> RewardModel | None:
@@ -161,6 +176,8 @@ def check_model_name(model: str) -> None:
     """
     if model in MODELS:
         return
+    if is_video(model):
+        raise ModelError(_sees_films(model))
     from gym_vlmrm.reward.clip.opening import check_name
 
     check_name(model_location(model))
@@ -171,6 +188,8 @@ def model_frame_size(model: str) -> int:
     plain = _make_plain(model)
     if plain is not None:
         return plain.frame_size
+    if is_video(model):
+        return video_frame_size(model, DEFAULT_FRAME_SIZE)
     location = model_location(model)
     config = Path(location.removeprefix("local-dir:")) / CONFIG_FILE
     if location.startswith("local-dir:") and config.is_file():
@@ -212,12 +231,11 @@ def unknown_words(model: str, sentences: Sequence[str], *, motion: bool = False)
         sentences: prompts.
         motion: whether its motion head reads them, which has words of its own.
     """
-    if motion:
-        from gym_vlmrm.reward.motion.file import read_facts
-
-        known: set[str] | None = set(read_facts(model_location(model), model).words)
-    else:
-        known = None if model in MODELS else read_words(model_location(model).removeprefix("local-dir:"))
+    known: set[str] | None = None
+    if motion and not is_video(model):
+        known = set(read_facts(model_location(model), model).words)
+    elif model not in MODELS and not is_video(model):
+        known = read_words(model_location(model).removeprefix("local-dir:"))
     if known is None:
         return []
     words = dict.fromkeys(word for sentence in sentences for word in re.findall(r"[\w']+", sentence.lower()))
@@ -229,7 +247,7 @@ def cut_prompts(model: str, sentences: Iterable[str]) -> dict[str, str]:
 
     The model's tokenizer counts; where it is not on this machine yet, nothing is known and nothing returned.
     """
-    if model in MODELS:
+    if model in MODELS or is_video(model):
         return {}
     from gym_vlmrm.reward.clip.opening import load_tokenizer
     from gym_vlmrm.reward.clip.text import unread_part

@@ -212,7 +212,9 @@ class TaskSpec(Strict):
     @field_validator("training", mode="before")
     @classmethod
     def _without_removed(cls, value: Any) -> Any:
-        return {key: recipe for key, recipe in value.items() if recipe is not None} if isinstance(value, dict) else value
+        return (
+            {key: recipe for key, recipe in value.items() if recipe is not None} if isinstance(value, dict) else value
+        )
 
     @field_validator("id")
     @classmethod

@@ -1,1 +1,1 @@
-"""Motions that the embedded model sees: a small head that reads windows of frames, and the sentences that it knows."""
+"""Models that see the pictures of a window as a film: the embedded model by its motion head, and video models."""
