@@ -42,12 +42,12 @@ class MotionSettings:
     """Sizes and seeds of the motion head's recipe."""
 
     seed: int = 1
-    films: int = 1200
-    fresh: int = 250
+    films: int = 2400
+    fresh: int = 400
     """Films that only measure."""
-    steps: int = 3000
+    steps: int = 5000
     batch: int = 384
-    rate: float = 3e-3
+    rate: float = 2e-3
     overrating: float = 2.0
     """How much worse it is to say too much of a motion than too little."""
 

@@ -21,7 +21,7 @@ PHRASES = Path(__file__).parent / "phrases"
 SUMS = {"turning": ("turning_left", "turning_right")}
 """Motions of the phrases that are several axes of the space."""
 WORD_SIZE, HEARD = 24, 96
-SENTENCES, BATCH, STEPS, RATE = 24_000, 256, 900, 5e-3
+SENTENCES, BATCH, STEPS, RATE = 24_000, 256, 1500, 4e-3
 WORD_DROPOUT = 0.1
 
 
