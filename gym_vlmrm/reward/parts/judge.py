@@ -115,6 +115,22 @@ class PartsReward:
         memory.begin(np.arange(len(signals)), signals)
         return memory.values
 
+    def parts_in_films(self, signals: NDArray[np.float32], moments: NDArray[np.int64]) -> Floats:
+        """Return what each part is worth (N, P) in pictures that follow one another.
+
+        Args:
+            signals: of the scored pictures of episodes (N, W), in order.
+            moments: the place of each in its episode (N,); 0 begins another one.
+        """
+        memory, first = PartsMemory(self.spec, self.sights, 1), np.zeros(1, np.int64)
+        values = np.zeros((len(signals), len(self.parts)))
+        for row, moment in enumerate(moments.tolist()):
+            if moment == 0:
+                memory.begin(first)
+            memory.see(first, signals[row : row + 1])
+            values[row] = memory.values[0]
+        return values
+
     def alone(self, values: Floats) -> Floats:
         """Join what parts are worth (N, P) as a training begins, without shapes and the environment's own reward."""
         joined = combined(self.parts, list(values.T), [part.weight for part in self.parts], self.spec.combine)

@@ -48,7 +48,7 @@ class PartsMemory:
         self.values[rows], self._last[rows], self._seen[rows], self._streak[rows] = 0.0, 0.0, 0, 0
         if signals is None or not len(rows):
             return
-        self._see(rows, signals)
+        self.see(rows, signals)
         for index, part in enumerate(self.parts):
             if part.shape is not None:
                 self._last[rows, index] = part.weight_at(made) * self.values[rows, index]
@@ -63,7 +63,7 @@ class PartsMemory:
         """
         rows = np.flatnonzero(step.scored)
         if len(rows):
-            self._see(rows, step.signals)
+            self.see(rows, step.signals)
         if self.spec.success_seen is not None:
             enough = self._joined(step.made) > self.spec.success_seen.above
             self._streak = np.where(step.moved, np.where(enough, self._streak + 1, 0), self._streak)
@@ -86,7 +86,7 @@ class PartsMemory:
             weights.append(weight)
         return self.spec.scale * (combined(self.parts, terms, weights, self.spec.combine) - self.spec.center)
 
-    def _see(self, rows: NDArray[Any], signals: NDArray[np.float32]) -> None:
+    def see(self, rows: NDArray[Any], signals: NDArray[np.float32]) -> None:
         """Take in the signals (K, W) of the pictures of some environments."""
         for block, ring in self._rings.items():
             ring[rows, self._seen[rows] % ring.shape[1]] = signals[:, block.start : block.start + block.width]
