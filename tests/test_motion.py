@@ -128,7 +128,7 @@ def motions(humanoid: HumanoidScene) -> dict[str, Any]:
     return {
         "standing still": film(humanoid, [body] * 4),
         "walking forward": film(humanoid, [moved(body, forward=0.15 * i) for i in range(4)]),
-        "walking backward": film(humanoid, [moved(body, forward=-0.12 * i) for i in range(4)]),
+        "walking backward": film(humanoid, [moved(body, forward=-0.18 * i) for i in range(4)]),
         "turning around": film(humanoid, [moved(body, yaw=0.3 * i) for i in range(4)]),
         "jumping up": film(humanoid, [moved(body, up=height) for height in (0.0, 0.22, 0.3, 0.2)]),
         "waving its hand": film(humanoid, [raised[i % 2] for i in range(4)]),
@@ -148,9 +148,9 @@ def _tilted(pose: Any, angle: float) -> Any:
 
 def test_every_motion_is_worth_most_by_its_own_sentence(humanoid: HumanoidScene) -> None:
     films = motions(humanoid)
-    for goal in films:
-        values = {name: worth(f"a humanoid robot {goal}", frames) for name, frames in films.items()}
-        assert max(values, key=lambda name: values[name]) == goal, values
+    for motion, frames in films.items():
+        values = {goal: worth(f"a humanoid robot {goal}", frames) for goal in films}
+        assert max(values, key=lambda goal: values[goal]) == motion, values
 
 
 def test_the_time_between_pictures_counts(humanoid: HumanoidScene) -> None:
