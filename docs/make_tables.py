@@ -7,11 +7,12 @@ from pathlib import Path
 from gym_vlmrm.task.catalog import builtin_tasks
 
 BEGIN, END = "<!-- tasks: python docs/make_tables.py -->", "<!-- end of tasks -->"
+BEGIN_MOTION, END_MOTION = "<!-- motion tasks: python docs/make_tables.py -->", "<!-- end of motion tasks -->"
 
 
-def task_table(before: str) -> str:
-    """Return the table of built-in tasks in Markdown; tasks that it had before keep their order."""
-    tasks = builtin_tasks()
+def task_table(before: str, *, motion: bool = False) -> str:
+    """Return the table of built-in tasks, or of the motion tasks, in Markdown; those that it had keep their order."""
+    tasks = {name: task for name, task in builtin_tasks().items() if task.reward.sees_films == motion}
     known = [name for name in re.findall(r"^\| ([\w-]+) \| `", before, re.MULTILINE) if name in tasks]
     names = [*known, *sorted(tasks.keys() - known)]
     rows = [f"| {name} | `{tasks[name].id}` | {' / '.join(tasks[name].reward.goals)} |" for name in names]
@@ -20,11 +21,13 @@ def task_table(before: str) -> str:
 
 def with_tables(text: str) -> str:
     """Return a page with its tables written anew; raises ValueError where it has no place for them."""
-    before, begin, rest = text.partition(BEGIN)
-    table, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"no place for the table: the page needs the lines '{BEGIN}' and '{END}'")
-    return f"{before}{BEGIN}\n{task_table(table)}\n{END}{after}"
+    for first, last, motion in ((BEGIN, END, False), (BEGIN_MOTION, END_MOTION, True)):
+        before, begin, rest = text.partition(first)
+        table, end, after = rest.partition(last)
+        if not (begin and end):
+            raise ValueError(f"no place for the table: the page needs the lines '{first}' and '{last}'")
+        text = f"{before}{first}\n{task_table(table, motion=motion)}\n{last}{after}"
+    return text
 
 
 if __name__ == "__main__":

@@ -72,6 +72,25 @@ def measure(
 
 
 @app.command()
+def motion(
+    data: Annotated[Path, typer.Option(help="Folder for films (0.3 GB); an interrupted run goes on.")] = Path(
+        "build/motion"
+    ),
+    model: Model = EMBEDDED_FOLDER,
+    seed: Annotated[int, typer.Option(help="Seed of films, looks, sentences and weights.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that draw films; changes nothing else.")] = 2,
+    teach: Annotated[bool, typer.Option(help="Teach the head; --no-teach only measures it.")] = True,
+) -> None:
+    """Teach the motion head of the model in a folder, and print its figures on films that it never saw."""
+    from embedded_model.motion_head import MotionSettings, make_head, measure_head
+
+    console, settings = Console(stderr=True), MotionSettings(seed=seed)
+    if teach:
+        console.print(f"wrote {make_head(data, model, settings, workers, console.print)}")
+    _print("Motion head on fresh films", measure_head(data, model, settings, workers, console.print))
+
+
+@app.command()
 def captions(
     scene: Annotated[str, typer.Argument(metavar="SCENE", help="humanoid, cartpole or mountain-car.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="An empty folder, made if missing.")],

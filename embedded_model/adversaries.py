@@ -99,7 +99,8 @@ def chased_tasks(model: str, drawn: int = 0, seed: int = 0) -> dict[str, TaskSpe
     rng, grammar = np.random.default_rng(seed), Grammar()
     sentences = (grammar.draw(rng) for _ in count())
     named = (sentence.text for sentence in sentences if sentence.domain == "humanoid" and sentence.names)
-    tasks = {key: task for key, task in builtin_tasks().items() if task.env.id == "Humanoid-v5"}
+    humanoids = {key: task for key, task in builtin_tasks().items() if task.env.id == "Humanoid-v5"}
+    tasks = {key: task for key, task in humanoids.items() if not task.reward.sees_films}
     tasks |= {goal: override(tasks["standing"], goal=goal) for goal in (*OTHER_GOALS, *islice(named, drawn))}
     return {key: override(task, model=model, device="cpu") for key, task in tasks.items()}
 

@@ -15,7 +15,7 @@ from gym_vlmrm.worlds.humanoid.env import HumanoidScene
 from gym_vlmrm.worlds.mountain_car import MountainCarScene
 from gym_vlmrm.worlds.pools.cores import usable_cores
 
-__all__ = ["render_now", "render_states"]
+__all__ = ["render_film", "render_now", "render_states"]
 
 ORIGINAL_SHARE = 0.1
 """Share of the frames that wear Gymnasium's own look."""
@@ -50,6 +50,11 @@ def render_now(domain: str, states: NDArray[np.float64], seed: int, *, jitter: b
         uint8 (N, FRAME_SIZE, FRAME_SIZE, 3).
     """
     return _render_chunk(domain, states, [seed], jitter)
+
+
+def render_film(states: NDArray[np.float64], seed: int) -> NDArray[np.uint8]:
+    """Render humanoid states (N, 24) by one camera, in one light and look, drawn by `seed`; as `render_now` returns."""
+    return np.stack([_humanoid(state, np.random.default_rng(seed), True) for state in states])
 
 
 _environments: dict[Any, Any] = {}

@@ -22,6 +22,7 @@ __all__ = [
     "HumanoidStates",
     "cartpole_states",
     "combinations",
+    "hold_pose",
     "humanoid_states",
     "mountain_car_states",
     "turned",
@@ -164,13 +165,14 @@ def _physics(rng: np.random.Generator, pairs: list[tuple[str, str]]) -> Iterator
         env.set_state(start, rng.normal(0, 0.1, env.model.nv))  # type: ignore[no-untyped-call]
         phase = rng.integers(ROLLOUT_STRIDE)
         for step in range(ROLLOUT_STEPS):
-            action = strength * _hold(env, goal) + shake * rng.uniform(-1, 1, env.model.nu)
+            action = strength * hold_pose(env, goal) + shake * rng.uniform(-1, 1, env.model.nu)
             env.step(action)
             if step % ROLLOUT_STRIDE == phase:
                 yield _centred(env.data.qpos)
 
 
-def _hold(env: HumanoidScene, goal: Floats) -> Floats:
+def hold_pose(env: HumanoidScene, goal: Floats) -> Floats:
+    """Return the action (17,) that pulls the joints towards a pose (24,)."""
     joints = env.model.actuator_trnid[:, 0]
     positions, speeds = env.model.jnt_qposadr[joints], env.model.jnt_dofadr[joints]
     control = GAIN * (goal[positions] - env.data.qpos[positions]) - DAMPING * env.data.qvel[speeds]

@@ -16,7 +16,7 @@ from gym_vlmrm.errors import ModelError, RunError, TaskError, VLMRMError
 from gym_vlmrm.task.catalog import builtin_tasks, load_task
 from gym_vlmrm.task.spec import TaskSpec
 
-ALL_TASKS = sorted(builtin_tasks())
+ALL_TASKS = sorted(name for name, task in builtin_tasks().items() if not task.reward.sees_films)
 
 
 def _verdict(task: Any, model: Any, **options: Any) -> Any:

@@ -32,7 +32,16 @@ def test_the_ten_tasks_of_the_paper() -> None:
         "splits": "VLMRM/Humanoid-Splits-v0",
         "standing": "VLMRM/Humanoid-StandingUp-v0",
     }
-    assert ten.items() <= {name: task.id for name, task in builtin_tasks().items()}.items()
+    motions = {
+        "jumping": "VLMRM/Humanoid-Jumping-v0",
+        "standing-still": "VLMRM/Humanoid-StandingStill-v0",
+        "turning": "VLMRM/Humanoid-TurningAround-v0",
+        "walking": "VLMRM/Humanoid-WalkingForward-v0",
+        "waving": "VLMRM/Humanoid-Waving-v0",
+    }
+    tasks = builtin_tasks()
+    assert (ten | motions).items() <= {name: task.id for name, task in tasks.items()}.items()
+    assert {name for name, task in tasks.items() if task.reward.sees_films} == set(motions)
 
 
 def test_headers_agree_with_the_tasks() -> None:

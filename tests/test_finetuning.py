@@ -611,6 +611,8 @@ def test_every_built_in_goal_is_among_the_captions_of_its_scene() -> None:
     for task in builtin_tasks().values():
         if task.reward.model != "embedded" or getattr(find_scene(task.env.id), "name", None) not in scene_names():
             continue
+        if task.reward.sees_films:  # which no picture shows
+            continue
         said = [sentence for row in scene_captions(find_scene(task.env.id).name) for sentence in row.say]
         assert len(said) == len(set(said))
         assert task.reward.goal in said, task.id

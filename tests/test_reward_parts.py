@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from angles import CAMERAS, SIZE, AngleWorld, Colours, Expected, Reds, expected
+from angles import CAMERAS, SIZE, AngleWorld, Colours, Expected, Films, Reds, expected
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -25,7 +25,7 @@ NUMBERS = st.sampled_from([0.25, 0.5, 1.0, 2.0])
 FADES = st.none() | st.fixed_dictionaries({"to": st.sampled_from([0.0, 0.5]), "over": st.sampled_from([9, 30])})
 SHAPES = st.sampled_from([None, None, "difference", {"kind": "potential", "gamma": 0.9}])
 WINDOWS = st.none() | st.fixed_dictionaries(
-    {"frames": st.integers(2, 4), "stride": st.integers(1, 2), "join": st.sampled_from(["mean", "change"])}
+    {"frames": st.integers(2, 4), "stride": st.integers(1, 2), "join": st.sampled_from(["mean", "change", "motion"])}
 )
 
 
@@ -77,7 +77,10 @@ def rewards(draw: st.DrawFn) -> RewardSpec:
 
 def models_of(spec: RewardSpec) -> list[Any]:
     reds, colours = Reds(), Colours()
-    return [reds if part.model == "reds" else colours for part in spec.all_parts]
+    of_colours, alone = Films(colours), Films()
+    films = {"reds": alone, "colours": of_colours}
+    pictures = {"reds": reds, "colours": colours}
+    return [(films if part.sees_films else pictures)[part.model] for part in spec.all_parts]
 
 
 def pool_of(spec: RewardSpec, mode: AutoresetMode, num_envs: int = NUM_ENVS) -> Any:

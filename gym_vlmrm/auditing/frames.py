@@ -100,6 +100,8 @@ def build_audit_set(
     if len(plan.states):
         parts.append((pool.show(np.array(plan.states), on_done=done), plan.sources, plan.names, plan.coordinates))
     stride = max(1, episode_length(task) // frames)
+    if task.reward.sees_films:  # which are made of the very pictures that the reward scores
+        stride = task.reward.every
     before = len(plan.states)
     rolled = pool.roll([seed + 1000 + i for i in range(episodes)], stride, on_done=lambda n: done(before + n))
     parts += [_rollout(seen, ROLLOUT, f"random episode {i + 1}") for i, seen in enumerate(rolled)]

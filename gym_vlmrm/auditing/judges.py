@@ -14,7 +14,7 @@ from gym_vlmrm.errors import ModelError
 from gym_vlmrm.learning.records import JudgeRecord
 from gym_vlmrm.reward import RewardModel, goal_baseline_reward, load_reward_model
 from gym_vlmrm.reward.formula import average_embedding
-from gym_vlmrm.reward.loading import check_model_name
+from gym_vlmrm.reward.loading import check_model_name, check_watcher
 from gym_vlmrm.reward.parts import PartsReward
 from gym_vlmrm.reward.protocol import check_frames, check_rewards
 from gym_vlmrm.task.catalog import override
@@ -150,10 +150,16 @@ class PartsJudge:
         self.record = JudgeRecord.of(reward)
 
     @property
+    def films(self) -> bool:
+        """Whether windows are judged as episodes pass."""
+        return self._reward.spec.sees_films
+
+    @property
     def unseen(self) -> list[str]:
         """What of the reward has no meaning for a state by itself."""
         spec = self._reward.spec
-        moving = [part.name for part in self.parts if part.window is not None]
+        films = spec.sees_films  # then all windows are judged as episodes passed
+        moving = [part.name for part in self.parts if part.window is not None and not films]
         shaped = [part.name for part in self.parts if part.shape is not None]
         return [
             *(f"the window of '{name}'" for name in moving),
@@ -166,9 +172,12 @@ class PartsJudge:
         """Do nothing: the prompts are known."""
 
     def look(self, seen: Seen, on_done: OnDone | None = None) -> Floats:
-        """Return what the parts are worth (N, P)."""
+        """Return what the parts are worth (N, P), of films in the windows that end with each frame."""
 
-        return _in_chunks(seen, lambda rows: self._reward.parts_alone(self._signals(seen, rows)), on_done)
+        if seen.moments is None:
+            return _in_chunks(seen, lambda rows: self._reward.parts_alone(self._signals(seen, rows)), on_done)
+        told = _in_chunks(seen, lambda rows: self._signals(seen, rows), on_done)
+        return self._reward.parts_in_films(told.astype(np.float32), seen.moments)
 
     def views(self, seen: Seen) -> dict[str, dict[str, Floats]]:
         """Return what each camera says (N,), of every part that looks through several."""
@@ -205,8 +214,8 @@ def check_model(task: TaskSpec, model: str | RewardModel | StateReward | None) -
         ModelError: no such model, or an object that scores nothing.
     """
     if model is None or isinstance(model, str):
-        for name in override(task, model=model).reward.models:
-            check_model_name(name)
+        for part in override(task, model=model).reward.all_parts:
+            (check_watcher if part.sees_films else check_model_name)(part.model)
     elif not (callable(model) or hasattr(model, "of_states")):
         raise ModelError(f"{model!r} is no reward model; give a model's name or an object that scores frames")
 

@@ -114,7 +114,7 @@ def threshold_of(frames: AuditSet, rewards: Floats, above: float | None = None) 
 
 def control_sentences(goal: Sequence[str]) -> list[str]:
     """Return sentences about other things than a goal prompt."""
-    others = [goal for task in builtin_tasks().values() for goal in task.reward.goals]
+    others = [goal for task in builtin_tasks().values() if not task.reward.sees_films for goal in task.reward.goals]
     return [text for text in dict.fromkeys([*CONTROLS, *others]) if text not in goal]
 
 

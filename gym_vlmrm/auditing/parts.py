@@ -1,7 +1,8 @@
 """Rewards made of parts, as an audit asks them: which part decides, which contradict each other, which is exploited.
 
 States are judged by themselves: a window sees one picture as often as it has frames, a change is 0, shapes and the
-environment's own reward are left out, and cameras that take turns are scored together.
+environment's own reward are left out, and cameras that take turns are scored together. Where windows are seen as films
+no state says anything by itself: there the windows of episodes that were played are judged.
 """
 
 from itertools import combinations
@@ -141,7 +142,14 @@ def notes_on_parts(
             f"In a state that is no success the judge {does}: 'success_seen' is above {asked.above:g}, and the search "
             f"found {exploit.best_other:.3f}."
         )
+    if judge.films:
+        notes.append(
+            "Motions were judged in windows of the episodes that were played, not in poses; what those never show, no "
+            "figure here speaks of, and no search looked for exploits."
+        )
     unseen = judge.unseen
-    if unseen:
+    if unseen and judge.films:
+        notes.append(f"Nothing was learned of {', '.join(unseen)}.")
+    elif unseen:
         notes.append(f"States were judged one by one, so nothing was learned of {', '.join(unseen)}.")
     return notes

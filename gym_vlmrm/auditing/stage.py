@@ -41,6 +41,8 @@ class Seen:
     """(N, D) configurations; (N, 0) where the environment cannot be put into a state."""
     views: NDArray[np.uint8] | None = None
     """The pictures that the reward needs, (N, C, S, S, 3) of several cameras, where they are others than `frames`."""
+    moments: NDArray[np.int64] | None = None
+    """(N,) the place of each state in its episode, in order, where the reward sees them as films."""
 
     def __len__(self) -> int:
         return len(self.success)
@@ -50,19 +52,22 @@ class Seen:
         rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         quantities = [self.quantities[row] for row in rows]
         views = None if self.views is None else self.views[rows]
-        return Seen(self.frames[rows], self.success[rows], quantities, self.states[rows], views)
+        moments = None if self.moments is None else self.moments[rows]
+        return Seen(self.frames[rows], self.success[rows], quantities, self.states[rows], views, moments)
 
 
 def join_seen(parts: Sequence[Seen]) -> Seen:
     """Put parts one behind the other; empty ones do not count."""
     parts = [part for part in parts if len(part)] or list(parts[:1])
     views = [part.views for part in parts if part.views is not None]
+    moments = [part.moments for part in parts if part.moments is not None]
     return Seen(
         np.concatenate([part.frames for part in parts]),
         np.concatenate([part.success for part in parts]),
         [quantities for part in parts for quantities in part.quantities],
         np.concatenate([part.states for part in parts]),
         np.concatenate(views) if views else None,
+        np.concatenate(moments) if moments else None,
     )
 
 
@@ -77,7 +82,7 @@ class Stage:
         self.rule, self.size = rule, size
         self.limit = episode_length(task)
         self.world: gym.Env[Any, Any] = make_world(task, render_size=size)
-        self.poses = can_pose(task)
+        self.poses, self.films = can_pose(task), task.reward.sees_films
         self._shots = task.reward.shots if task.reward.shots.slots != PLAIN_SHOTS.slots else None
         self.world.reset(seed=0)
 
@@ -110,7 +115,7 @@ class Stage:
         """
         observation, _ = self.world.reset(seed=seed)
         self.world.action_space.seed(seed)
-        frames, views, success, quantities, states = [], [], [], [], []
+        frames, views, success, quantities, states, moments = [], [], [], [], [], [0]
         for step in range(self.limit):
             action = self.world.action_space.sample() if act is None else act(observation)
             observation, _, terminated, truncated, info = self.world.step(action)
@@ -120,12 +125,15 @@ class Stage:
                 success.append(bool(info["success"]))
                 quantities.append(self._quantities(observation, info))
                 states.append(self.world.unwrapped.configuration() if self.poses else [])  # type: ignore[attr-defined]
+                moments.append(moments[-1] + 1)
             if terminated or truncated:
                 observation, _ = self.world.reset()
+                moments[-1] = 0
         shown = np.array(frames, np.uint8).reshape(-1, self.size, self.size, 3)
         placed = np.array(states, np.float64).reshape(len(success), -1) if states else np.zeros((0, 0))
         seen = np.array(views, np.uint8) if views else None
-        return Seen(shown, np.array(success, np.bool_), quantities, placed, seen)
+        places = np.array(moments[: len(success)], np.int64) if self.films else None
+        return Seen(shown, np.array(success, np.bool_), quantities, placed, seen, places)
 
     def _views(self) -> list[NDArray[np.uint8]]:
         """The pictures of the present state that the reward needs besides `render`'s, as a list of one or none."""

@@ -9,7 +9,7 @@ from gym_vlmrm.learning.building import with_gamma
 from gym_vlmrm.learning.frame_watch import plain_words
 from gym_vlmrm.learning.inspection import WorldFacts, inspect_recipe, inspect_world
 from gym_vlmrm.learning.recipes import FALLBACK
-from gym_vlmrm.reward.loading import cut_prompts, unknown_words
+from gym_vlmrm.reward.loading import check_watcher, cut_prompts, unknown_words
 from gym_vlmrm.task.builtin import builtin_folder
 from gym_vlmrm.task.catalog import load_task
 from gym_vlmrm.task.spec import TaskSpec
@@ -46,12 +46,19 @@ def check_task(name: str) -> TaskReport:
     except TaskError as error:
         report.problems.append(str(error))
         return report
-    for part in task.reward.all_parts:
-        sentences = [*part.goals, *part.baselines]
-        unknown = unknown_words(part.model, sentences)
-        report.unknown_words += [word for word in unknown if word not in report.unknown_words]
-        report.cut_prompts |= cut_prompts(part.model, sentences)
     places = _places(name)
+    for part in task.reward.all_parts:
+        sentences, motion = [*part.goals, *part.baselines], part.sees_films
+        if motion:
+            try:
+                check_watcher(part.model)
+            except VLMRMError as error:
+                report.problems.append(_locate(str(error), ("reward", *part.at, "window", "join"), places, name))
+                continue
+        else:
+            report.cut_prompts |= cut_prompts(part.model, sentences)
+        unknown = unknown_words(part.model, sentences, motion=motion)
+        report.unknown_words += [word for word in unknown if word not in report.unknown_words]
     try:
         report.world = inspect_world(task, draw=True)
     except VLMRMError as error:

@@ -93,7 +93,9 @@ class Setup:
         self.world = inspect_world(self.task, draw=False)
         inspect_recipe(self.recipe, self.world, resumed=self._resumed)
         check_asking(self.task, self.recipe, self.world)
-        self.reward_model: RewardModel = load_reward_model(self.task)
+        # Windows that are seen as films need to know the time between pictures.
+        scored = self.task.reward.model_copy(update={"every": self.every})
+        self.reward_model: RewardModel = load_reward_model(self.task.model_copy(update={"reward": scored}))
         self._closing.enter_context(one_torch_thread())
         spec = self.recipe.continuation
         asked = self.task.reward.ask

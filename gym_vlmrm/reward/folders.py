@@ -24,6 +24,7 @@ __all__ = [
     "WEIGHTS_FILE",
     "WORDS_FILE",
     "check_config",
+    "check_entries",
     "check_folder",
     "read_words",
     "state_of_files",
@@ -65,7 +66,7 @@ def check_folder(folder: Path) -> dict[str, Any]:
         ModelError: one of these is not so.
     """
     try:
-        sizes = {path.name: _size(path, folder) for path in sorted(folder.iterdir())}
+        sizes = check_entries(folder)
         config = _read_config(folder / CONFIG_FILE)
         weights = [size for name, size in sizes.items() if Path(name).suffix in WEIGHTS]
         count = _count_parameters(config["model_cfg"])
@@ -82,6 +83,16 @@ def check_folder(folder: Path) -> dict[str, Any]:
     except RecursionError:
         raise ModelError(f"model folder {folder}: its configuration is nested too deeply") from None
     return config
+
+
+def check_entries(folder: Path) -> dict[str, int]:
+    """Return the size of each entry of a model folder [bytes], once all are found to be regular files of bounded size.
+
+    Raises:
+        ModelError: one is not, or is a link that leads elsewhere than into the folder or the blobs beside it.
+        OSError: the folder cannot be read.
+    """
+    return {path.name: _size(path, folder) for path in sorted(folder.iterdir())}
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -12,14 +12,18 @@ from typing import Any
 
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward.folders import CONFIG_FILE, check_folder, read_words
+from gym_vlmrm.reward.motion.file import read_facts
+from gym_vlmrm.reward.motion.video_files import check_video_name, is_video, video_frame_size
 from gym_vlmrm.reward.notices import first_to_say
 from gym_vlmrm.reward.protocol import RewardModel
 from gym_vlmrm.task.catalog import load_task, override
+from gym_vlmrm.task.parts import Part
 from gym_vlmrm.task.spec import RewardSpec, TaskSpec
 from gym_vlmrm.task.yaml_file import shorten
 
 __all__ = [
-    "EMBEDDED_FOLDER", "MODELS", "CutPromptWarning", "UnknownWordsWarning", "check_model_name", "choose_frame_size",
+    "EMBEDDED_FOLDER", "MODELS", "CutPromptWarning", "UnknownWordsWarning", "check_model_name", "check_watcher",
+    "choose_frame_size",
     "cut_prompts", "describe_cut", "load_judge", "load_reward_model", "model_frame_size", "model_location",
     "tell_of_model", "unknown_words",
 ]  # fmt: skip
@@ -88,7 +92,9 @@ def load_judge(judge: RewardSpec) -> RewardModel:
     known: dict[str, RewardModel] = {}
     models = []
     for part in judge.all_parts:
-        if part.model in MODELS:  # one that reads no prompts is the same for every part
+        if part.sees_films:
+            models.append(_load_watcher(judge, part))
+        elif part.model in MODELS:  # one that reads no prompts is the same for every part
             known[part.model] = known.get(part.model) or _load(judge, part.model, [], [], 0.0)
             models.append(known[part.model])
         else:
@@ -98,6 +104,8 @@ def load_judge(judge: RewardSpec) -> RewardModel:
 
 def _load(judge: RewardSpec, model: str, goals: list[str], baselines: list[str], alpha: float) -> RewardModel:
     """Load the model of one goal, for the device and in the arithmetic that a reward names."""
+    if is_video(model):
+        raise ModelError(_sees_films(model))
     plain = _make_plain(model)
     if plain is not None:
         return plain
@@ -113,6 +121,43 @@ def _load(judge: RewardSpec, model: str, goals: list[str], baselines: list[str],
             if first_to_say(message):
                 warnings.warn(CutPromptWarning(message), stacklevel=4)
     return ClipReward(model, towers, goals, baselines or None, alpha)
+
+
+def _load_watcher(judge: RewardSpec, part: Part) -> RewardModel:
+    """Load the model of a part that sees windows as films."""
+    check_watcher(part.model)
+    if is_video(part.model):
+        from gym_vlmrm.reward.motion.video import VideoReward, load_video
+
+        video = load_video(part.model, judge.device, judge.precision)
+        seen: Any = VideoReward(video, list(part.goals), list(part.baselines) or None, part.alpha)
+        return seen
+    from gym_vlmrm.reward.clip.towers import load_towers
+    from gym_vlmrm.reward.motion.head import load_head
+    from gym_vlmrm.reward.motion.judge import MotionReward
+
+    _warn_unknown_words(part.model, [*part.goals, *part.baselines], motion=True)
+    location = model_location(part.model)
+    towers = load_towers(location, judge.device, judge.precision)
+    head = load_head(location, part.model, towers.weights_digest)
+    watcher: Any = MotionReward(part.model, towers, head, list(part.goals), list(part.baselines) or None, part.alpha)
+    return watcher
+
+
+def _sees_films(model: str) -> str:
+    return f"model '{model}' sees films and no single pictures; write 'window: {{frames: 8, join: motion}}'"
+
+
+def check_watcher(model: str) -> None:
+    """Check that a model sees windows as films (``window.join: motion``), without loading it.
+
+    Raises:
+        ModelError: it sees single pictures only.
+    """
+    if is_video(model):
+        check_video_name(model)
+    else:
+        read_facts(model_location(model), model)
 
 
 def _make_plain(model: str) -> RewardModel | None:
@@ -131,6 +176,8 @@ def check_model_name(model: str) -> None:
     """
     if model in MODELS:
         return
+    if is_video(model):
+        raise ModelError(_sees_films(model))
     from gym_vlmrm.reward.clip.opening import check_name
 
     check_name(model_location(model))
@@ -141,6 +188,8 @@ def model_frame_size(model: str) -> int:
     plain = _make_plain(model)
     if plain is not None:
         return plain.frame_size
+    if is_video(model):
+        return video_frame_size(model, DEFAULT_FRAME_SIZE)
     location = model_location(model)
     config = Path(location.removeprefix("local-dir:")) / CONFIG_FILE
     if location.startswith("local-dir:") and config.is_file():
@@ -174,9 +223,19 @@ def _image_size(path: Path, config: dict[str, Any]) -> int:
         raise ModelError(f"{path} is no open_clip configuration ({type(error).__name__}: {error})") from None
 
 
-def unknown_words(model: str, sentences: Sequence[str]) -> list[str]:
-    """Return the words that a model's list of training words lacks; empty where the model has no such list."""
-    known = None if model in MODELS else read_words(model_location(model).removeprefix("local-dir:"))
+def unknown_words(model: str, sentences: Sequence[str], *, motion: bool = False) -> list[str]:
+    """Return the words that a model's list of training words lacks; empty where the model has no such list.
+
+    Args:
+        model: name of the model.
+        sentences: prompts.
+        motion: whether its motion head reads them, which has words of its own.
+    """
+    known: set[str] | None = None
+    if motion and not is_video(model):
+        known = set(read_facts(model_location(model), model).words)
+    elif model not in MODELS and not is_video(model):
+        known = read_words(model_location(model).removeprefix("local-dir:"))
     if known is None:
         return []
     words = dict.fromkeys(word for sentence in sentences for word in re.findall(r"[\w']+", sentence.lower()))
@@ -188,7 +247,7 @@ def cut_prompts(model: str, sentences: Iterable[str]) -> dict[str, str]:
 
     The model's tokenizer counts; where it is not on this machine yet, nothing is known and nothing returned.
     """
-    if model in MODELS:
+    if model in MODELS or is_video(model):
         return {}
     from gym_vlmrm.reward.clip.opening import load_tokenizer
     from gym_vlmrm.reward.clip.text import unread_part
@@ -211,11 +270,12 @@ def model_location(model: str) -> str:
     return f"local-dir:{EMBEDDED_FOLDER}" if model == "embedded" else model
 
 
-def _warn_unknown_words(model: str, sentences: Sequence[str]) -> None:
-    words = unknown_words(model, sentences)
+def _warn_unknown_words(model: str, sentences: Sequence[str], *, motion: bool = False) -> None:
+    words = unknown_words(model, sentences, motion=motion)
     if words:
         listed = ", ".join(repr(word) for word in words)
-        message = f"model '{model}' never saw {listed} in training; its reward for such a prompt is a guess"
+        whose = f"the motion head of model '{model}'" if motion else f"model '{model}'"
+        message = f"{whose} never saw {listed} in training; its reward for such a prompt is a guess"
         if first_to_say(message):
             warnings.warn(UnknownWordsWarning(message), stacklevel=5)
 

@@ -55,16 +55,20 @@ def _check_part(part: Part) -> None:
         raise misplaced(f"names a camera twice: {', '.join(part.cameras)}", *part.at, "cameras")
     if part.views != "mean" and len(part.cameras) < 2:
         raise misplaced(f"'{part.views}' is for two cameras or more; name them under 'cameras:'", *part.at, "views")
-    if part.window is None or part.window.join != "change":
+    if part.window is None or part.window.join == "mean":
+        return
+    if part.views == "turn":
+        message = (
+            f"'{part.window.join}' from one camera to another says nothing; take 'mean', or other views than 'turn'"
+        )
+        raise misplaced(message, *part.at, "window", "join")
+    if part.window.join == "motion":
         return
     if not part.baselines:
         message = "'change' is measured from the baseline prompt to the goal prompt; add 'baseline:'"
         raise misplaced(message, *part.at, "window", "join")
     if part.alpha > 0:
         message = f"alpha is {part.alpha}, which has no meaning for 'change'; set it to 0"
-        raise misplaced(message, *part.at, "window", "join")
-    if part.views == "turn":
-        message = "'change' from one camera to another says nothing; take 'mean', or other views than 'turn'"
         raise misplaced(message, *part.at, "window", "join")
 
 

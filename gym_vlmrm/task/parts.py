@@ -90,9 +90,10 @@ class WindowSpec(Brief):
     """Pictures in the window; while an episode has fewer, those that it has."""
     stride: int = Field(default=1, ge=1, le=16)
     """Scored pictures from one of the window to the next."""
-    join: Literal["mean", "change"] = "mean"
+    join: Literal["mean", "change", "motion"] = "mean"
     """``mean`` compares the normalised mean of their embeddings with the sentence; ``change`` is how far the embedding
-    moved from the window's first picture to its last, along the line from the baseline prompt to the goal prompt."""
+    moved from the window's first picture to its last, along the line from the baseline prompt to the goal prompt;
+    ``motion`` lets the model see them as a film: the embedded model by its motion head, and video models."""
 
     @property
     def length(self) -> int:
@@ -213,6 +214,11 @@ class Part:
     def slots(self) -> tuple[tuple[str, ...], ...]:
         """The pictures of a step that it sees: each of one camera, or one of cameras that take turns."""
         return (self.cameras,) if self.views == "turn" else tuple((camera,) for camera in self.cameras)
+
+    @property
+    def sees_films(self) -> bool:
+        """Whether its model sees windows as films."""
+        return self.window is not None and self.window.join == "motion"
 
     @property
     def said(self) -> str:

@@ -162,6 +162,11 @@ class RewardSpec(Brief):
         return numbers == (0, 0, 1, 1) and self.shots == PLAIN_SHOTS and self.combine == "sum"
 
     @property
+    def sees_films(self) -> bool:
+        """Whether some part sees windows as films, so that nothing is to be learned from states by themselves."""
+        return any(part.sees_films for part in self.all_parts)
+
+    @property
     def said(self) -> list[str]:
         """The sentences, for people: the goal prompts, or those of each part."""
         if self.plain:

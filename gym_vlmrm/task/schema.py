@@ -53,6 +53,8 @@ def schema() -> dict[str, Any]:
         "anyOf": [{"enum": definitions["SceneSpec"]["properties"]["look"]["enum"]}, {"$ref": "#/$defs/SceneSpec"}],
         "description": "How the environment looks.",
     }
+    recipe = properties["training"]["additionalProperties"]
+    properties["training"]["additionalProperties"] = {"anyOf": [recipe, {"type": "null"}]}
     definitions["Rule"] = _rule()
     for section, prompt in itertools.product(("RewardSpec", "PartSpec"), ("goal", "avoid", "baseline")):
         for form in definitions[section]["properties"][prompt]["anyOf"]:

@@ -207,7 +207,14 @@ class TaskSpec(Strict):
     success: Any = None
     """Rule over named state quantities (see `gym_vlmrm.task.rules`); never part of the reward."""
     training: dict[str, Recipe] = Field(default={})
-    """Recipes by name; ``default`` is taken when none is named."""
+    """Recipes by name; ``default`` is taken when none is named. ``null`` removes one of an included file."""
+
+    @field_validator("training", mode="before")
+    @classmethod
+    def _without_removed(cls, value: Any) -> Any:
+        return (
+            {key: recipe for key, recipe in value.items() if recipe is not None} if isinstance(value, dict) else value
+        )
 
     @field_validator("id")
     @classmethod

@@ -103,7 +103,8 @@ class BodySurvey(Protocol):
 class Scene(Protocol):
     """A Gymnasium environment of this package: it names what it shows, and can be put into any configuration.
 
-    It may also have ``quantity_units`` (unit by name), ``observation_names`` and ``action_names``, for `vlmrm show`.
+    It may also have ``quantity_units`` (unit by name), ``observation_names`` and ``action_names``, for `vlmrm show`,
+    and ``velocity_names``, those of its quantities that are 0 at rest and so say nothing of a pose.
     """
 
     name: ClassVar[str]
@@ -136,9 +137,10 @@ def find_scene(env_id: str) -> Any:
 def can_pose(task: TaskSpec) -> bool:
     """Say whether the task's environment can be put into any state, and success be read from the state alone."""
     rule = task.success_rule
-    if task.env.id not in SCENES or rule is None:
+    if task.env.id not in SCENES or rule is None or task.reward.sees_films:
         return False
-    return not any(name.startswith(("obs[", "info.")) for name in quantity_names(rule))
+    moving = getattr(find_scene(task.env.id), "velocity_names", ())
+    return not any(name.startswith(("obs[", "info.")) or name in moving for name in quantity_names(rule))
 
 
 def make_scene(

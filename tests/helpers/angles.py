@@ -105,6 +105,27 @@ class Colours:
         return float(((last - first) * line).sum()) / float(np.sqrt((line * line).sum()))
 
 
+class Films:
+    """A model that sees films, by the eye of `Colours` where it shares that, else by its own."""
+
+    name, frame_size, concurrent, width, film = "films", SIZE, False, 2, None
+
+    def __init__(self, colours: "Colours | None" = None) -> None:
+        self.colours = colours
+        self.towers = Eye(self) if colours is None else colours.towers
+
+    def look(self, frames: Any) -> Any:
+        remembered = frames[:, 0, 0, 1:].astype(np.float32) / 200
+        if self.colours is None:
+            self.towers.asked += len(frames)
+            return None, remembered
+        return self.colours.embed(frames), remembered
+
+    def watch(self, pictures: Any, spacing: int) -> float:
+        places = np.arange(1.0, len(pictures) + 1)
+        return float((places[:, None] * pictures * (0.1, -0.03)).sum() / spacing)
+
+
 class Eye:
     """What two models of the same kind share; it counts what it is asked."""
 
@@ -129,13 +150,15 @@ def expected(spec: RewardSpec, models: Any, index: int, steps: int, every: int, 
     while len(result.rewards) < steps:
         seen: list[dict[str, Any]] = [looks(index, episode, 0)]  # scored pictures, the beginning first
         turns = [0]
-        values = [_value(part, model, seen, turns) for part, model in zip(spec.all_parts, models, strict=True)]
+        values = [_value(part, model, seen, turns, every) for part, model in zip(spec.all_parts, models, strict=True)]
         last, streak = _potentials(spec, values, made), 0
         for count in range(1, length(index, episode) + 1):
             if (count - 1) % every == 0:
                 seen.append(looks(index, episode, count))
                 turns.append((count - 1) // every)
-                values = [_value(part, model, seen, turns) for part, model in zip(spec.all_parts, models, strict=True)]
+                values = [
+                    _value(part, model, seen, turns, every) for part, model in zip(spec.all_parts, models, strict=True)
+                ]
             over = count == length(index, episode)
             terminal = over and ends_in_terminal(index, episode)
             if spec.success_seen is not None:
@@ -159,7 +182,7 @@ def expected(spec: RewardSpec, models: Any, index: int, steps: int, every: int, 
     return result
 
 
-def _value(part: Part, model: Any, seen: list[dict[str, Any]], turns: list[int]) -> float:
+def _value(part: Part, model: Any, seen: list[dict[str, Any]], turns: list[int], every: int) -> float:
     told = []
     for slot in part.slots:
         pictures = []
@@ -168,7 +191,11 @@ def _value(part: Part, model: Any, seen: list[dict[str, Any]], turns: list[int])
         for place in range(len(seen) - 1, -1, -stride)[:frames]:
             camera = slot[turns[place] % len(slot)]
             pictures.append(np.full((1, SIZE, SIZE, 3), seen[place][camera], np.uint8))
-        if hasattr(model, "embed"):
+        if part.window is not None and part.window.join == "motion":
+            film = [model.look(picture)[1][0].astype(np.float64) for picture in reversed(pictures)]
+            film = [film[0]] * (frames - len(film)) + film
+            told.append(model.watch(np.stack(film), stride * every))
+        elif hasattr(model, "embed"):
             embeddings = [model.embed(picture)[0].astype(np.float64) for picture in pictures]
             if part.window is not None and part.window.join == "change":
                 told.append(model.change(embeddings[-1], embeddings[0]))

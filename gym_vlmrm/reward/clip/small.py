@@ -16,7 +16,9 @@ from gym_vlmrm.errors import ModelError, RunError
 from gym_vlmrm.reward.folders import CONFIG_FILE, MERGES_FILE, WEIGHTS_FILE, check_folder
 from gym_vlmrm.tensors import load_tensors
 
-__all__ = ["AttentionPool2d", "Bottleneck", "ModifiedResNet", "SmallClip", "open_small"]
+__all__ = [
+    "AttentionPool2d", "Bottleneck", "ModifiedResNet", "SmallClip", "lower_half", "open_small", "upper_half",
+]  # fmt: skip
 
 _SCHEMA = "local-dir:"
 _HEAD_WIDTH = 64
@@ -178,13 +180,28 @@ class ModifiedResNet(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return embeddings (N, D) of images (N, 3, S, S)."""
+        return upper_half(self, lower_half(self, images))
+
+    def stem(self, images: torch.Tensor) -> torch.Tensor:
+        """Return what the first layers make of images (N, 3, S, S)."""
         found = self.act1(self.bn1(self.conv1(images)))
         found = self.act2(self.bn2(self.conv2(found)))
-        found = self.avgpool(self.act3(self.bn3(self.conv3(found))))
-        for number in range(1, 5):
-            found = getattr(self, f"layer{number}")(found)
-        pooled: torch.Tensor = self.attnpool(found)
+        pooled: torch.Tensor = self.avgpool(self.act3(self.bn3(self.conv3(found))))
         return pooled
+
+
+def lower_half(visual: Any, images: torch.Tensor) -> torch.Tensor:
+    """Return what a residual network, of this package or of open_clip, knows after its third layer: (N, C, h, w)."""
+    found: torch.Tensor = visual.stem(images)
+    for number in range(1, 4):
+        found = getattr(visual, f"layer{number}")(found)
+    return found
+
+
+def upper_half(visual: Any, found: torch.Tensor) -> torch.Tensor:
+    """Return the embeddings (N, D) of what `lower_half` returned."""
+    pooled: torch.Tensor = visual.attnpool(visual.layer4(found))
+    return pooled
 
 
 class _Block(nn.Module):

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial, wraps
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -19,13 +19,15 @@ from gym_vlmrm.reward.clip.devices import SMALL_TOWER, choose_device, choose_pre
 from gym_vlmrm.reward.clip.folding import fold_batch_norms
 from gym_vlmrm.reward.clip.int8 import quantise
 from gym_vlmrm.reward.clip.preprocessing import Preprocessing
-from gym_vlmrm.reward.clip.small import open_small
+from gym_vlmrm.reward.clip.small import lower_half, open_small, upper_half
 from gym_vlmrm.reward.clip.text import TextTower, weights_digest
 from gym_vlmrm.reward.folders import UNTRAINED, state_of_files
 from gym_vlmrm.reward.protocol import check_frames
 from gym_vlmrm.reward.threads import survive_forks
 
-__all__ = ["Towers", "load_towers"]
+__all__ = ["Reader", "Towers", "load_towers"]
+
+Reader: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 MICRO_BATCH = 64
 """Frames that go through a large tower together on an accelerator; a small one takes `SMALL_MICRO_BATCH`.
@@ -90,13 +92,37 @@ class Towers:
         Raises:
             ModelError: the frames are no such pictures, or one of them does not fit into the device's memory.
         """
+        return self._in_batches(frames, self._embed_batch)
+
+    @torch.inference_mode()
+    def read_frames(self, frames: NDArray[np.uint8], read: Reader) -> NDArray[np.float32]:
+        """Return what `read` tells (N, K) of frames (N, H, W, 3), beside the embedding that `embed_frames` returns.
+
+        Args:
+            frames: uint8 RGB frames.
+            read: is called with what a residual image tower knows half way up (N, C, h, w), and with its unit
+                embeddings (N, D), both in float32.
+
+        Returns:
+            (N, D + K), the embeddings first.
+
+        Raises:
+            ModelError: as `embed_frames` does, or the image tower is no residual network.
+        """
+        if not all(hasattr(self._visual, part) for part in ("stem", "layer3", "layer4", "attnpool")):
+            raise ModelError(f"the image tower of '{self._origin[0]}' has other layers than a motion head reads")
+        return self._in_batches(frames, partial(self._read_batch, read=read))
+
+    def _in_batches(
+        self, frames: NDArray[np.uint8], look: Callable[[NDArray[np.uint8]], torch.Tensor]
+    ) -> NDArray[np.float32]:
         frames = check_frames(frames)
         units: list[torch.Tensor] = []
         start = 0
         while start < len(frames):
             part = frames[start : start + self._micro_batch]
             with contextlib.suppress(torch.OutOfMemoryError):
-                units.append(self._embed_batch(part))
+                units.append(look(part))
                 start += len(part)
                 continue
             self._take_less(len(part))
@@ -117,14 +143,22 @@ class Towers:
         logger.info("%s has too little memory for %d frames at a time; taking %d", self.device, tried, tried // 2)
 
     def _embed_batch(self, frames: NDArray[np.uint8]) -> torch.Tensor:
+        features = self._visual(self._pixels(frames))
+        features = features[0] if isinstance(features, tuple) else features  # CoCa's tower returns its tokens too
+        return functional.normalize(features.float(), dim=-1)
+
+    def _read_batch(self, frames: NDArray[np.uint8], read: Reader) -> torch.Tensor:
+        middle = lower_half(self._visual, self._pixels(frames))
+        unit = functional.normalize(upper_half(self._visual, middle).float(), dim=-1)
+        return torch.cat([unit, read(middle.float(), unit)], dim=-1)
+
+    def _pixels(self, frames: NDArray[np.uint8]) -> torch.Tensor:
         pixels = torch.from_numpy(np.ascontiguousarray(frames))
         if self._device.type == "cuda":
             # Else pinning would make a context on the first GPU, whichever this model is on.
             with torch.cuda.device(self._device):
                 pixels = pixels.pin_memory().to(self._device, non_blocking=True)
-        features = self._visual(self._images(pixels.to(self._device)))
-        features = features[0] if isinstance(features, tuple) else features  # CoCa's tower returns its tokens too
-        return functional.normalize(features.float(), dim=-1)
+        return self._images(pixels.to(self._device))
 
     def _images(self, pixels: torch.Tensor) -> torch.Tensor:
         if self._takes_levels:

@@ -26,6 +26,8 @@ class PartsReward:
         """Take the reward's specification and one loaded model per part, those of one kind sharing their weights."""
         self.spec, self.parts, self.shots = spec, spec.all_parts, spec.shots
         self._models = list(models)
+        for part, model in zip(self.parts, models, strict=True):
+            _check_film(part, model)
         known: list[Any] = list({id(_eye(model)): model for model in models}.values())
         self.name = " + ".join(spec.models)
         self.frame_size = max(int(model.frame_size) for model in known)
@@ -43,9 +45,10 @@ class PartsReward:
         blocks = []
         for slot in part.slots:
             place = self.shots.slots.index(slot)
-            wide = part.window is not None
+            wide, film = part.window is not None, part.sees_films
             width = int(model.goal.shape[-1]) if wide and hasattr(model, "embed") else 1
-            key = (id(_eye(model)), place) if wide else (part.name, place)
+            width = int(model.width) if film else width
+            key = (id(_eye(model)), film, place) if wide else (part.name, place)
             if key not in columns:
                 columns[key] = Block(self.width, width)
                 self.width += width
@@ -67,30 +70,36 @@ class PartsReward:
         signals = np.zeros((len(pictures), self.width), np.float32)
         if not len(pictures):
             return signals
-        seen: dict[int, dict[int, Any]] = {}
+        seen: dict[tuple[int, bool], dict[int, Any]] = {}
         for sight in self.sights:
             looks = self._looks(seen, sight, by_slot)
             for slot, block in zip(sight.part.slots, sight.blocks, strict=True):
                 look = looks[self.shots.slots.index(slot)]
-                told = look if block.width > 1 or not sight.embeds else sight.model.value(look)[:, None]
+                number = block.width == 1 and sight.embeds and not sight.watches
+                told = sight.model.value(look)[:, None] if number else look
                 signals[:, block.start : block.start + block.width] = told
         if not np.isfinite(signals).all():
             raise ModelError(f"reward model '{self.name}' returned a reward that is not finite; try precision='fp32'")
         return signals
 
-    def _looks(self, seen: dict[int, dict[int, Any]], sight: Sight, by_slot: NDArray[np.uint8]) -> dict[int, Any]:
+    def _looks(
+        self, seen: dict[tuple[int, bool], dict[int, Any]], sight: Sight, by_slot: NDArray[np.uint8]
+    ) -> dict[int, Any]:
         """What a model sees in every slot that its parts need (N, D), asked for once and in one batch."""
-        key = id(_eye(sight.model))
-        if key not in seen:
-            needed = dict.fromkeys(
-                self.shots.slots.index(slot)
-                for other in self.sights if id(_eye(other.model)) == key
-                for slot in other.part.slots
-            )  # fmt: skip
+        eye = id(_eye(sight.model))
+        if (eye, sight.watches) not in seen:
+            theirs = [other for other in self.sights if id(_eye(other.model)) == eye]
+            needed = dict.fromkeys(self.shots.slots.index(slot) for other in theirs for slot in other.part.slots)
             frames = check_frames(np.concatenate([by_slot[:, slot] for slot in needed]))
-            told = sight.model.embed(frames) if sight.embeds else score(sight.model, frames)[:, None]
-            seen[key] = dict(zip(needed, np.split(told, len(needed)), strict=True))
-        return seen[key]
+            watcher = next((other.model for other in theirs if other.watches), None)
+            if watcher is not None:  # one look tells embeddings too
+                embeddings, remembered = watcher.look(frames)
+                told = {True: remembered, **({} if embeddings is None else {False: embeddings})}
+            else:
+                told = {False: sight.model.embed(frames) if sight.embeds else score(sight.model, frames)[:, None]}
+            for kind, rows in told.items():
+                seen[eye, kind] = dict(zip(needed, np.split(rows, len(needed)), strict=True))
+        return seen[eye, sight.watches]
 
     def memory(self, num_envs: int) -> PartsMemory:
         """Return a memory of episodes; raises TaskError where potential shaping does not know the algorithm's gamma."""
@@ -117,6 +126,22 @@ class PartsReward:
             if len(part.slots) > 1
         }
 
+    def parts_in_films(self, signals: NDArray[np.float32], moments: NDArray[np.int64]) -> Floats:
+        """Return what each part is worth (N, P) in pictures that follow one another.
+
+        Args:
+            signals: of the scored pictures of episodes (N, W), in order.
+            moments: the place of each in its episode (N,); 0 begins another one.
+        """
+        memory, first = PartsMemory(self.spec, self.sights, 1), np.zeros(1, np.int64)
+        values = np.zeros((len(signals), len(self.parts)))
+        for row, moment in enumerate(moments.tolist()):
+            if moment == 0:
+                memory.begin(first)
+            memory.see(first, signals[row : row + 1])
+            values[row] = memory.values[0]
+        return values
+
     def alone(self, values: Floats) -> Floats:
         """Join what parts are worth (N, P) as a training begins, without shapes and the environment's own reward."""
         joined = combined(self.parts, list(values.T), [part.weight for part in self.parts], self.spec.combine)
@@ -135,6 +160,17 @@ class PartsReward:
         """Return frames (N, H, W, 3) as the pictures that `signals` takes, as if every camera had seen each."""
         slots = len(self.shots.slots)
         return frames if slots == 1 else np.repeat(frames[:, None], slots, axis=1)
+
+
+def _check_film(part: Part, model: Any) -> None:
+    """Raise TaskError where a window has not as many pictures as the films that a model sees."""
+    film = getattr(model, "film", None)
+    if film is not None and part.window is not None and part.window.frames != film:
+        place = ("reward", *part.at, "window", "frames")
+        message = (
+            f"{'.'.join(map(str, place))} is {part.window.frames}, and '{part.model}' sees films of {film} pictures"
+        )
+        raise TaskError(f"{message}; write {film}", field=place)
 
 
 def _eye(model: Any) -> Any:

@@ -51,7 +51,7 @@ class PartsMemory:
         self.values[rows], self._last[rows], self._seen[rows], self._streak[rows] = 0.0, 0.0, 0, 0
         if signals is None or not len(rows):
             return
-        self._see(rows, signals)
+        self.see(rows, signals)
         for index, part in enumerate(self.parts):
             if part.shape is not None:
                 self._last[rows, index] = part.weight_at(made) * self.values[rows, index]
@@ -66,7 +66,7 @@ class PartsMemory:
         """
         rows = np.flatnonzero(step.scored)
         if len(rows):
-            self._see(rows, step.signals)
+            self.see(rows, step.signals)
         self._made = step.made
         if self.spec.success_seen is not None:
             enough = self.worth > self.spec.success_seen.above
@@ -92,7 +92,7 @@ class PartsMemory:
             weights.append(weight)
         return self.spec.scale * (combined(self.parts, terms, weights, self.spec.combine) - self.spec.center)
 
-    def _see(self, rows: NDArray[Any], signals: NDArray[np.float32]) -> None:
+    def see(self, rows: NDArray[Any], signals: NDArray[np.float32]) -> None:
         """Take in the signals (K, W) of the pictures of some environments."""
         for block, ring in self._rings.items():
             ring[rows, self._seen[rows] % ring.shape[1]] = signals[:, block.start : block.start + block.width]
@@ -122,7 +122,11 @@ class PartsMemory:
             seen = int(self._seen[row])
             back = [offset for offset in range(0, window.length, window.stride) if offset < seen]
             pictures = [ring[row, (seen - 1 - offset) % ring.shape[1]].astype(np.float64) for offset in back]
-            if window.join == "change":
+            if window.join == "motion":
+                # Before its first picture a body is taken to have stood still.
+                film = [*[pictures[-1]] * (window.frames - len(pictures)), *pictures[::-1]]
+                told[place] = sight.model.watch(np.stack(film), window.stride * self.spec.every)
+            elif window.join == "change":
                 told[place] = sight.change(pictures[-1], pictures[0])
             else:
                 told[place] = sight.value(sum(pictures[1:], pictures[0]) / len(pictures))

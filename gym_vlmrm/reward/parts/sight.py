@@ -1,14 +1,34 @@
 """How a part reads what is told of pictures: one number each, or embeddings that a window remembers."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gym_vlmrm.arrays import Floats
 from gym_vlmrm.task.parts import Part
 
-__all__ = ["Block", "Sight"]
+__all__ = ["Block", "Sight", "Watcher"]
+
+
+class Watcher(Protocol):
+    """A model that sees the pictures of a window as a film (``join: motion``)."""
+
+    film: int
+    """Pictures of a film."""
+    width: int
+    """Numbers that are remembered of a picture."""
+
+    def look(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32] | None, NDArray[np.float32]]:
+        """Return the embeddings (N, D) that a `ClipReward` of the same towers sees, if there are any, and what is
+        remembered (N, `width`) of frames (N, H, W, 3).
+        """
+        ...
+
+    def watch(self, pictures: Floats, spacing: int) -> float:
+        """Return what a film (`film`, `width`), oldest picture first, `spacing` environment steps apart, is worth."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -27,6 +47,11 @@ class Sight:
     model: Any
     blocks: tuple[Block, ...]
     """One for each slot of the part."""
+
+    @property
+    def watches(self) -> bool:
+        """Whether the model sees films, and no pictures by themselves."""
+        return self.part.sees_films
 
     @property
     def embeds(self) -> bool:

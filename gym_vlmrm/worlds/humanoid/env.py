@@ -13,6 +13,7 @@ from gym_vlmrm.task.spec import CameraSpec, Look
 from gym_vlmrm.worlds.humanoid.film_look import FILM_CAMERA, dress_for_film
 from gym_vlmrm.worlds.humanoid.look import PAPER_CAMERA, dress, set_quality
 from gym_vlmrm.worlds.humanoid.quantities import QUANTITIES, UNITS, quantities
+from gym_vlmrm.worlds.humanoid.velocities import VELOCITIES
 from gym_vlmrm.worlds.offscreen import OffscreenRenderer
 from gym_vlmrm.worlds.poses.survey import BODY_SPACE, PoseSurvey
 from gym_vlmrm.worlds.quality import QUALITIES, Drawn
@@ -34,7 +35,7 @@ class HumanoidScene(HumanoidEnv):
 
     metadata = _METADATA
     name = "humanoid"
-    quantity_names, quantity_units = QUANTITIES, UNITS
+    quantity_names, quantity_units, velocity_names = QUANTITIES, UNITS, tuple(VELOCITIES)
     film_camera = FILM_CAMERA
 
     def __init__(
@@ -153,6 +154,9 @@ class HumanoidScene(HumanoidEnv):
         """Return the named quantities of the current state; see `gym_vlmrm.worlds.humanoid.quantities`."""
         data = self._mirrored()
         mujoco.mj_collision(self.model, data)
+        data.qvel[:] = self.data.qvel
+        mujoco.mj_comPos(self.model, data)
+        mujoco.mj_comVel(self.model, data)
         return quantities(self.model, data)
 
     def place(self, configuration: Floats) -> None:

@@ -24,12 +24,16 @@ Lengths are in metres, angles in degrees, flags are 0 or 1. The world's z points
 | <side>_foot_contact, feet_contacts | whether the foot touches the floor; how many do |
 | <side>_knee_contact, knees_contacts | whether the leg touches the floor close to its knee; how many do |
 | pelvis_contact | whether the seat touches the floor |
+
+Of a body that moves there are also the velocities of `gym_vlmrm.worlds.humanoid.velocities`.
 """
 
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from gym_vlmrm.worlds.humanoid.velocities import VELOCITIES, velocities
 
 if TYPE_CHECKING:
     import mujoco
@@ -153,7 +157,7 @@ def quantities(model: "mujoco.MjModel", data: "mujoco.MjData") -> dict[str, floa
             result[f"{side}_{joint}_bend"] = math.degrees(-data.qpos[angle])
     knees = result["left_knee_bend"], result["right_knee_bend"]
     result["least_knee_bend"], result["most_knee_bend"] = min(knees), max(knees)
-    return result
+    return result | velocities(data, parts.torso, parts.hands)
 
 
 _SIDED = (
@@ -199,7 +203,9 @@ _SINGLE = (
     "knees_contacts",
     "pelvis_contact",
 )
-QUANTITIES: tuple[str, ...] = (*(f"{side}_{name}" for side in ("left", "right") for name in _SIDED), *_SINGLE)
+QUANTITIES: tuple[str, ...] = (
+    *(f"{side}_{name}" for side in ("left", "right") for name in _SIDED), *_SINGLE, *VELOCITIES,
+)  # fmt: skip
 """Name of every quantity."""
 
 
@@ -211,5 +217,5 @@ def _unit(name: str) -> str:
     return "count" if name.endswith("_contacts") else "0 or 1" if name.endswith("_contact") else "m"
 
 
-UNITS: dict[str, str] = {name: _unit(name) for name in QUANTITIES}
+UNITS: dict[str, str] = {name: _unit(name) for name in QUANTITIES} | VELOCITIES
 """Unit of every quantity."""
