@@ -14,6 +14,7 @@ from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward.folders import CONFIG_FILE, check_folder, read_words
 from gym_vlmrm.reward.notices import first_to_say
 from gym_vlmrm.reward.protocol import RewardModel
+from gym_vlmrm.reward.speaking.address import find_address, speaks
 from gym_vlmrm.task.catalog import load_task, override
 from gym_vlmrm.task.spec import RewardSpec, TaskSpec
 from gym_vlmrm.task.yaml_file import shorten
@@ -28,7 +29,7 @@ MODELS: dict[str, str] = {
     "brightness": "gym_vlmrm.reward.brightness:BrightnessReward",
 }
 """Name to "module:Class" of reward models that read no prompts and are made without arguments; any other name is
-``embedded`` or open_clip's."""
+``embedded``, a server's (see `gym_vlmrm.reward.speaking.address`) or open_clip's."""
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 DEFAULT_FRAME_SIZE = 224
 logger = logging.getLogger("gym_vlmrm")
@@ -56,7 +57,8 @@ def load_reward_model(
 
     Args:
         task: a task, or its name, environment ID or path.
-        model: ``embedded``, a name of `MODELS`, or an open_clip name (see `gym_vlmrm.reward.clip.opening.open_model`).
+        model: ``embedded``, a name of `MODELS`, ``openai:NAME@URL`` (docs/speaking-judges.md), or an open_clip name
+            (see `gym_vlmrm.reward.clip.opening.open_model`).
         goal: goal prompt or prompts.
         baseline: baseline prompt or prompts.
         alpha: strength of the regularisation, in [0, 1].
@@ -101,6 +103,10 @@ def _load(judge: RewardSpec, model: str, goals: list[str], baselines: list[str],
     plain = _make_plain(model)
     if plain is not None:
         return plain
+    if speaks(model):
+        from gym_vlmrm.reward.speaking import SpeakingReward
+
+        return SpeakingReward(model, goals, baselines, alpha)
     # Here and not above, because importing them imports torch.
     from gym_vlmrm.reward.clip.model import ClipReward
     from gym_vlmrm.reward.clip.towers import load_towers
@@ -130,6 +136,9 @@ def check_model_name(model: str) -> None:
         ModelError: unknown architecture or tag, or no such file or folder.
     """
     if model in MODELS:
+        return
+    if speaks(model):
+        find_address(model)
         return
     from gym_vlmrm.reward.clip.opening import check_name
 
@@ -176,7 +185,7 @@ def _image_size(path: Path, config: dict[str, Any]) -> int:
 
 def unknown_words(model: str, sentences: Sequence[str]) -> list[str]:
     """Return the words that a model's list of training words lacks; empty where the model has no such list."""
-    known = None if model in MODELS else read_words(model_location(model).removeprefix("local-dir:"))
+    known = None if model in MODELS or speaks(model) else read_words(model_location(model).removeprefix("local-dir:"))
     if known is None:
         return []
     words = dict.fromkeys(word for sentence in sentences for word in re.findall(r"[\w']+", sentence.lower()))
@@ -188,7 +197,7 @@ def cut_prompts(model: str, sentences: Iterable[str]) -> dict[str, str]:
 
     The model's tokenizer counts; where it is not on this machine yet, nothing is known and nothing returned.
     """
-    if model in MODELS:
+    if model in MODELS or speaks(model):
         return {}
     from gym_vlmrm.reward.clip.opening import load_tokenizer
     from gym_vlmrm.reward.clip.text import unread_part
