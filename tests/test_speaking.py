@@ -395,14 +395,23 @@ class Graded:
     name, frame_size = "graded", model.FRAME_SIZE
 
     def __call__(self, frames: Any) -> Any:
-        return np.array([round(100 * frame.astype(np.float64).mean() / 255) / 100 for frame in frames], np.float32)
+        return np.array(
+            [float(exactly("", frame.astype(np.float64).mean() / 255)) / 100 for frame in frames], np.float32
+        )
+
+
+def exactly(question: str, bright: float) -> str:
+    return f"{100 * bright:.4f}"
 
 
 def test_a_training_is_that_of_a_judge_at_home(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(loading.MODELS, "graded", "test_speaking:Graded")
+    desk.says = exactly
     found = []
     for index, name in enumerate(("graded", desk.model("openai-grade"))):
-        run = train(override(cartpole(), model=name, goal="light"), PPO, output=tmp_path / str(index), workers=1).run
+        run = train(
+            override(cartpole(), model=name, goal="light", render_size=32), PPO, output=tmp_path / str(index), workers=1
+        ).run
         found.append([row["rollout/vlm_reward"] for row in rows(run)])
     assert found[0] == found[1]
     assert len(set(found[0])) > 1
@@ -412,9 +421,10 @@ def test_a_training_survives_a_server_that_dies(
     desk: Desk, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "RETRIES", 0)
+    desk.says = exactly
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", desk.url)
-    task = override(cartpole(), model=desk.model("openai-grade"), goal="light")
+    task = override(cartpole(), model=desk.model("openai-grade"), goal="light", render_size=32)
     whole = train(task, PPO, output=tmp_path / "whole", workers=1).run
     desk.trouble = lambda number: None
     kept_before = kept / "answers.sqlite3"
@@ -434,20 +444,12 @@ def test_a_training_survives_a_server_that_dies(
 
 
 def test_the_budget_of_a_command(desk: Desk, tmp_path: Path, kept: Path) -> None:
+    desk.says = exactly
     run = tmp_path / "run"
-    command = (
-        "--model",
-        desk.model("openai-grade"),
-        "--goal",
-        "light",
-        "--workers",
-        1,
-        "--num-envs",
-        2,
-        "--output",
-        run,
+    command = ("--model", desk.model("openai-grade"), "--goal", "light", "--workers", 1, "--num-envs", 2)
+    told = vlmrm(
+        "train", "cartpole", "--steps", 160, *command, "--output", run, "--max-queries", 60, "--price-per-query", "0.5"
     )
-    told = vlmrm("train", "cartpole", "--steps", 400, *command, "--max-queries", 60, "--price-per-query", "0.5")
     assert told.exit_code == 1
     assert "error: the budget of 60 queries is spent, 30.00 in money" in told.stderr
     assert "60 queries asked for 30.00" in told.stderr
@@ -456,9 +458,6 @@ def test_the_budget_of_a_command(desk: Desk, tmp_path: Path, kept: Path) -> None
     told = vlmrm("train", "--resume", run, "--workers", 1, "--max-queries", 5000)
     assert told.exit_code == 0, told.stderr
     assert RunFolder.open(run).record.status == "finished"
-    told = vlmrm("eval", run, "--episodes", 1, "--workers", 1, "--max-queries", 0)
-    assert told.exit_code in (0, 1)  # whether the best policy's frames are all known is chance
-    assert desk.requests <= 60 + 5000
 
 
 def test_wrong_addresses_on_the_command_line(tmp_path: Path) -> None:
@@ -507,7 +506,7 @@ def test_an_audit(desk: Desk, tmp_path: Path, pictures: Path, kept: Path) -> Non
 def test_prompts_are_ranked(desk: Desk, tmp_path: Path, pictures: Path) -> None:
     (tmp_path / "words.txt").write_text("a dark room\nbright light\n")
     told = vlmrm(
-        "prompts", "cartpole", "--from", tmp_path / "words.txt", "--pictures", pictures, "--model",
+        "prompts", "cartpole", "--goals", tmp_path / "words.txt", "--pictures", pictures, "--model",
         desk.model("openai-grade"), "--alpha", 0, "--json",
     )  # fmt: skip
     assert told.exit_code == 0, told.stderr
@@ -519,8 +518,6 @@ def test_what_needs_weights_says_so(desk: Desk, tmp_path: Path) -> None:
     told = vlmrm("serve", "cartpole", "--model", desk.model())
     assert told.exit_code == 1
     assert "has a server of its own" in told.stderr
-    told = vlmrm("check", "cartpole")
-    assert told.exit_code == 0
 
 
 class Lamp(gym.Env[Any, Any]):
@@ -553,6 +550,7 @@ class Lamp(gym.Env[Any, Any]):
 gym.register("Lamp-v0", Lamp, max_episode_steps=20)
 
 
+@pytest.mark.filterwarnings("ignore:300 rewards in a row")  # it has learned to keep the lamp lit
 @pytest.mark.parametrize("scheme", ["openai", "openai-grade"])
 def test_an_agent_learns_from_what_a_server_says(desk: Desk, tmp_path: Path, scheme: str) -> None:
     task = task_from_dict({

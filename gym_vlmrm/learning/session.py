@@ -243,7 +243,7 @@ class Session:
                         saver.write(self._callback.due("stop"), with_buffer)
                         self.notices(self._stopped_by_error())
                         break
-            elif isinstance(error, RunError) and self.run.checkpoints():
+            elif self.run.checkpoints() and (isinstance(error, RunError) or saver.saved == self.model.num_timesteps):
                 self.notices(self._stopped_by_error())
             self._write_record("failed")
 
