@@ -23,8 +23,9 @@ from gym_vlmrm.task.catalog import override
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 MEASURED = Measured(
-    startup=5.0, collect=2e-3, collect_before=1e-3, update=1e-3, learner=0.4e-3, learner_update=0.8e-3, checkpoint=0.1, trial=1.0, first_trial=0.5,
-    simulate=1e-3, draw=1e-3, judge=1e-3, cores=2, memory=1e9, frame_size=96,
+    startup=5.0, collect=2e-3, collect_before=1e-3, update=1e-3, learner=0.4e-3, learner_update=0.8e-3,
+    checkpoint=0.1, trial=1.0, first_trial=0.5, simulate=1e-3, draw=1e-3, judge=1e-3, cores=2, memory=1e9,
+    frame_size=96,
 )  # fmt: skip
 
 
