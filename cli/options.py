@@ -46,7 +46,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         metavar="MODEL",
-        help="Reward model: `embedded`, or any open_clip model as architecture/pretrained-tag.",
+        help="Reward model: `embedded`, any open_clip model as architecture/pretrained-tag, or openai:NAME@URL.",
     ),
 ]
 Goal = Annotated[

@@ -26,6 +26,7 @@ OPTIONAL = {
     "transformers": "tokenizers of SigLIP-type models",
     "peft": "vlmrm finetune --train adapters",
     "tokenizers": "vlmrm finetune --model scratch",
+    "openai": "models that answer in words (--model openai:NAME@URL)",
 }
 """Packages that only some things need, and what."""
 LEAST_DISK = 2_000_000_000
@@ -137,7 +138,7 @@ def _drawing() -> Iterator[Finding]:
 def _caches() -> Iterator[Finding]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    from gym_vlmrm.reward.clip.text_cache import CACHE_VARIABLE, cache_folder
+    from gym_vlmrm.reward.cache import CACHE_VARIABLE, cache_folder
 
     folder = cache_folder()
     if folder is None:

@@ -12,8 +12,9 @@ from gym_vlmrm.reward.clip import towers  # isort: skip  (loads triton before op
 from tiny_models import TINY_MODEL
 
 from gym_vlmrm.errors import ModelError
+from gym_vlmrm.reward.cache import cache_folder
 from gym_vlmrm.reward.clip import text
-from gym_vlmrm.reward.clip.text_cache import TextCache, cache_folder
+from gym_vlmrm.reward.clip.text_cache import TextCache
 
 MakeFolder = Callable[..., Path]
 EMBEDDING = np.arange(8, dtype=np.float32)

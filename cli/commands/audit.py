@@ -7,6 +7,7 @@ import typer
 
 from ..console import print_json, print_table, say
 from ..options import Alphas, Baseline, Device, Goal, Json, Output, Pictures, Quiet, Seed, Task, Workers, sentences
+from ..paying import MaxQueries, PricePerQuery
 from ..progress import phase_bar
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def audit(
     policy: Policy = None,
     evaluations: Evaluations = 5000,
     device: Device = None,
+    max_queries: MaxQueries = None,
+    price_per_query: PricePerQuery = None,
     workers: Workers = None,
     seed: Seed = 0,
     output: Output = None,

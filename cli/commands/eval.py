@@ -16,6 +16,7 @@ from ..options import (
     named_or_newest,
     which_checkpoint,
 )
+from ..paying import MaxQueries, PricePerQuery
 from ..progress import episode_bar, number
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def eval(
     checkpoint: Checkpoint = "best",
     horizon: Horizon = None,
     device: Device = None,
+    max_queries: MaxQueries = None,
+    price_per_query: PricePerQuery = None,
     workers: Workers = None,
     seed: Seed = 0,
     json: Json = False,

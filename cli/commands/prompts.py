@@ -8,6 +8,7 @@ import typer
 
 from ..console import note, print_json, print_table, say
 from ..options import Alphas, Device, Json, Model, Pictures, Quiet, Seed, Task, Workers
+from ..paying import MaxQueries, PricePerQuery
 from ..progress import phase_bar
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def prompts(
     by: By = RankBy.auc,
     pictures: Pictures = None,
     device: Device = None,
+    max_queries: MaxQueries = None,
+    price_per_query: PricePerQuery = None,
     workers: Workers = None,
     seed: Seed = 0,
     json: Json = False,

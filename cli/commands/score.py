@@ -7,6 +7,7 @@ import typer
 
 from ..console import print_json, print_table, say
 from ..options import Alpha, Baseline, Device, Goal, Json, Model, Quiet, Task, sentences
+from ..paying import MaxQueries, PricePerQuery
 from ..progress import number, phase_bar
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def score(
     progress: Progress = False,
     camera: Camera = None,
     device: Device = None,
+    max_queries: MaxQueries = None,
+    price_per_query: PricePerQuery = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:

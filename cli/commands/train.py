@@ -27,6 +27,7 @@ from ..options import (
     Workers,
     sentences,
 )  # fmt: skip
+from ..paying import MaxQueries, PricePerQuery
 from ..progress import training_bar
 from ..resuming import check_resume, conclude
 from .compare import print_comparison
@@ -63,6 +64,8 @@ def train(
     baseline: Baseline = None,
     alpha: Alpha = None,
     device: Device = None,
+    max_queries: MaxQueries = None,
+    price_per_query: PricePerQuery = None,
     num_envs: NumEnvs = None,
     workers: Workers = None,
     seed: Seed = 0,
@@ -78,7 +81,7 @@ def train(
     Ctrl-C, SIGTERM and a closed terminal save a checkpoint; the last line says how to go on.
     """
     if resume is not None:
-        check_resume(context, "TASK", "steps", "device", "workers", "log")
+        check_resume(context, "TASK", "steps", "device", "workers", "log", "max_queries", "price_per_query")
     elif task is None:
         raise typer.BadParameter("name a task, or a run by --resume", param_hint="TASK")
     if seeds is not None or (resume is not None and _is_of_seeds(resume)):

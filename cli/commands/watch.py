@@ -8,6 +8,7 @@ import typer
 
 from ..console import note, print_json, say
 from ..options import Device, Json, OptionalRun, Quiet, Seed, named_or_newest, which_checkpoint
+from ..paying import MaxQueries, PricePerQuery
 
 if TYPE_CHECKING:
     from gym_vlmrm.learning.run_folder import RunFolder
@@ -45,6 +46,8 @@ def watch(
     fps: Fps = 20.0,
     episodes: Episodes = None,
     device: Device = None,
+    max_queries: MaxQueries = None,
+    price_per_query: PricePerQuery = None,
     seed: Seed = 0,
     json: Json = False,
     quiet: Quiet = False,

@@ -17,11 +17,12 @@ from gym_vlmrm.reward.formula import average_embedding
 from gym_vlmrm.reward.loading import check_model_name, check_watcher
 from gym_vlmrm.reward.parts import PartsReward
 from gym_vlmrm.reward.protocol import check_frames, check_rewards
+from gym_vlmrm.reward.speaking.model import Picture, SpeakingReward, contrast
 from gym_vlmrm.task.catalog import override
 from gym_vlmrm.task.spec import TaskSpec
 
 __all__ = [
-    "CONTROLS", "Judge", "PartsJudge", "PlainJudge", "PromptJudge", "StateReward", "candidates_of",
+    "CONTROLS", "Judge", "PartsJudge", "PlainJudge", "PromptJudge", "SpeakingJudge", "StateReward", "candidates_of",
     "check_model", "make_judge", "prompts_of",
 ]  # fmt: skip
 CHUNK = 256
@@ -57,6 +58,8 @@ class Judge(Protocol):
     frame_size: int
     reads_prompts: bool
     parameters: int | None
+    costly: bool
+    """Whether each answer costs time or money, so that sentences are asked about only where they must be."""
     record: JudgeRecord
     """Which weights, arithmetic and device these are."""
 
@@ -77,6 +80,7 @@ class PromptJudge:
     """A CLIP-type model: `look` embeds, `rewards` compares with prompts."""
 
     reads_prompts = True
+    costly = False
 
     def __init__(self, name: str, reward: Any) -> None:
         self.name, self.frame_size, self._towers = name, int(reward.frame_size), reward.towers
@@ -108,10 +112,59 @@ class PromptJudge:
         return np.asarray(average_embedding(self._towers.embed_sentences(sentences)), np.float64)
 
 
+class SpeakingJudge:
+    """A judge that speaks: `look` keeps pictures, `rewards` asks about them what was never asked before."""
+
+    reads_prompts = True
+    costly = True
+    parameters: int | None = None
+
+    def __init__(self, reward: SpeakingReward) -> None:
+        self.name, self.frame_size, self._speaker = reward.name, reward.frame_size, reward.speaker
+        self.record = JudgeRecord.of(reward)
+        self._pictures: list[Picture] = []
+        self._answers: dict[str, dict[int, float]] = {}
+        self._first: tuple[str, ...] = ()
+
+    def read(self, prompts: Iterable[Sequence[str]]) -> None:
+        """Note what will be asked first."""
+        self._first = next((tuple(sentences) for sentences in prompts), ())
+
+    def look(self, seen: Seen, on_done: OnDone | None = None) -> Floats:
+        """Return the numbers of the pictures (N, 1), and ask the first question about them."""
+
+        def ask(rows: slice) -> Floats:
+            pictures = [Picture.of(frame) for frame in check_frames(seen.frames[rows])]
+            looks = np.arange(len(pictures), dtype=np.float64)[:, None] + len(self._pictures)
+            self._pictures += pictures
+            self._ask(looks, self._first)
+            return looks
+
+        return _in_chunks(seen, ask, on_done)
+
+    def rewards(self, looks: Floats, candidate: Candidate) -> Floats:
+        """Return the rewards (N,) of numbered pictures (N, 1); raises ModelError for an alpha without a baseline."""
+        if candidate.alpha and not candidate.baseline:
+            raise ModelError(f"alpha is {candidate.alpha} but there is no baseline prompt")
+        asked = [*candidate.goal, *(candidate.baseline if candidate.alpha else [])]
+        return contrast(self._ask(looks, asked), len(candidate.goal), candidate.alpha)
+
+    def _ask(self, looks: Floats, sentences: Sequence[str]) -> Floats:
+        """Return the answers (N, S)."""
+        numbers = looks[:, 0].astype(int).tolist()
+        for sentence in sentences:
+            known = self._answers.setdefault(sentence, {})
+            new = [number for number in dict.fromkeys(numbers) if number not in known]
+            told = self._speaker.ask([self._pictures[number] for number in new], [sentence])[:, 0].tolist()
+            known.update(zip(new, told, strict=True))
+        return np.array([[self._answers[text][number] for text in sentences] for number in numbers], np.float64)
+
+
 class PlainJudge:
     """Any other reward model: its reward is all that is known, and prompts do not enter."""
 
     reads_prompts = False
+    costly = False
     parameters: int | None = None
 
     def __init__(self, reward: RewardModel | StateReward) -> None:
@@ -142,6 +195,7 @@ class PartsJudge:
     """A reward made of parts: `look` keeps what each part is worth, and prompts are those of the task."""
 
     reads_prompts = False
+    costly = False
     parameters: int | None = None
 
     def __init__(self, reward: PartsReward) -> None:
@@ -232,6 +286,8 @@ def make_judge(task: TaskSpec, model: str | RewardModel | StateReward | None, de
         reward = load_reward_model(override(task, model=model, device=device))
     if isinstance(reward, PartsReward):
         return PartsJudge(reward)
+    if isinstance(reward, SpeakingReward):
+        return SpeakingJudge(reward)
     return PromptJudge(reward.name, reward) if hasattr(reward, "towers") else PlainJudge(reward)
 
 

@@ -119,12 +119,14 @@ def control_sentences(goal: Sequence[str]) -> list[str]:
 
 
 def control_of(frames: AuditSet, judge: Judge, looks: Floats, candidate: Candidate) -> Control | None:
-    """Ask whether sentences about other things separate the goal as well as its own prompt; ``None`` without prompts.
+    """Ask whether sentences about other things separate the goal as well as its own prompt.
+
+    ``None`` without prompts, and where some forty answers about every frame would cost too much.
 
     What is compared is the mean reward of goal frames above that of others, at alpha 0: on a set with one dimension
     many a sentence has a high AUC by accident, but only one that speaks of the goal moves the reward by much.
     """
-    if not judge.reads_prompts:
+    if not judge.reads_prompts or judge.costly:
         return None
     sentences = control_sentences(candidate.goal)
     gaps = [_mean_gap(frames, judge, looks, [sentence]) for sentence in sentences]

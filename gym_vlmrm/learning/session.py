@@ -30,17 +30,23 @@ from gym_vlmrm.learning.setup import Notices, Setup
 from gym_vlmrm.learning.trackers import Tracker, check_trackers
 from gym_vlmrm.learning.trials import Trials, trial_episodes, trial_times
 from gym_vlmrm.learning.whole_state import Due, WholeState, begin_worlds_anew, fresh_seed, put_state
-from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.task.spec import Recipe, TaskSpec
 from gym_vlmrm.task.yaml_file import yaml_text
 from gym_vlmrm.worlds.world import episode_limit
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
-__all__ = ["Session", "TrainingResult"]
+__all__ = ["Session", "TrainingResult", "checkpoint_period"]
 
 CHECKPOINTS_PER_RUN = 20
 """At most, where the recipe does not say."""
+
+
+def checkpoint_period(task: TaskSpec, recipe: Recipe) -> int:
+    """Return the environment steps between checkpoints: judging one must not cost more than the learning before it."""
+    judging = trial_episodes(recipe) * trial_times(recipe) * (episode_limit(task) or 1)
+    return recipe.checkpoint_every or max(recipe.steps // CHECKPOINTS_PER_RUN, 2 * judging)
 
 
 @dataclass(frozen=True)
@@ -186,7 +192,7 @@ class Session:
         callback = self._callback = TrainingCallback(
             steps=self.recipe.steps,
             statistics=self.setup.statistics,
-            checkpoint_every=self.recipe.checkpoint_every or self._checkpoint_period(),
+            checkpoint_every=checkpoint_period(self.task, self.recipe),
             save=self._save,
             judge=self._judge,
             go_on=self._go_on,
@@ -252,7 +258,7 @@ class Session:
                         saver.write(self._callback.due("stop"), with_buffer)
                         self.notices(self._stopped_by_error())
                         break
-            elif isinstance(error, RunError) and self.run.checkpoints():
+            elif self.run.checkpoints() and (isinstance(error, RunError) or saver.saved == self.model.num_timesteps):
                 self.notices(self._stopped_by_error())
             self._write_record("failed")
 
@@ -269,11 +275,6 @@ class Session:
     def _report(self, progress: Progress) -> None:
         if self.on_progress is not None and not self.stop:
             self.on_progress(progress)
-
-    def _checkpoint_period(self) -> int:
-        """Environment steps between checkpoints: judging one must not cost more than the learning before it."""
-        judging = trial_episodes(self.recipe) * trial_times(self.recipe) * (episode_limit(self.task) or 1)
-        return max(self.recipe.steps // CHECKPOINTS_PER_RUN, 2 * judging)
 
     def _run_algorithm(self, callback: TrainingCallback) -> None:
         resumed = self.resumed_at is not None

@@ -16,6 +16,7 @@ from gym_vlmrm.reward.motion.file import read_facts
 from gym_vlmrm.reward.motion.video_files import check_video_name, is_video, video_frame_size
 from gym_vlmrm.reward.notices import first_to_say
 from gym_vlmrm.reward.protocol import RewardModel
+from gym_vlmrm.reward.speaking.address import find_address, speaks
 from gym_vlmrm.task.catalog import load_task, override
 from gym_vlmrm.task.parts import Part
 from gym_vlmrm.task.spec import RewardSpec, TaskSpec
@@ -32,7 +33,7 @@ MODELS: dict[str, str] = {
     "brightness": "gym_vlmrm.reward.brightness:BrightnessReward",
 }
 """Name to "module:Class" of reward models that read no prompts and are made without arguments; any other name is
-``embedded`` or open_clip's."""
+``embedded``, a server's (see `gym_vlmrm.reward.speaking.address`) or open_clip's."""
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 DEFAULT_FRAME_SIZE = 224
 logger = logging.getLogger("gym_vlmrm")
@@ -60,7 +61,8 @@ def load_reward_model(
 
     Args:
         task: a task, or its name, environment ID or path.
-        model: ``embedded``, a name of `MODELS`, or an open_clip name (see `gym_vlmrm.reward.clip.opening.open_model`).
+        model: ``embedded``, a name of `MODELS`, ``openai:NAME@URL`` (docs/speaking-judges.md), or an open_clip name
+            (see `gym_vlmrm.reward.clip.opening.open_model`).
         goal: goal prompt or prompts.
         baseline: baseline prompt or prompts.
         alpha: strength of the regularisation, in [0, 1].
@@ -109,6 +111,10 @@ def _load(judge: RewardSpec, model: str, goals: list[str], baselines: list[str],
     plain = _make_plain(model)
     if plain is not None:
         return plain
+    if speaks(model):
+        from gym_vlmrm.reward.speaking import SpeakingReward
+
+        return SpeakingReward(model, goals, baselines, alpha)
     # Here and not above, because importing them imports torch.
     from gym_vlmrm.reward.clip.model import ClipReward
     from gym_vlmrm.reward.clip.towers import load_towers
@@ -178,6 +184,9 @@ def check_model_name(model: str) -> None:
         return
     if is_video(model):
         raise ModelError(_sees_films(model))
+    if speaks(model):
+        find_address(model)
+        return
     from gym_vlmrm.reward.clip.opening import check_name
 
     check_name(model_location(model))
@@ -234,7 +243,7 @@ def unknown_words(model: str, sentences: Sequence[str], *, motion: bool = False)
     known: set[str] | None = None
     if motion and not is_video(model):
         known = set(read_facts(model_location(model), model).words)
-    elif model not in MODELS and not is_video(model):
+    elif model not in MODELS and not is_video(model) and not speaks(model):
         known = read_words(model_location(model).removeprefix("local-dir:"))
     if known is None:
         return []
@@ -247,7 +256,7 @@ def cut_prompts(model: str, sentences: Iterable[str]) -> dict[str, str]:
 
     The model's tokenizer counts; where it is not on this machine yet, nothing is known and nothing returned.
     """
-    if model in MODELS or is_video(model):
+    if model in MODELS or is_video(model) or speaks(model):
         return {}
     from gym_vlmrm.reward.clip.opening import load_tokenizer
     from gym_vlmrm.reward.clip.text import unread_part

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from gym_vlmrm.reward.folders import WEIGHTS_FILE, check_folder
 from gym_vlmrm.reward.loading import EMBEDDED_FOLDER
 
-__all__ = ["COMMON", "KnownModel", "known_models"]
+__all__ = ["COMMON", "KnownModel", "known_models", "silence"]
 
 COMMON = (
     "RN50/openai",
@@ -144,7 +144,7 @@ def _sizes(architecture: str) -> tuple[int | None, int | None, int | None]:
     config = open_clip.get_model_config(architecture) or {}
     if config.get("text_cfg", {}).get("hf_model_name"):  # which transformers would fetch
         return None, None, _side(architecture)
-    with _silence(), torch.device("meta"):  # else the weights are made, then thrown away
+    with silence(), torch.device("meta"):  # else the weights are made, then thrown away
         model = open_clip.create_model(architecture, device="meta")
     count = [sum(weights.numel() for weights in part.parameters()) for part in (model.visual, model)]
     return count[0], count[1], _side(architecture)
@@ -156,7 +156,7 @@ def _side(architecture: str) -> int | None:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Keep open_clip from saying that a model has no weights: it is to have none."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

@@ -11,7 +11,8 @@ import torch.nn.functional as functional
 from numpy.typing import NDArray
 
 from gym_vlmrm.errors import ModelError
-from gym_vlmrm.reward.clip.text_cache import TextCache, cache_folder
+from gym_vlmrm.reward.cache import cache_folder
+from gym_vlmrm.reward.clip.text_cache import TextCache
 from gym_vlmrm.task.yaml_file import shorten
 
 __all__ = ["TextTower", "tokens_of", "unread_part", "weights_digest"]

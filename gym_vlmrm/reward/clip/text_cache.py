@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,23 +11,9 @@ from numpy.typing import NDArray
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.files import write_bytes
 
-__all__ = ["CACHE_VARIABLE", "TextCache", "cache_folder"]
+__all__ = ["TextCache"]
 
-CACHE_VARIABLE = "GYM_VLMRM_CACHE"
-"""Environment variable: a folder, or ``off``."""
 _DIGEST_BYTES = hashlib.sha256().digest_size
-
-
-def cache_folder() -> Path | None:
-    """Return the folder of this package's caches; ``None`` where ``GYM_VLMRM_CACHE=off`` forbids them."""
-    chosen = os.environ.get(CACHE_VARIABLE, "")
-    if chosen.lower() == "off":
-        return None
-    if chosen:
-        return Path(chosen).expanduser()
-    with contextlib.suppress(RuntimeError):  # no home
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gym-vlmrm"
-    return None
 
 
 class TextCache:
