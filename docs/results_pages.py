@@ -10,7 +10,7 @@ from gym_vlmrm.files import write_json, write_text
 from gym_vlmrm.learning.comparison import Group, compare, mean_over_runs
 from gym_vlmrm.learning.evaluation import wilson_interval
 from gym_vlmrm.learning.scores import Scores
-from gym_vlmrm.reports.charts import Band, band_chart, gaps
+from gym_vlmrm.reports.charts import Band, band_chart, gaps, on_white
 from gym_vlmrm.task.catalog import load_task
 
 __all__ = ["BEGIN", "END", "ROOT", "table", "with_table", "write_pages"]
@@ -163,13 +163,7 @@ def _draw(group: Group, pages: Path) -> None:
         count = f"{curve.runs} seed{'' if curve.runs == 1 else 's'}"
         band = Band(f"{group.task}, {count}", curve.step, curve.mean, gaps(curve.low), gaps(curve.high))
         name = f"{group.task}-{column.rpartition('/')[2].replace('_', '-')}.svg"
-        head, _, rest = band_chart(title, [band]).partition(">")
-        # A page may be dark, and a picture in it cannot know.
-        head, _, rest = band_chart(title, [band]).partition(">")
-        write_text(pages / name, f"{head}>{_WHITE}{rest}")
-
-
-_WHITE = '<rect width="100%" height="100%" fill="#ffffff"/>'
+        write_text(pages / name, on_white(band_chart(title, [band])))
 
 
 def _page(results: Results, films: Mapping[str, Path], pages: Path) -> str:
