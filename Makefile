@@ -8,7 +8,7 @@ WORKERS ?= 2
 export OMP_NUM_THREADS := 1
 export LP_NUM_THREADS := 1
 
-.PHONY: test lint types fast demo bench embedded-model gl clean
+.PHONY: test lint types fast demo bench embedded-model results zoo gl clean
 
 test: lint types gl
 	$(BIN)/python -m pytest -n $(WORKERS)
@@ -35,6 +35,14 @@ bench: gl
 # An interrupted run goes on where it stopped. How long it took: docs/embedded-model.md.
 embedded-model: gl
 	$(BIN)/python -m embedded_model make
+
+# Hours; what is there is not made again. A part of it: make results OPTIONS="--tasks kneeling --seeds 0".
+results: gl
+	$(BIN)/python docs/make_results.py $(OPTIONS)
+
+# Policies that ship, from the runs of `make results`.
+zoo: gl
+	$(BIN)/python docs/make_zoo.py runs/results
 
 gl: .venv/.ready
 	.ci/install-gl $(BIN)/python

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from gym_vlmrm import load_reward_model, load_task
 from gym_vlmrm.arrays import Floats
 from gym_vlmrm.files import write_text
-from gym_vlmrm.learning.comparison import mean_of_runs
+from gym_vlmrm.learning.comparison import mean_over_runs
 from gym_vlmrm.reward.memory import VectorStep, ended_by_judge, memory_of
 from gym_vlmrm.reward.protocol import signals_of
 from gym_vlmrm.task.catalog import task_from_dict
@@ -167,7 +167,7 @@ def table_of(found: dict[str, Any]) -> str:
     for name, runs in found.items():
         halves = [run["steps_to_half"] for run in runs if run["steps_to_half"] is not None]
         middle = f"{np.median(halves):,.0f}" if len(halves) > len(runs) // 2 else "-"
-        mean = mean_of_runs([run["success"] for run in runs])
+        mean = mean_over_runs([run["success"] for run in runs])
         low, high = max(mean.low or 0.0, 0.0), min(mean.high or 0.0, 1.0)
         reached = f"{middle} ({len(halves)} of {len(runs)})"
         rows.append(f"| {name} | {reached} | {mean.mean:.2f} [{low:.2f}, {high:.2f}] |")

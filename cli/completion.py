@@ -18,12 +18,21 @@ def complete_tasks(incomplete: str) -> list[str]:
 
 
 def complete_runs(incomplete: str) -> list[str]:
-    """Run folders for a shell that completes words."""
+    """Run folders, and policies that come with the package, for a shell that completes words."""
     of_seeds = sorted(Path("runs").glob("*/seed-*/run.json"))
     found = [str(path.parent) for path in (*sorted(Path("runs").glob("*/run.json")), *of_seeds)]
     found += [str(path.parents[1]) for path in of_seeds]
     found += [str(path.parent) for path in _paths(incomplete, "*/run.json")]
+    if incomplete:  # who wrote nothing yet is offered runs of their own
+        found += _shipped()
     return list(dict.fromkeys(name for name in found if name.startswith(incomplete)))
+
+
+def _shipped() -> list[str]:
+    spec = importlib.util.find_spec("gym_vlmrm")
+    places = [] if spec is None else list(spec.submodule_search_locations or ())
+    found = [path for place in places for path in sorted(Path(place).glob("learning/zoo/*/run.json"))]
+    return [f"zoo:{path.parent.name}" for path in found]
 
 
 def _paths(incomplete: str, pattern: str) -> list[Path]:

@@ -24,7 +24,9 @@ Task = Annotated[
 OptionalRun = Annotated[
     Path | None,
     typer.Argument(
-        metavar="RUN", help="A run folder; the newest of ./runs if none is named.", autocompletion=complete_runs
+        metavar="RUN",
+        help="A run folder, or zoo:TASK (see `vlmrm zoo`); the newest of ./runs if none is named.",
+        autocompletion=complete_runs,
     ),
 ]
 Steps = Annotated[

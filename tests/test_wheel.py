@@ -18,6 +18,8 @@ LEFT_OUT = ("benchmarks", "docs", "embedded_model", "examples", "tests")
 """Folders of the repository that no user installs."""
 DATA = (
     "gym_vlmrm/finetuning/scene_captions/*.yaml",
+    "gym_vlmrm/learning/zoo/*/checkpoints/*/policy.safetensors",
+    "gym_vlmrm/learning/zoo/*/eval/evaluation.json",
     "gym_vlmrm/reports/templates/*.j2",
     "gym_vlmrm/reward/embedded/open_clip_model.safetensors",
     "gym_vlmrm/reward/embedded/words.txt",
@@ -120,6 +122,8 @@ def test_it_works_from_another_folder(python: Path, tmp_path: Path) -> None:
         "    env.reset(seed=0)\n"
         "    print(type(env.step(env.action_space.sample())[1]).__name__)\n"
         "    env.close()\n"
+        "from gym_vlmrm.learning.zoo import zoo_names\n"
+        "assert zoo_names() and all(gym_vlmrm.load_policy(f'zoo:{name}') for name in zoo_names())\n"
     )
     assert run(python, "-c", code, cwd=tmp_path).split() == ["float", "float"]
     assert not list(tmp_path.iterdir())

@@ -45,17 +45,18 @@ def eval(
     """
     which = which_checkpoint(checkpoint)
     from gym_vlmrm.learning.evaluation import evaluate
+    from gym_vlmrm.learning.run_folder import RunFolder
 
-    path = named_or_newest(run)
+    folder = RunFolder.open_to_write(named_or_newest(run))
     with episode_bar(shown=not quiet) as on_progress:
         result = evaluate(
-            path, checkpoint=which, episodes=episodes, seed=seed, horizon=horizon, device=device, workers=workers,
+            folder, checkpoint=which, episodes=episodes, seed=seed, horizon=horizon, device=device, workers=workers,
             on_progress=on_progress,
         )  # fmt: skip
     if json:
-        print_json({"run": str(path), **result.model_dump(mode="json")})
+        print_json({"run": str(folder.path), **result.model_dump(mode="json")})
     elif not quiet:
-        _print_table(str(path), result)
+        _print_table(str(folder.path), result)
 
 
 def _print_table(run: str, result: "Evaluation") -> None:

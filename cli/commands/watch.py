@@ -79,7 +79,7 @@ def watch(
 
 
 def _names(folder: "RunFolder") -> dict[str, str]:
-    return {"title": str(folder.path), "sentence": "; ".join(folder.task.reward.goals)}
+    return {"title": folder.name, "sentence": "; ".join(folder.task.reward.goals)}
 
 
 def _serve(
@@ -91,9 +91,9 @@ def _serve(
     moments = play_live(folder, which, **play)
     with LivePage(port=port, **_names(folder)) as live:
         if json:
-            print_json({"run": str(folder.path), "url": live.url})
+            print_json({"run": folder.name, "url": live.url})
         elif not quiet:
-            say(f"{live.url} shows {folder.path}; Ctrl-C ends it")
+            say(f"{live.url} shows {folder.name}; Ctrl-C ends it")
             if os.environ.get("SSH_CONNECTION"):
                 number = live.url.rstrip("/").rpartition(":")[2]
                 say(f"from your own machine: ssh -L {number}:127.0.0.1:{number} THIS-HOST, then open {live.url} there")
@@ -108,7 +108,7 @@ def _open_window(folder: "RunFolder", which: "Which", fps: float, play: dict[str
 
     with Window(**_names(folder)) as window:
         if json:
-            print_json({"run": str(folder.path), "url": None})
+            print_json({"run": folder.name, "url": None})
         for _, moment in zip(pace(fps), play_live(folder, which, **play), strict=False):
             if not window.show(moment):
                 return

@@ -19,7 +19,7 @@ from gym_vlmrm.learning.scores import Evaluation, read_evaluation
 from gym_vlmrm.task.builtin import short_name
 from gym_vlmrm.task.yaml_file import shorten
 
-__all__ = ["NUMBERS", "ComparedRun", "Comparison", "Curve", "Group", "Mean", "compare", "mean_of_runs"]
+__all__ = ["NUMBERS", "ComparedRun", "Comparison", "Curve", "Group", "Mean", "compare", "mean_over_runs"]
 
 NUMBERS: dict[str, str] = {
     "best_reward": "VLM reward per step, best checkpoint",
@@ -151,7 +151,7 @@ def _group(runs: Sequence[RunFolder], settings: dict[str, str], differing: Seque
     for number in NUMBERS:
         values = [value for row in rows if (value := getattr(row, number)) is not None]
         if values:
-            numbers[number] = mean_of_runs(values)
+            numbers[number] = mean_over_runs(values)
     return Group(
         name=shorten(", ".join([f"{task} {algorithm}", *described[:3]]), 120),
         task=task,
@@ -167,7 +167,7 @@ def _row(run: RunFolder) -> ComparedRun:
     record, best = run.record, run.best
     evaluation = read_evaluation(run)
     return ComparedRun(
-        run=str(run.path),
+        run=run.name,
         seed=record.seed,
         status=record.status,
         step=record.step,
@@ -183,8 +183,8 @@ def _successes(evaluation: Evaluation | None) -> dict[str, float | None]:
     return {"success_rate": policy.success_rate, "success_share": policy.success_share, "hold": policy.hold}
 
 
-def mean_of_runs(values: Sequence[float]) -> Mean:
-    """Return the mean of one number of several runs, with its interval."""
+def mean_over_runs(values: Sequence[float]) -> Mean:
+    """Return the mean of a number over runs, at least one, with its interval."""
     array = np.asarray(values, float)
     low, high = _interval(array[:, None])
     return Mean(runs=len(values), mean=float(array.mean()), low=low[0], high=high[0])

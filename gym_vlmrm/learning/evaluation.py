@@ -11,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from scipy.stats import binomtest
+from scipy.stats import t as student
 
 from gym_vlmrm.arrays import Frames
 from gym_vlmrm.errors import RunError, whole_number
@@ -41,7 +42,7 @@ EVALUATION_SEED = 20_000
 """Added to the seed, so that no evaluated episode starts like one of training or of checkpoint judging."""
 MAX_ENVS = 16
 DEFAULT_FPS = 30.0
-FILM_SECONDS = 4.5
+FILM_SECONDS = 9.0
 """An episode that is shorter than this is filmed slower, a whole number of times, at most `SLOWEST`."""
 SLOWEST = 4
 _NOTHING: Frames = np.zeros((0, 0, 3), np.uint8)
@@ -60,6 +61,14 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
+def _interval(shares: Sequence[float]) -> tuple[float | None, float | None]:
+    """95% interval of the mean share over episodes, by Student's t, within [0, 1]; none of one episode."""
+    if len(shares) < 2:
+        return None, None
+    half = student.ppf(0.975, len(shares) - 1) * np.std(shares, ddof=1) / np.sqrt(len(shares))
+    return max(0.0, float(np.mean(shares) - half)), min(1.0, float(np.mean(shares) + half))
+
+
 def summarize(episodes: Sequence[Episode], *, ends: bool = False) -> Scores:
     """Return the scores of played episodes; `ends` says whether the judge's verdict ended them."""
     verdicts = [episode.successes for episode in episodes if episode.successes is not None]
@@ -68,6 +77,7 @@ def summarize(episodes: Sequence[Episode], *, ends: bool = False) -> Scores:
         successful = sum(bool(verdict.mean() >= 0.5) for verdict in verdicts)
         low, high = wilson_interval(successful, len(verdicts))
         last_halves = [verdict[len(verdict) // 2 :] for verdict in verdicts]
+        hold_low, hold_high = _interval([float(half.mean()) for half in last_halves])
         success = {
             "successful_episodes": successful,
             "success_rate": successful / len(verdicts),
@@ -75,6 +85,8 @@ def summarize(episodes: Sequence[Episode], *, ends: bool = False) -> Scores:
             "success_rate_high": high,
             "success_share": float(np.concatenate(verdicts).mean()),
             "hold": float(np.concatenate(last_halves).mean()),
+            "hold_low": hold_low,
+            "hold_high": hold_high,
             "held_rate": float(np.mean([half.mean() >= HELD for half in last_halves])),
         }
     return Scores(
@@ -135,7 +147,8 @@ def evaluate(
     median and worst ones), and the film ``video.mp4`` and ``video.gif``.
 
     Args:
-        run: the run folder.
+        run: the run folder, or a policy that comes with the package (``zoo:kneeling``), of which ``runs/zoo-kneeling``
+            is made.
         checkpoint: ``best`` (by VLM reward; success never selects), ``last``, or a step.
         episodes: episodes of each of the two policies.
         seed: of the episodes' starts and of the random policy.
@@ -155,7 +168,7 @@ def evaluate(
     episodes = whole_number("episodes", episodes, 1, error=RunError)
     seed = whole_number("seed", seed, 0, MAX_SEED, error=RunError)
     workers = None if workers is None else whole_number("workers", workers, 1, error=RunError)
-    folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
+    folder = RunFolder.open_to_write(run)
     task, limit = _with_horizon(override(folder.task, device=device), horizon)
     task = with_gamma(task, folder.record.recipe)
     chosen = folder.checkpoint(checkpoint)

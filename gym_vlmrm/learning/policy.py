@@ -87,7 +87,7 @@ def load_policy(run: RunFolder | str | os.PathLike[str], checkpoint: Literal["be
     """Load a run's trained policy; nothing is unpickled.
 
     Args:
-        run: the run folder.
+        run: the run folder, or a policy that comes with the package (``zoo:kneeling``).
         checkpoint: ``best`` (by VLM reward; success never selects), ``last``, or a step.
 
     Raises:

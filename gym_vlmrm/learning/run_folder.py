@@ -35,6 +35,7 @@ from gym_vlmrm.files import (
     write_text,
 )
 from gym_vlmrm.learning.records import Best, RunRecord
+from gym_vlmrm.learning.zoo import copy_of, is_in_zoo, zoo_folder
 from gym_vlmrm.reward.loading import MODELS
 from gym_vlmrm.task.builtin import short_name
 from gym_vlmrm.task.catalog import load_task
@@ -69,8 +70,9 @@ class Checkpoint:
 class RunFolder:
     """One run on disk."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        """Take the folder, and what to call it where that is not its path."""
+        self.path, self.name = path, name or str(path)
 
     @staticmethod
     def check_new(path: str | os.PathLike[str]) -> None:
@@ -110,12 +112,12 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "RunFolder":
-        """Open an existing run folder.
+        """Open an existing run folder, or a policy that comes with the package (``zoo:kneeling``).
 
         Raises:
             RunError: there is none, its ``run.json`` is not valid, or something in it is a link, a pipe or a device.
         """
-        folder = cls(Path(path))
+        folder = cls(zoo_folder(path), str(path)) if is_in_zoo(path) else cls(Path(path))
         if not (folder.path / "run.json").is_file():
             raise RunError(f"'{folder.path}' is no run folder: it {_what_it_is(folder.path)}")
         check_links(folder.path, _OWN)
@@ -124,6 +126,16 @@ class RunFolder:
                 raise RunError(f"{folder.path / name}: is no folder; remove it")
         _ = folder.record
         return folder
+
+    @classmethod
+    def open_to_write(cls, run: "RunFolder | str | os.PathLike[str]") -> "RunFolder":
+        """Open a run for what is written into it; of a policy of the zoo, the copy in ``runs/zoo-<name>``.
+
+        Raises:
+            RunError: as `open` does, or the copy cannot be written.
+        """
+        folder = run if isinstance(run, RunFolder) else cls.open(run)
+        return cls.open(copy_of(folder.path, ROOT)) if is_in_zoo(folder.name) else folder
 
     @property
     def task(self) -> TaskSpec:
@@ -135,7 +147,7 @@ class RunFolder:
         for model in self.task.reward.models:
             if model == "embedded" or model in MODELS:
                 continue
-            logger.warning("the run in '%s' names the reward model '%s', which is loaded now", self.path, model)
+            logger.warning("the run in '%s' names the reward model '%s', which is loaded now", self.name, model)
 
     def write_task(self, task: TaskSpec) -> None:
         """Write the task with all defaults spelled out."""

@@ -11,6 +11,7 @@ from gym_vlmrm.files import is_held
 from gym_vlmrm.learning.records import Result
 from gym_vlmrm.learning.run_folder import ROOT, RunFolder
 from gym_vlmrm.learning.scores import read_evaluation
+from gym_vlmrm.learning.zoo import PREFIX, is_in_zoo, zoo_folder, zoo_names
 from gym_vlmrm.task.builtin import short_name
 from gym_vlmrm.task.yaml_file import shorten
 
@@ -49,11 +50,17 @@ class RunEntry(Result):
 def find_runs(folders: Sequence[str | os.PathLike[str]] = (ROOT,)) -> list[Path]:
     """Return run folders: each folder itself if it is one, else all that lie in it or in a folder of seeds there.
 
+    ``zoo:kneeling`` is one as well, and ``zoo:`` are all that come with the package.
+
     Raises:
         RunError: a folder is missing, holds no run, or holds too many.
     """
     found: dict[Path, None] = {}
     for folder in map(Path, folders):
+        if is_in_zoo(folder):
+            names = zoo_names() if str(folder) == PREFIX else [zoo_folder(folder).name]
+            found |= dict.fromkeys(Path(PREFIX + name) for name in names)
+            continue
         if not folder.is_dir():
             words = "is a file; name run folders" if folder.exists() else "does not exist"
             raise RunError(f"'{folder}' {words}; `vlmrm train TASK` makes runs in '{ROOT}'")
@@ -112,7 +119,7 @@ def _describe(path: Path) -> RunEntry:
 
 def _written(path: Path) -> float:
     try:
-        return (path / "run.json").lstat().st_mtime
+        return ((zoo_folder(path) if is_in_zoo(path) else path) / "run.json").lstat().st_mtime
     except OSError:
         return 0.0
 

@@ -48,6 +48,9 @@ class Scores(Result, extra="ignore"):
     """Share of all steps in success."""
     hold: float | None = None
     """Share of the steps in the last half of each episode: what falls through a pose does not hold it."""
+    hold_low: float | None = None
+    hold_high: float | None = None
+    """95% interval of `hold` over episodes, by Student's t; ``None`` for one episode."""
     held_rate: float | None = None
     """Share of the episodes that are in success in at least 90% of the steps of their last half."""
     vlm_reward: float

@@ -13,6 +13,8 @@ from gym_vlmrm.learning.records import MAX_SEED, RunRecord
 from gym_vlmrm.learning.run_folder import Checkpoint, RunFolder, default_run_path
 from gym_vlmrm.learning.session import Session, TrainingResult
 from gym_vlmrm.learning.stored_policy import load_agent, read_description
+from gym_vlmrm.learning.zoo import is_in_zoo
+from gym_vlmrm.task.builtin import short_name
 from gym_vlmrm.task.catalog import override
 from gym_vlmrm.task.spec import Recipe, TaskSpec
 
@@ -95,6 +97,11 @@ def resume(
         Others as `train` does.
     """
     run = run if isinstance(run, RunFolder) else RunFolder.open(run)
+    if is_in_zoo(run.name):
+        raise RunError(
+            f"'{run.name}' comes with the package and holds nothing to go on with; train a run of your own "
+            f"(vlmrm train {short_name(run.record.task)})"
+        )
     steps = None if steps is None else whole_number("steps", steps, 1)
     workers = None if workers is None else whole_number("workers", workers, 1)
     with run.only_writer():

@@ -20,6 +20,7 @@ __all__ = [
     "gaps",
     "histogram_chart",
     "landscape_chart",
+    "on_white",
     "scatter_chart",
     "size_chart",
 ]
@@ -84,6 +85,12 @@ def _svg(figure: Any, title: str) -> str:
     text = re.sub(r'id="', f'id="{tag}-', text)
     text = re.sub(r'(href="#|url\(#)', lambda match: f"{match[1]}{tag}-", text)
     return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
+
+
+def on_white(svg: str) -> str:
+    """Return a chart on a white ground, for pages that show it as a picture: it cannot see the colour of their text."""
+    head, _, rest = svg.partition(">")
+    return f'{head}><rect width="100%" height="100%" fill="#ffffff"/>{rest}'
 
 
 def gaps(values: Sequence[float | None]) -> list[float]:

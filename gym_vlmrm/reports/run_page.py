@@ -54,7 +54,9 @@ def report_run(run: RunFolder | str | os.PathLike[str], output: Path | None = No
     Raises:
         RunError: no such run, or it is damaged, or the report cannot be written.
     """
-    folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
+    folder = (
+        RunFolder.open_to_write(run) if output is None else run if isinstance(run, RunFolder) else RunFolder.open(run)
+    )
     summary, task = run_summary(folder), folder.task
     place = output or folder.path
     evaluation = summary["evaluation"]
