@@ -163,9 +163,7 @@ def _explain(error: ValidationError) -> tuple[Location, str]:
     # A misspelt key is the cause of the missing one that is complained about before it.
     first = next((mistake for mistake in errors if mistake["type"] == "extra_forbidden"), errors[0])
     # Union members appear in pydantic's location as type names that the file does not contain.
-    location = tuple(
-        part for part in first["loc"] if not re.match(r"(constrained-)?(str|list|dict)\b|list\[", str(part))
-    )
+    location = tuple(part for part in first["loc"] if not _MEMBER.match(str(part)))
     field = ".".join(map(str, location)) or "task"
     if first["type"] == "extra_forbidden":
         return location, f"{field}: unknown key{did_you_mean(str(location[-1]), _known_keys(location))}"
@@ -174,6 +172,9 @@ def _explain(error: ValidationError) -> tuple[Location, str]:
     reason = first["msg"].removeprefix("Value error, ")
     given = "" if first["type"] == "value_error" else f", got {shorten(repr(first['input']))}"
     return location, f"{field}: {reason[:1].lower() + reason[1:]}{given}"
+
+
+_MEMBER = re.compile(r"(constrained-)?(str|list|dict)\b|list\[|function-|[A-Z]\w*Spec\b")
 
 
 def _known_keys(location: Location) -> list[str]:
@@ -186,4 +187,4 @@ def _known_keys(location: Location) -> list[str]:
             return []
         nested = [candidate for candidate in candidates if hasattr(candidate, "model_fields")]
         model = nested[0] if nested else model
-    return list(getattr(model, "model_fields", {}))
+    return [field.alias or name for name, field in getattr(model, "model_fields", {}).items()]

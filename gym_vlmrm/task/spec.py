@@ -5,9 +5,7 @@ import re
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainSerializer,
     SerializationInfo,
@@ -17,8 +15,10 @@ from pydantic import (
     model_validator,
 )
 
+from gym_vlmrm.task.captions import CaptionSpec
 from gym_vlmrm.task.plain import from_json, to_json
 from gym_vlmrm.task.rules import Rule, parse_rule
+from gym_vlmrm.task.strict import Prompt, Strict, sentences
 
 __all__ = [
     "FOR_GYMNASIUM", "MODEL_VARIABLE", "CameraSpec", "EnvSpec", "Look", "Quality", "Recipe", "RewardSpec", "SceneSpec",
@@ -30,13 +30,11 @@ MODEL_VARIABLE = "GYM_VLMRM_MODEL"
 
 Look: TypeAlias = Literal["textured", "original"]
 Quality: TypeAlias = Literal["draft", "standard", "paper"]
-Sentence = Annotated[str, Field(min_length=1, max_length=1000)]
 _MAX_METRES = 1e5
 """Cameras farther away than this would see nothing of any environment, and MuJoCo counts in single precision."""
 _Metres = Annotated[float, Field(ge=-_MAX_METRES, le=_MAX_METRES)]
 _FREE_CAMERA = ("distance", "lookat", "elevation", "azimuth")
 _FIXED_CAMERA = ("name", "id")
-Prompt: TypeAlias = Sentence | list[Sentence]
 FOR_GYMNASIUM = {"infinity": True}
 """Context of a dump that Gymnasium's own JSON, which knows infinity, can hold."""
 
@@ -51,22 +49,18 @@ Arguments: TypeAlias = Annotated[dict[str, Any], BeforeValidator(from_json), Pla
 _ID = re.compile(r"(?:[A-Za-z0-9_-]+/)?[A-Za-z0-9_.-]+?-v\d+")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class EnvSpec(_Strict):
+class EnvSpec(Strict):
     """The environment below the reward."""
 
     id: str
     """Any registered Gymnasium ID that can render ``rgb_array``."""
-    kwargs: Arguments = {}
+    kwargs: Arguments = Field(default={})
     """Constructor arguments of that environment."""
     max_episode_steps: int | None = Field(default=None, ge=1)
     """Steps until truncation; ``None`` keeps the environment's own limit."""
 
 
-class CameraSpec(_Strict):
+class CameraSpec(Strict):
     """A free MuJoCo camera that looks at a fixed point, or one of the model's own cameras by `name` or `id`."""
 
     distance: float = Field(default=3.5, gt=0, le=_MAX_METRES)
@@ -102,7 +96,7 @@ class CameraSpec(_Strict):
         return {key: value for key, value in handler(self).items() if key in keys and value is not None}
 
 
-class SceneSpec(_Strict):
+class SceneSpec(Strict):
     """How the environment looks. ``scene: original`` is short for ``scene: {look: original}``."""
 
     look: Look = "textured"
@@ -120,15 +114,11 @@ class SceneSpec(_Strict):
         return {"look": value} if isinstance(value, str) else value
 
 
-def _sentences(prompt: str | list[str] | None) -> list[str]:
-    return [] if prompt is None else [prompt] if isinstance(prompt, str) else list(prompt)
-
-
 def _default_model() -> str:
     return os.environ.get(MODEL_VARIABLE, "").strip() or "embedded"
 
 
-class RewardSpec(_Strict):
+class RewardSpec(Strict):
     """The sentence that rewards, and the model that judges."""
 
     goal: Prompt
@@ -164,15 +154,15 @@ class RewardSpec(_Strict):
     @property
     def goals(self) -> list[str]:
         """The goal prompts: at least one sentence."""
-        return _sentences(self.goal)
+        return sentences(self.goal)
 
     @property
     def baselines(self) -> list[str]:
         """The baseline prompts; empty where there is none."""
-        return _sentences(self.baseline)
+        return sentences(self.baseline)
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """How to train: one named entry under ``training:``."""
 
     algorithm: str
@@ -191,11 +181,11 @@ class Recipe(_Strict):
     """Environment steps between checkpoints; ``None`` makes twenty of them."""
     reward_every: int | None = Field(default=None, ge=1)
     """``reward.every`` while this recipe trains; ``None`` keeps the task's."""
-    hyperparameters: Arguments = {}
+    hyperparameters: Arguments = Field(default={})
     """Constructor arguments of the algorithm, as stable-baselines3 names them."""
 
 
-class TaskSpec(_Strict):
+class TaskSpec(Strict):
     """One task: an environment, a scene, a sentence, a rule of success, and ways to train."""
 
     id: str
@@ -207,7 +197,9 @@ class TaskSpec(_Strict):
     reward: RewardSpec
     success: Any = None
     """Rule over named state quantities (see `gym_vlmrm.task.rules`); never part of the reward."""
-    training: dict[str, Recipe] = {}
+    captions: list[CaptionSpec] = Field(default=[], max_length=200)
+    """What is seen when: what `vlmrm teach` teaches a reward model; never part of the reward itself."""
+    training: dict[str, Recipe] = Field(default={})
     """Recipes by name; ``default`` is taken when none is named."""
 
     @field_validator("id")
