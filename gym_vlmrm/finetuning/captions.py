@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,14 +21,16 @@ __all__ = ["CAPTION_FILES", "CaptionError", "Captioned", "read_captions", "read_
 
 CAPTION_FILES = ("captions.csv", "captions.jsonl")
 COLUMNS = ("file", "caption")
+SCORE = "score"
+"""Column that may stand beside those: how true the caption is of the picture, from 0 to 1; 1 where it is empty."""
 MAX_ROWS = 1_000_000
 """Most rows of a table."""
 MAX_CAPTION = 1000
 """Longest caption [characters], as for the prompts of a task."""
 MAX_CAPTIONS = 100
 """Most different captions of one picture; each says how it relates to each of the others."""
-Row: TypeAlias = tuple[str, str, str]
-"""Place in the table, file, caption."""
+Row: TypeAlias = tuple[str, str, str, float]
+"""Place in the table, file, caption, score."""
 
 
 class CaptionError(VLMRMError):
@@ -42,6 +45,8 @@ class Captioned:
     """Picture files, or frames (N, H, W, 3)."""
     captions: list[list[str]]
     """One or more different sentences for each of the N pictures."""
+    scores: list[list[float]] | None = None
+    """How true each of them is, in [0, 1]; ``None``: all are true."""
     complete: bool = False
     """Every sentence that is true of a picture is among its own, so all others are false of it."""
 
@@ -51,14 +56,14 @@ def read_captions(path: Path) -> Captioned:
 
     Args:
         path: a folder with ``captions.csv`` or ``captions.jsonl``, or such a file; columns ``file`` (relative to the
-            table) and ``caption``; a file may have several rows.
+            table), ``caption`` and perhaps ``score`` (how true it is, from 0 to 1); a file may have several rows.
 
     Raises:
         CaptionError: no table, a wrong column, an empty caption, or a picture that does not exist; names the line.
     """
     table = _table(path)
-    by_file: dict[Path, dict[str, None]] = {}
-    for number, (place, file, caption) in enumerate(_rows(table)):
+    by_file: dict[Path, dict[str, float]] = {}
+    for number, (place, file, caption, score) in enumerate(_rows(table)):
         if number >= MAX_ROWS:
             raise CaptionError(f"{place}: more than {MAX_ROWS:,} rows")
         picture, text = Path(os.path.normpath(table.parent / file)), " ".join(caption.split())
@@ -71,12 +76,14 @@ def read_captions(path: Path) -> Captioned:
         if len(text) > MAX_CAPTION:
             raise CaptionError(f"{place}: a caption of {len(text):,} characters; the limit is {MAX_CAPTION:,}")
         captions = by_file.setdefault(picture, {})
-        captions[text] = None
+        captions[text] = score
         if len(captions) > MAX_CAPTIONS:
             raise CaptionError(f"{place}: '{file}' has more than {MAX_CAPTIONS} different captions")
     if not by_file:
         raise CaptionError(f"{table} holds no captions; write one row (file, caption) for each picture")
-    return Captioned(list(by_file), [list(texts) for texts in by_file.values()])
+    graded = any(score < 1 for captions in by_file.values() for score in captions.values())
+    scores = [list(captions.values()) for captions in by_file.values()] if graded else None
+    return Captioned(list(by_file), [list(texts) for texts in by_file.values()], scores)
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
@@ -127,8 +134,9 @@ def _csv_rows(table: Path, text: str) -> Iterator[Row]:
         for row in reader:
             place = f"{table}:{reader.line_num}"
             if None in row:
-                raise CaptionError(f"{place}: more than two columns; put captions with commas in double quotes")
-            yield place, (row["file"] or "").strip(), row["caption"] or ""
+                count = len(reader.fieldnames or [])
+                raise CaptionError(f"{place}: more than {count} columns; put captions with commas in double quotes")
+            yield place, (row["file"] or "").strip(), row["caption"] or "", _score(place, row.get(SCORE) or "1")
     except csv.Error as error:
         raise CaptionError(f"cannot read {table} ({error}); it must be a UTF-8 table") from None
 
@@ -147,13 +155,24 @@ def _json_rows(table: Path, text: str) -> Iterator[Row]:
         _check_columns(place, list(row))
         if not all(isinstance(row[column], str) for column in COLUMNS):
             raise CaptionError(f"{place}: file and caption must both be strings")
-        yield place, row["file"].strip(), row["caption"]
+        yield place, row["file"].strip(), row["caption"], _score(place, row.get(SCORE, 1))
+
+
+def _score(place: str, written: Any) -> float:
+    try:
+        score = float("nan" if isinstance(written, bool) else written)
+    except (TypeError, ValueError):
+        score = math.nan
+    if not 0 <= score <= 1:
+        raise CaptionError(f"{place}: score {shorten(repr(written))}; it says from 0 to 1 how true the caption is")
+    return score
 
 
 def _check_columns(place: str, names: Any) -> None:
+    hint = "the columns are file, caption and perhaps score"
     for name in names:
-        if name not in COLUMNS:
-            raise CaptionError(f"{place}: unknown column '{shorten(name)}'; the columns are file and caption")
+        if name not in (*COLUMNS, SCORE):
+            raise CaptionError(f"{place}: unknown column '{shorten(name)}'; {hint}")
     for column in COLUMNS:
         if column not in names:
-            raise CaptionError(f"{place}: no column '{column}'; the columns are file and caption")
+            raise CaptionError(f"{place}: no column '{column}'; {hint}")

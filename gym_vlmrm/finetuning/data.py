@@ -32,11 +32,23 @@ class CaptionedFrames:
     """Captions of each picture."""
     kinship: csr_matrix
     """(K, K): (j, k): how much oftener k is true where j is than anywhere, from 0 (no oftener) to 1 (always)."""
+    scores: list[NDArray[np.float32]] | None = None
+    """How true each picture's captions are of it, in [0, 1]; ``None``: all are true."""
 
     def targets(self, rows: Indices, columns: Indices) -> NDArray[np.float32]:
-        """Return how true captions are of pictures (rows, columns): 1 for their own, else by kinship to those."""
+        """Return how true captions are of pictures (rows, columns): their own by score, others by kinship to those."""
         kin = self.kinship[:, columns].toarray()
-        return np.stack([kin[self.members[row]].max(axis=0) for row in rows]).astype(np.float32)
+        if self.scores is None:
+            return np.stack([kin[self.members[row]].max(axis=0) for row in rows]).astype(np.float32)
+        targets = np.empty((len(rows), len(columns)), np.float32)
+        places = np.full(len(self.texts), -1)
+        places[columns] = np.arange(len(columns))
+        for target, row in zip(targets, rows, strict=True):
+            own, scores = self.members[row], self.scores[row]
+            target[:] = (kin[own] * scores[:, None]).max(axis=0)
+            asked = places[own] >= 0
+            target[places[own[asked]]] = scores[asked]
+        return targets
 
     def texts_of(self, rows: Indices) -> list[str]:
         """Return the captions of some frames, each once."""
@@ -46,6 +58,8 @@ class CaptionedFrames:
         """Return a hash of everything here."""
         digest = hashlib.sha256(np.ascontiguousarray(self.pixels).data)
         digest.update(repr((self.pixels.shape, self.texts, [row.tolist() for row in self.members])).encode())
+        if self.scores is not None:
+            digest.update(repr([row.tolist() for row in self.scores]).encode())
         return digest.hexdigest()
 
 
@@ -76,21 +90,23 @@ def prepare(data: Captioned, preprocess: Mapping[str, Any]) -> CaptionedFrames:
     for row, picture in enumerate(data.pictures):
         frame = picture if isinstance(picture, np.ndarray) else read_picture(picture)
         pixels[row] = fit.levels(torch.from_numpy(np.array(frame))[None])[0].permute(1, 2, 0).numpy()
-    kinship = csr_matrix(identity(len(texts), np.float32)) if data.complete else _kinship(members, len(texts))
-    return CaptionedFrames(pixels, texts, members, kinship)
+    scores = None if data.scores is None else [np.array(row, np.float32) for row in data.scores]
+    kinship = csr_matrix(identity(len(texts), np.float32)) if data.complete else _kinship(members, scores, len(texts))
+    return CaptionedFrames(pixels, texts, members, kinship, scores)
 
 
-def _kinship(members: list[Indices], count: int) -> csr_matrix:
+def _kinship(members: list[Indices], scores: list[NDArray[np.float32]] | None, count: int) -> csr_matrix:
     """Return the certainty with which one caption implies another, above chance.
 
     Two phrases for one thing that share pictures are not each other's opposites, even where a picture bears only one.
     """
     rows = np.repeat(np.arange(len(members)), [len(row) for row in members])
-    holds = csr_matrix((np.ones(len(rows), np.float32), (rows, np.concatenate(members))), (len(members), count))
+    truths = np.ones(len(rows), np.float32) if scores is None else np.concatenate(scores)
+    holds = csr_matrix((truths, (rows, np.concatenate(members))), (len(members), count))
     together = (holds.T @ holds).tocoo()
     frequency = np.asarray(holds.sum(axis=0)).ravel()
     share = frequency / len(members)
-    conditional = together.data / frequency[together.row]
+    conditional = together.data / np.maximum(frequency[together.row], 1e-6)
     certain = (conditional - share[together.col]) / np.maximum(1 - share[together.col], 1e-6)
     certain = np.where(together.row == together.col, 1.0, np.clip(certain, 0.0, 1.0))
     return csr_matrix((certain.astype(np.float32), (together.row, together.col)), (count, count))

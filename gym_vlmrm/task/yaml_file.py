@@ -18,6 +18,8 @@ MAX_BYTES = 1_000_000
 MAX_NODES = 20_000
 MAX_DEPTH = 50
 MAX_INCLUDES = 8
+_OBSERVED = re.compile(r"""(?<=[\[,{: ])(obs\[\d{1,9}\][^,\[\]{}"'\n#]*)(?=[,\]}])""")
+"""What reads as a rule or a quantity to everybody but YAML, which sees a list begin within braces or brackets."""
 MAX_NUMBER = 400
 """Longest scalar other than text [characters]: Python's own conversions take quadratic time."""
 
@@ -170,7 +172,15 @@ def _parse(path: Path) -> Document:
         raise TaskError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     except RunError as error:
         raise TaskError(str(error)) from None
-    return _build(path, text)
+    try:
+        return _build(path, text)
+    except TaskError:
+        quoted = _OBSERVED.sub(r'"\1"', text)
+        if quoted == text:
+            raise
+        with contextlib.suppress(TaskError):
+            return _build(path, quoted)
+        raise
 
 
 def _build(path: Path, text: str) -> Document:
