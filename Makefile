@@ -28,7 +28,7 @@ demo: gl
 	$(BIN)/vlmrm train cartpole --output runs/demo
 	$(BIN)/vlmrm eval runs/demo
 
-# Every table of benchmarks/README.md; run it on a machine that does nothing else.
+# The tables of benchmarks/README.md; run it on a machine that does nothing else.
 bench: gl
 	$(BIN)/python benchmarks/throughput.py all --json runs/bench
 

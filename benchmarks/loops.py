@@ -5,6 +5,7 @@ import warnings
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from processes import started
 from speed import Loop
 from stable_baselines3.common.logger import Logger
@@ -34,13 +35,15 @@ class VectorLoop(Loop):
         self.envs.reset(seed=0)
         self.envs.action_space.seed(0)
         self.envs.step(self.envs.action_space.sample())
+        self._ended = np.zeros(num_envs, np.bool_)
 
     def _steps(self, end: float) -> int:
         """A step in which Gymnasium only resets an environment is none."""
         count = 0
         while count < 2 * self.num_envs or time.perf_counter() < end:
-            *_, infos = self.envs.step(self.envs.action_space.sample())
-            count += int(infos["_task_reward"].sum()) if "_task_reward" in infos else 0
+            count += self.num_envs - int(self._ended.sum())
+            _, _, terminated, truncated, _ = self.envs.step(self.envs.action_space.sample())
+            self._ended = terminated | truncated
         return count
 
     def close(self) -> None:

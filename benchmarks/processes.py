@@ -1,13 +1,14 @@
 """Processor time and resident memory of this process and those that it started."""
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Collection, Iterator
 
 import psutil
 
-__all__ = ["Peak", "cpu_seconds", "resident_megabytes", "started"]
+__all__ = ["Peak", "cpu_seconds", "proportional_megabytes", "resident_megabytes", "started", "with_servers"]
 
 PERIOD = 0.2
 
@@ -37,6 +38,31 @@ def resident_megabytes(leave_out: Collection[int] = ()) -> float:
         with contextlib.suppress(psutil.NoSuchProcess):
             total += 0 if process.pid in leave_out else process.memory_info().rss
     return total / 1e6
+
+
+def with_servers(serving: str) -> set[int]:
+    """Return the ids of this process, of its descendants, and of servers of the same folder.
+
+    Args:
+        serving: part of the command line of servers, which are nobody's descendants; ``XDG_RUNTIME_DIR`` is theirs.
+    """
+    here = psutil.Process()
+    everybody = {here.pid, *(process.pid for process in here.children(recursive=True))}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            same = process.environ().get("XDG_RUNTIME_DIR") == os.environ.get("XDG_RUNTIME_DIR")
+            if same and any(serving in part for part in process.cmdline()):
+                everybody.add(process.pid)
+    return everybody
+
+
+def proportional_megabytes(pids: Collection[int]) -> float:
+    """Return the PSS [MiB] of processes: pages that several of them use count once, divided among them."""
+    total = 0.0
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            total += psutil.Process(pid).memory_full_info().pss / 2**20
+    return total
 
 
 class Peak:

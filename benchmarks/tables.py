@@ -5,8 +5,9 @@ from typing import Any
 from rates import Table as Rates
 from rich.console import Console
 from rich.table import Table
+from ways import Way
 
-__all__ = ["print_growth", "print_rates", "print_table"]
+__all__ = ["print_growth", "print_rates", "print_table", "print_ways"]
 
 
 def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
@@ -54,3 +55,14 @@ def print_growth(found: list[Rates]) -> None:
         ["environments", "make_vec /s", "ratio", "useful CPU", "training /s", "ratio", "useful CPU", "peak MB"],
         rows,
     )
+
+
+def print_ways(title: str, found: list[Way]) -> None:
+    """Print one row per way and load, one column per number of environments: steps/s, and ms of processor time."""
+    counts = sorted({way.num_envs for way in found})
+    cells = {(way.name, way.busy, way.num_envs): f"{way.rate:,.3g} ({1000 * way.cpu:.3g})" for way in found}
+    rows = [
+        [name, busy, *(cells.get((name, busy, count), "") for count in counts)]
+        for name, busy in dict.fromkeys((way.name, way.busy) for way in found)
+    ]
+    print_table(f"{title}: steps/s (ms of CPU)", ["", "busy", *(f"{count} envs" for count in counts)], rows)

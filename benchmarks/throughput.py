@@ -82,6 +82,32 @@ def growth(
 
 
 @app.command()
+def ways(
+    task: Task,
+    model: Model = "embedded",
+    num_envs: NumEnvs = "1,4,16,64",
+    busy: Annotated[str, typer.Option("--busy", help="Processes that keep cores busy; a table for each.")] = "0,4",
+    most_processes: Annotated[int, typer.Option("--most-processes", min=1)] = 16,
+    seconds: Seconds = 2.0,
+    rounds: Rounds = 5,
+    output: Json = None,
+) -> None:
+    """`gymnasium.make_vec` beside Gymnasium's and stable-baselines3's own ways to many environments."""
+    from loops import prepared
+    from tables import print_ways
+    from ways import measure_ways
+
+    spec, found = prepared(task, model), []
+    for load in _numbers(busy):
+        for number in _numbers(num_envs):
+            found += measure_ways(
+                spec, number, seconds=seconds, rounds=rounds, busy=load, most_processes=most_processes
+            )
+    print_ways(f"{spec.id}, {model}", found)
+    _write(found, output)
+
+
+@app.command()
 def every(
     task: Task,
     model: Model = "embedded",
@@ -181,7 +207,7 @@ def everything(
     rounds: Rounds = 3,
     output: Annotated[Path | None, typer.Option("--json", help="Write all figures to files in this folder.")] = None,
 ) -> None:
-    """Every table that README.md shows."""
+    """Every table that README.md shows but that of `ways`."""
 
     def file(name: str) -> Path | None:
         if output is not None:

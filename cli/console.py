@@ -15,13 +15,14 @@ from collections.abc import Callable, Sequence
 from typing import IO, Any, ParamSpec, TypeVar
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 __all__ = [
-    "SIGNALLED", "complain", "harmless", "note", "one_line_errors", "print_json", "print_table", "say", "stderr",
-    "stdout",
+    "SIGNALLED", "complain", "elapsed", "harmless", "note", "one_line_errors", "print_json", "print_table", "say",
+    "stderr", "stdout",
 ]  # fmt: skip
 
 _COMMANDING = re.compile(
@@ -48,6 +49,10 @@ def harmless(text: str, stream: IO[str] | None = None) -> str:
 SIGNALLED = 128
 """What shells add to a signal's number to make an exit code."""
 
+GAP = 2
+"""Columns between those of a table."""
+SHORT = 9
+"""A cell of so many columns or fewer is never broken."""
 FILE_WIDTH = 200
 """Columns of a table that goes to a file or a pipe."""
 
@@ -76,17 +81,82 @@ def print_json(data: Any) -> None:
 
 
 def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None, whole: int = 1
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    title: str | None = None,
+    whole: int = 1,
+    spare: Sequence[str] = (),
 ) -> None:
-    """Print a table on stdout; the first `whole` columns are never broken into lines, the others fold."""
+    """Print a table on stdout.
+
+    Args:
+        columns: their names.
+        rows: a text for each column.
+        title: stands above.
+        whole: so many columns are never broken into lines; the others fold between words.
+        spare: names of columns that a narrow terminal may lack, the first one first. One that is too narrow even then
+            gets one row below the other, with every column's name.
+    """
     target = stdout if stdout.is_terminal else Console(width=FILE_WIDTH, highlight=False)
     heading = None if title is None else Text(harmless(title, target.file))
-    table = Table(title=heading, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for index, column in enumerate(columns):
-        table.add_column(column, no_wrap=index < whole, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(harmless(cell, target.file)) for cell in row))
+    # A line feed of somebody's would begin a row that nobody wrote.
+    told = [[Text(harmless(cell.replace("\n", " "), target.file)) for cell in row] for row in rows]
+    texts = [[Text(column), *(cells[index] for cells in told)] for index, column in enumerate(columns)]
+    widths = [max(cell_len(text.plain) for text in column) for column in texts]
+    needed = [
+        width if index < whole else max(cell_len(word) for text in texts[index] for word in _words(text.plain))
+        for index, width in enumerate(widths)
+    ]
+    shown = list(range(len(columns)))
+    for name in spare:
+        if _sum(needed, shown) > target.width:
+            shown.remove(columns.index(name))
+    if _sum(needed, shown) > target.width:
+        _print_below(target, heading, columns, told)
+        return
+    # Rich shrinks the widest column first, and breaks the words of others.
+    while _sum(widths, shown) > target.width:
+        widths[max(shown, key=lambda index: widths[index] - needed[index])] -= 1
+    if heading is not None:
+        target.print(heading, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+    for index in shown:
+        table.add_column(columns[index], width=widths[index], no_wrap=index < whole, overflow="fold")
+    for cells in told:
+        table.add_row(*(cells[index] for index in shown))
     target.print(table)
+
+
+def _words(text: str) -> list[str]:
+    """Return what is never broken: words, and a number with its unit."""
+    return [text] if cell_len(text) <= SHORT else text.split()
+
+
+def _sum(widths: Sequence[int], shown: Sequence[int]) -> int:
+    return sum(widths[index] for index in shown) + GAP * (len(shown) - 1)
+
+
+def _print_below(target: Console, heading: Text | None, columns: Sequence[str], rows: Sequence[Sequence[Text]]) -> None:
+    if heading is not None:
+        target.print(heading, soft_wrap=True)
+    names = [column or "row" for column in columns]
+    for first, *others in rows:
+        target.print(first)
+        grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        grid.add_column(width=1)
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
+        for name, cell in zip(names[1:], others, strict=True):
+            grid.add_row("", name, cell)
+        target.print(grid)
+
+
+def elapsed(seconds: float) -> str:
+    """Format a time that has passed, by its largest unit: ``40 s``, ``12 min``, ``3 h``, ``5 d``."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def one_line_errors(command: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:

@@ -1,5 +1,6 @@
 """How a command ends that a signal stops: one line and the exit code that shells have for it, never half a file."""
 
+import atexit
 import contextlib
 import functools
 import os
@@ -22,8 +23,8 @@ _Result = TypeVar("_Result")
 _STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
-class _Early(KeyboardInterrupt):
-    """A signal that came before or after the command itself."""
+class _Early(BaseException):
+    """A signal that came before or after the command itself; typer makes exit code 130 of a KeyboardInterrupt."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -60,8 +61,10 @@ def end_by_signal() -> Iterator[None]:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, _end_early)
         yield
-    except KeyboardInterrupt as stopped:
-        code = SIGNALLED + int(getattr(stopped, "signal", signal.SIGINT))
+    except (KeyboardInterrupt, _Early) as stopped:
+        number = signal.Signals(getattr(stopped, "signal", signal.SIGINT))
+        code = SIGNALLED + number
+        complain(f"stopped by {number.name}; to begin again, give the same command")
         raise SystemExit(code) from None
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -86,6 +89,8 @@ def _see_to_the_end(code: int) -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGINT, lambda *_: os._exit(code))
+    # Python takes that away while it ends, and a second Ctrl-C would then change the exit code.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 def _leave_to_main_thread(failure: threading.ExceptHookArgs) -> None:

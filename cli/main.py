@@ -3,6 +3,7 @@
 import io
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Annotated, Any
@@ -15,7 +16,10 @@ from .ending import end_by_signal, stopped_in_one_line
 
 __all__ = ["COMMANDS", "app", "main"]
 
-FIRST = ("tasks", "check", "train", "eval", "export", "audit", "calibrate", "prompts", "report", "finetune")
+FIRST = (
+    "tasks", "show", "new", "check", "train", "runs", "watch", "eval", "compare", "report", "export", "audit",
+    "calibrate", "prompts", "score", "models", "finetune", "schema", "serve", "doctor",
+)  # fmt: skip
 """The help page's order: from a task to its agent, then what judges the reward. Others follow by name."""
 
 
@@ -28,17 +32,24 @@ def _find_commands() -> dict[str, Callable[..., Any]]:
 COMMANDS = _find_commands()
 """Name to function, in the order of the help page."""
 
+
+def _new_name(old: dict[str, str], name: str) -> str:
+    """Return what an option is called now; its old names go on to work, and no page of help names them."""
+    return old.get(name, name)
+
+
 app = typer.Typer(
     name="vlmrm",
     help="Gymnasium environments whose reward comes from a sentence.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 for _name, _function in COMMANDS.items():
     _summary = (_function.__doc__ or "").partition("\n")[0]
-    app.command(_name, short_help=_summary)(one_line_errors(stopped_in_one_line(_function)))
+    _old: dict[str, str] = getattr(sys.modules[_function.__module__], "OLD_NAMES", {})
+    _settings = {"token_normalize_func": partial(_new_name, _old)} if _old else None
+    app.command(_name, short_help=_summary, context_settings=_settings)(one_line_errors(stopped_in_one_line(_function)))
 
 
 def _print_version(wanted: bool) -> None:

@@ -5,57 +5,107 @@ from typing import Annotated, Literal
 
 import typer
 
+from .completion import complete_runs, complete_tasks
+from .console import note
+
 __all__ = [
-    "Algorithm", "Alpha", "Alphas", "Baseline", "Checkpoint", "Device", "Episodes", "Frames", "Goal", "Json", "Model",
-    "NumEnvs", "Output", "Quiet", "RecipeName", "Resume", "Run", "Seed", "Steps", "Task", "Workers", "sentences",
-    "which_checkpoint",
+    "Algorithm", "Alpha", "Alphas", "Baseline", "Checkpoint", "Device", "Episodes", "Goal", "Horizon", "Json", "Log",
+    "Model", "NumEnvs", "OptionalRun", "Output", "Pictures", "Precision", "Quiet", "RecipeName", "Resume", "Seed",
+    "Steps", "Task", "Workers", "named_or_newest", "sentences", "which_checkpoint",
 ]  # fmt: skip
 
 Task = Annotated[
-    str, typer.Argument(metavar="TASK", help="A task file, a built-in task's name (splits), or an environment ID.")
+    str,
+    typer.Argument(
+        metavar="TASK", help="A task file, a built-in task's name (splits), or an environment ID.",
+        autocompletion=complete_tasks,
+    ),
+]  # fmt: skip
+OptionalRun = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="RUN", help="A run folder; the newest of ./runs if none is named.", autocompletion=complete_runs
+    ),
 ]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `vlmrm train` makes them.")]
-Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Environment steps, all environments together.")]
+Steps = Annotated[
+    int | None, typer.Option("--steps", metavar="N", min=1, help="Environment steps, all environments together.")
+]
 Algorithm = Annotated[
     str | None,
-    typer.Option("--algorithm", help="Any algorithm of stable-baselines3 or sb3-contrib, such as PPO, SAC or QR-DQN."),
+    typer.Option(
+        "--algorithm",
+        metavar="NAME",
+        help="Any algorithm of stable-baselines3 or sb3-contrib, such as PPO, SAC or QR-DQN.",
+    ),
 ]
 RecipeName = Annotated[
     str | None, typer.Option("--recipe", metavar="NAME", help="A recipe of the task's `training:` section.")
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="Reward model: `embedded`, or any open_clip model as architecture/pretrained-tag."),
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help="Reward model: `embedded`, or any open_clip model as architecture/pretrained-tag.",
+    ),
 ]
 Goal = Annotated[
-    list[str] | None, typer.Option("--goal", help="Goal prompt; give it several times to average several sentences.")
+    list[str] | None,
+    typer.Option("--goal", metavar="SENTENCE", help="Goal prompt; give it several times to average several sentences."),
 ]
 Baseline = Annotated[
-    list[str] | None, typer.Option("--baseline", help="Baseline prompt: the scene without the goal; may be repeated.")
+    list[str] | None,
+    typer.Option(
+        "--baseline", metavar="SENTENCE", help="Baseline prompt: the scene without the goal; may be repeated."
+    ),
 ]
-Alpha = Annotated[float | None, typer.Option("--alpha", min=0, max=1, help="Strength of goal-baseline regularisation.")]
+Alpha = Annotated[
+    float | None, typer.Option("--alpha", metavar="X", min=0, max=1, help="Strength of goal-baseline regularisation.")
+]
 Alphas = Annotated[
     list[float] | None,
-    typer.Option("--alpha", min=0, max=1, help="Strength of goal-baseline regularisation; may be repeated."),
+    typer.Option(
+        "--alpha", metavar="X", min=0, max=1, help="Strength of goal-baseline regularisation; may be repeated."
+    ),
 ]
-Device = Annotated[str | None, typer.Option("--device", help="Where the reward model runs: auto, cpu, cuda, cuda:1.")]
-NumEnvs = Annotated[int | None, typer.Option("--num-envs", min=1, help="Environments that are stepped together.")]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="DEVICE", help="Where the reward model runs: auto, cpu, cuda, cuda:1.")
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision", metavar="KIND", help="Arithmetic of the image tower: auto, fp32, bf16, fp16, or int8 on a CPU."
+    ),
+]
+NumEnvs = Annotated[
+    int | None, typer.Option("--num-envs", metavar="N", min=1, help="Environments that are stepped together.")
+]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", min=1, help="Processes that simulate and draw; one per usable core if not given."),
+    typer.Option(
+        "--workers", metavar="N", min=1, help="Processes that simulate and draw; one per usable core if not given."
+    ),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="Seed of everything random.")]
 Output = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="The folder to make and write to.")]
 Resume = Annotated[
     Path | None, typer.Option("--resume", metavar="RUN", help="Go on with this run from its last checkpoint.")
 ]
-Episodes = Annotated[int, typer.Option("--episodes", min=1, help="Episodes to play.")]
+Episodes = Annotated[int, typer.Option("--episodes", metavar="N", min=1, help="Episodes to play.")]
 Checkpoint = Annotated[
-    str, typer.Option("--checkpoint", help="Which policy: `best` (by VLM reward), `last`, or a step.")
+    str, typer.Option("--checkpoint", metavar="WHICH", help="Which policy: `best` (by VLM reward), `last`, or a step.")
 ]
-Frames = Annotated[
+Horizon = Annotated[
+    int | None,
+    typer.Option("--horizon", min=1, help="Steps of an episode beyond the task's own: is what was reached held?"),
+]
+Pictures = Annotated[
     Path | None,
-    typer.Option("--frames", metavar="DIR", help="Your own pictures in DIR/goal and DIR/other, for any environment."),
+    typer.Option("--pictures", metavar="DIR", help="Your own pictures in DIR/goal and DIR/other, for any environment."),
+]
+Log = Annotated[
+    list[str] | None,
+    typer.Option("--log", metavar="TRACKER", help="Log to wandb or trackio as well; may be repeated."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing on stdout and show no progress.")]
@@ -78,3 +128,22 @@ def which_checkpoint(text: str) -> Literal["best", "last"] | int:
     if text in names:
         return names[text]
     raise typer.BadParameter(f"'{text}' is neither best, last nor a step", param_hint="--checkpoint")
+
+
+def named_or_newest(run: Path | None, *, playable: bool = True) -> Path:
+    """Return the run that was named, else the newest of ``./runs``, and say which; `playable`: it has a checkpoint.
+
+    Raises:
+        typer.BadParameter: none was named, and there is none.
+    """
+    if run is not None:
+        return run
+    from gym_vlmrm.errors import RunError
+    from gym_vlmrm.learning.runs import newest_run
+
+    try:
+        path = newest_run(playable=playable).path
+    except RunError as error:
+        raise typer.BadParameter(str(error), param_hint="RUN") from None
+    note(f"no run was named; taking the newest, {path}")
+    return path

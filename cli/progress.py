@@ -1,6 +1,7 @@
-"""Progress bars, on stderr."""
+"""Progress, on stderr: a bar on a terminal, else a plain line now and then, for the logs of batch jobs."""
 
 import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from gym_vlmrm.learning.callbacks import Progress
 
 __all__ = ["Show", "bar", "duration", "episode_bar", "number", "phase_bar", "training_bar"]
+
+
+LINE_EVERY = 30.0
+"""Seconds between plain lines."""
 
 
 class Show(Protocol):
@@ -34,6 +39,8 @@ def bar(
 ) -> Iterator[Show | None]:
     """Show a bar with a title, a count and a clock or some values; yields what moves it, or ``None`` if not `shown`.
 
+    Where stderr is no terminal the same is a line of text every `LINE_EVERY` seconds.
+
     Args:
         title: stands before the bar.
         fields: a format of named values, such as ``loss {loss}``; a dash stands for those that are not known yet.
@@ -42,6 +49,9 @@ def bar(
     """
     if not shown:
         yield None
+        return
+    if not stderr.is_terminal:
+        yield _lines(title, fields, clock)
         return
     from rich.progress import (
         BarColumn,
@@ -71,6 +81,30 @@ def bar(
             progress.update(line, completed=max(0, min(done, total)), total=total, **changes)
 
         yield show
+
+
+def _lines(title: str, fields: str, clock: str | None) -> Show:
+    began = last = time.monotonic()
+    named = title
+
+    def show(done: float, total: float, title: str | None = None, **values: str) -> None:
+        nonlocal last, named
+        named = title or named
+        now = time.monotonic()
+        if now - last < LINE_EVERY:
+            return
+        last = now
+        done = max(0, min(done, total))
+        words = [f"{harmless(named, stderr.file)}: {done:,} of {total:,}" + (f" ({done / total:.0%})" if total else "")]
+        if fields:
+            words.append(fields.format_map(_Dashes(values)).replace("  ", ", "))
+        if clock == "elapsed":
+            words.append(f"{duration(now - began)} so far")
+        elif clock == "remaining":
+            words.append(f"{duration((now - began) * (total - done) / done if done else None)} left")
+        stderr.print(", ".join(words), markup=False)
+
+    return show
 
 
 def number(value: float | None, form: str) -> str:

@@ -1,5 +1,6 @@
 """What the commands share that can be interrupted and resumed."""
 
+import shlex
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -57,5 +58,5 @@ def conclude(
     elif not quiet and not result.interrupted:
         show(result)
     if result.interrupted:
-        note(f"stopped after {result.step:,} steps; go on with: vlmrm {command} --resume {folder}")
+        note(f"stopped after {result.step:,} steps; go on with: vlmrm {command} --resume {shlex.quote(str(folder))}")
         raise typer.Exit(SIGNALLED + (getattr(result, "signal", None) or signal.SIGINT))

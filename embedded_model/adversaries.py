@@ -26,8 +26,8 @@ from gym_vlmrm.auditing.stage import Stage
 from gym_vlmrm.finetuning.scratch import FRAME_SIZE
 from gym_vlmrm.learning import choose_recipe, train
 from gym_vlmrm.learning.agents import Agent
-from gym_vlmrm.learning.checkpoints import load_agent
 from gym_vlmrm.learning.run_folder import RunFolder
+from gym_vlmrm.learning.stored_policy import load_agent
 from gym_vlmrm.reward import load_reward_model
 from gym_vlmrm.reward.clip.model import ClipReward
 from gym_vlmrm.task.catalog import builtin_tasks, override

@@ -165,7 +165,7 @@ def _physics(rng: np.random.Generator, pairs: list[tuple[str, str]]) -> Iterator
         phase = rng.integers(ROLLOUT_STRIDE)
         for step in range(ROLLOUT_STEPS):
             action = strength * _hold(env, goal) + shake * rng.uniform(-1, 1, env.model.nu)
-            env.step(action)  # type: ignore[no-untyped-call]
+            env.step(action)
             if step % ROLLOUT_STRIDE == phase:
                 yield _centred(env.data.qpos)
 

@@ -11,11 +11,12 @@ import lazy_loader
 from gym_vlmrm.registry import register_builtin_tasks
 
 if TYPE_CHECKING:
-    from gym_vlmrm.api import audit, train
+    from gym_vlmrm.api import audit, compare, score, train
     from gym_vlmrm.learning import evaluate, load_policy, resume
     from gym_vlmrm.registry import register_task, register_tasks
     from gym_vlmrm.reward import RewardModel, load_reward_model
     from gym_vlmrm.task.catalog import load_task
+    from gym_vlmrm.task.schema import schema
     from gym_vlmrm.task.spec import TaskSpec
     from gym_vlmrm.wrappers import VectorVLMReward, VLMReward
 
@@ -27,6 +28,7 @@ __all__ = [
     "VLMReward",
     "VectorVLMReward",
     "audit",
+    "compare",
     "evaluate",
     "load_policy",
     "load_reward_model",
@@ -34,17 +36,20 @@ __all__ = [
     "register_task",
     "register_tasks",
     "resume",
+    "schema",
+    "score",
     "train",
 ]
 
 __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "api": ["audit", "train"],
+        "api": ["audit", "compare", "score", "train"],
         "learning": ["evaluate", "load_policy", "resume"],
         "registry": ["register_task", "register_tasks"],
         "reward": ["RewardModel", "load_reward_model"],
         "task.catalog": ["load_task"],
+        "task.schema": ["schema"],
         "task.spec": ["TaskSpec"],
         "wrappers": ["VLMReward", "VectorVLMReward"],
     },

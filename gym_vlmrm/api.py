@@ -16,11 +16,13 @@ from gym_vlmrm.task.spec import TaskSpec
 if TYPE_CHECKING:
     from gym_vlmrm.auditing import Audit
     from gym_vlmrm.auditing.judges import StateReward
+    from gym_vlmrm.footage.scores import FootageScores
     from gym_vlmrm.learning import TrainingResult
     from gym_vlmrm.learning.callbacks import Progress
+    from gym_vlmrm.learning.comparison import Comparison
     from gym_vlmrm.reward import RewardModel
 
-__all__ = ["audit", "train"]
+__all__ = ["audit", "compare", "score", "train"]
 
 Task = TaskSpec | str | os.PathLike[str]
 Run = str | os.PathLike[str]
@@ -39,6 +41,7 @@ def train(
     workers: int | None = None,
     on_progress: "Callable[[Progress], None] | None" = None,
     on_notice: Callable[[str], None] = lambda _: None,
+    log: Sequence[str] = (),
     **changes: Any,
 ) -> "TrainingResult":
     """Train an agent on a task and leave everything in a run folder, as ``vlmrm train`` does.
@@ -54,6 +57,7 @@ def train(
         workers: worker processes for the environments; one per core if not given.
         on_progress: called a few times per second.
         on_notice: called with a sentence that the user should read.
+        log: trackers to log to beside TensorBoard: ``wandb``, ``trackio``.
         changes: ``model``, ``goal``, ``baseline``, ``alpha``, ``device``, ``precision``, ``scene``, ``render_size``,
             ``max_episode_steps``: what replaces the task's own.
 
@@ -66,15 +70,12 @@ def train(
     from gym_vlmrm.learning import choose_recipe
     from gym_vlmrm.learning import train as run_training
 
-    for name in changes:
-        if name not in OVERRIDES:
-            known = did_you_mean(name, [*OVERRIDES, *inspect.signature(train).parameters])
-            raise TypeError(f"train() got an unexpected keyword argument '{name}'{known}")
+    _check_changes("train", train, changes)
     spec = override(_task(task), **changes)
     name, chosen = choose_recipe(spec, recipe, algorithm=algorithm, steps=steps, num_envs=num_envs)
     return run_training(
         spec, chosen, recipe_name=name, seed=seed, output=output, workers=workers, on_progress=on_progress,
-        on_notice=on_notice,
+        on_notice=on_notice, log=log,
     )  # fmt: skip
 
 
@@ -135,6 +136,52 @@ def audit(
     if folder is not None:
         write_audit(result, folder)
     return result
+
+
+def compare(*runs: Run) -> "Comparison":
+    """Put runs beside one another, as ``vlmrm compare`` does; those that differ in their seed alone are one group.
+
+    Args:
+        runs: run folders, or folders of such.
+
+    Returns:
+        The ``groups``, each with its ``runs`` and, over seeds, mean ``numbers`` and ``curves`` with 95% intervals.
+
+    Raises:
+        RunError: no such run, a damaged one, or too many.
+    """
+    from gym_vlmrm.learning.comparison import compare as compare_runs
+
+    return compare_runs(runs)
+
+
+def score(task: Task, *frames: Any, camera: str | None = None, **changes: Any) -> "FootageScores":
+    """Score recorded frames by a task's reward model, as ``vlmrm score`` does.
+
+    Args:
+        task: a task, or its name, environment ID or path.
+        frames: arrays of frames, uint8 (N, H, W, 3); or paths of pictures, films, folders of such, and data sets of
+            Minari or LeRobot. Frames that are not square are padded.
+        camera: which pictures of a data set; its first if not given.
+        changes: ``model``, ``goal``, ``baseline``, ``alpha``, ``device``, ``precision``: what replaces the task's own.
+
+    Returns:
+        The ``rewards`` (N,) of all frames, and ``clips`` with their frames' names, times [s] and rewards.
+
+    Raises:
+        TaskError: unknown task. RunError: a file is missing, damaged or holds no frames. ModelError: as its name says.
+    """
+    from gym_vlmrm.footage.scores import score_footage
+
+    _check_changes("score", score, changes)
+    return score_footage(override(_task(task), **changes), frames, camera=camera)
+
+
+def _check_changes(name: str, function: Callable[..., Any], changes: dict[str, Any]) -> None:
+    for change in changes:
+        if change not in OVERRIDES:
+            known = did_you_mean(change, [*OVERRIDES, *inspect.signature(function).parameters])
+            raise TypeError(f"{name}() got an unexpected keyword argument '{change}'{known}")
 
 
 def _task(task: Task) -> TaskSpec:

@@ -2,7 +2,8 @@
 
 VLMRMError                 one line: what was wrong, what was given, what would be right
 ├── TaskError              a task file or task specification is wrong (names file, line, field)
-│   └── UnknownTaskError   no task of that name, ID or path
+│   ├── UnknownTaskError   no task of that name, ID or path
+│   └── UnknownArgumentError   an environment takes no such argument (a TypeError too, as other libraries expect)
 ├── WorldError             an environment that is not ours failed in `reset` or `step`
 ├── RenderingError         no picture can be drawn (OpenGL missing, environment without `rgb_array`)
 │   └── WorkerError        a process that simulates and draws died or does not answer
@@ -24,6 +25,7 @@ __all__ = [
     "RunError",
     "TaskError",
     "TrainingError",
+    "UnknownArgumentError",
     "UnknownTaskError",
     "VLMRMError",
     "WorkerError",
@@ -48,6 +50,10 @@ class TaskError(VLMRMError):
 
 class UnknownTaskError(TaskError):
     """No task goes by that name, environment ID or path."""
+
+
+class UnknownArgumentError(TaskError, TypeError):
+    """An environment takes no argument of that name; Gymnasium and TorchRL look for a TypeError."""
 
 
 class WorldError(VLMRMError):

@@ -54,8 +54,7 @@ class StopRequest:
             self._shields -= 1
 
     def _take(self, number: int, _: Any = None) -> None:
-        if number == getattr(signal, "SIGHUP", None):
-            _leave_dead_terminal()
+        _leave_dead_terminal(number)
         again, self.signal = self.signal is not None, self.signal or number
         if again and number == signal.SIGINT and not self._shields:
             raise KeyboardInterrupt
@@ -85,9 +84,7 @@ def stopping_on_signals(stop: StopRequest) -> Iterator[None]:
         if stop:
             _deaf[:] = [True] * len(_deaf)
             _made.append(stop)
-        for number, handler in before.items():
-            # None: a handler that was not set from Python, which Python cannot put back.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        _put_back(before)
 
 
 def a_stop_was_made() -> bool:
@@ -115,8 +112,7 @@ def raising_on_signals() -> Iterator[None]:
     _deaf.append(False)
 
     def take(number: int, _: Any = None) -> None:
-        if number == getattr(signal, "SIGHUP", None):
-            _leave_dead_terminal()
+        _leave_dead_terminal(number)
         if _deaf[place]:
             return
         again = bool(taken)
@@ -132,13 +128,18 @@ def raising_on_signals() -> Iterator[None]:
         yield
     finally:
         del _deaf[place:]
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        _put_back(before)
 
 
-def _leave_dead_terminal() -> None:
-    """Send what would be written to a terminal that is gone to nowhere: every write there is an error."""
-    if not hasattr(select, "poll"):
+def _put_back(handlers: dict[int, Any]) -> None:
+    for number, handler in handlers.items():
+        # None: a handler that was not set from Python, which Python cannot put back.
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _leave_dead_terminal(number: int) -> None:
+    """After a SIGHUP, send what would be written to a terminal that is gone to nowhere: every write there fails."""
+    if number != getattr(signal, "SIGHUP", None) or not hasattr(select, "poll"):
         return
     for descriptor in (1, 2):
         poll = select.poll()

@@ -19,12 +19,26 @@ if TYPE_CHECKING:
 __all__ = ["register_builtin_tasks", "register_task", "register_tasks"]
 
 _VECTOR_ENTRY_POINT = "gym_vlmrm.entry_points:make_vec_env"
+LEROBOT = "gym_vlmrm"
+"""Namespace of the IDs that LeRobot looks for: the name of the package that registers them."""
 
 
 def register_builtin_tasks() -> None:
     """Register the built-in tasks by name, without validating their files yet: importing must be light."""
     for name, task_id, max_episode_steps in builtin_headers():
         _register_id(task_id, name, max_episode_steps)
+        _register_for_lerobot(f"{LEROBOT}/{task_id.rpartition('/')[2]}", {"task": name})
+    _register_for_lerobot(f"{LEROBOT}/Task-v0", {})
+
+
+def _register_for_lerobot(face: str, kwargs: dict[str, Any]) -> None:
+    """Register one ID of `gym_vlmrm.lerobot`, whose environment sets its limit of steps itself.
+
+    LeRobot reads attributes of the outermost wrapper, so Gymnasium adds none.
+    """
+    gym.registry.pop(face, None)
+    entry_point = "gym_vlmrm.lerobot:make_env"
+    gym.register(id=face, entry_point=entry_point, order_enforce=False, disable_env_checker=True, kwargs=kwargs)
 
 
 def _check_free(task_id: str) -> None:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["load_metadata", "load_state", "load_tensors", "save_state", "save_tensors"]
 
 _SKELETON = "skeleton"
+_SHORT = 1_000_000
+"""Longest skeleton that a header holds [characters]; a longer one is a tensor of bytes."""
+_LONGEST = 256_000_000
 _MAX_HEADER = 16_000_000
 """Longest list of tensors that is read [bytes]; a model of a thousand tensors has 100,000."""
 
@@ -88,9 +91,16 @@ def save_state(path: Path, state: Any) -> None:
         RunError: it cannot be written.
         TypeError: there is something else in it.
     """
+    import torch
+
     tensors: dict[str, torch.Tensor] = {}
-    skeleton = _take_apart(state, tensors)
-    save_tensors(path, tensors, {_SKELETON: json.dumps(skeleton)})
+    skeleton = json.dumps(_take_apart(state, tensors))
+    if len(skeleton) <= _SHORT:
+        save_tensors(path, tensors, {_SKELETON: skeleton})
+        return
+    if len(skeleton) > _LONGEST:
+        raise RunError(f"cannot write '{path}' (a state of {len(skeleton):,} characters besides its arrays)")
+    save_tensors(path, {**tensors, _SKELETON: torch.frombuffer(bytearray(skeleton.encode()), dtype=torch.uint8)})
 
 
 def load_state(path: Path) -> Any:
@@ -103,9 +113,16 @@ def load_state(path: Path) -> Any:
     # A file's tensors lie at any address; kernels give other last bits there than in memory that torch laid out.
     tensors = {name: tensor.clone() for name, tensor in load_tensors(path).items()}
     try:
-        return _put_together(json.loads(metadata[_SKELETON]), tensors)
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        skeleton = metadata[_SKELETON] if _SKELETON in metadata else _text(tensors.pop(_SKELETON))
+        return _put_together(json.loads(skeleton), tensors)
+    except (LookupError, ValueError, TypeError, AttributeError, RuntimeError, OverflowError, MemoryError) as error:
         raise RunError(f"{path}: holds no training state ({error!r})") from None
+
+
+def _text(tensor: "torch.Tensor") -> bytes:
+    if tensor.numel() > _LONGEST:
+        raise ValueError(f"a skeleton of {tensor.numel():,} bytes")
+    return tensor.numpy().tobytes()
 
 
 def _take_apart(value: Any, tensors: "dict[str, torch.Tensor]") -> dict[str, Any]:
@@ -116,10 +133,14 @@ def _take_apart(value: Any, tensors: "dict[str, torch.Tensor]") -> dict[str, Any
     if isinstance(value, torch.Tensor):
         tensors[name] = value
         return {"tensor": name}
-    if isinstance(value, np.ndarray | np.generic):
-        array = np.ascontiguousarray(value)  # which has one axis at least
+    if isinstance(value, np.number | np.bool_):
+        return {"number": [value.dtype.str, value.tobytes().hex()]}
+    if isinstance(value, np.ndarray):
+        # Sums along another order of the numbers have other last bits.
+        columns = value.flags.f_contiguous and not value.flags.c_contiguous
+        array = np.ascontiguousarray(value.T if columns else value)  # which has one axis at least
         tensors[name] = torch.from_numpy(array.copy())
-        return {"scalar" if isinstance(value, np.generic) else "array": [name, list(np.shape(value))]}
+        return {"columns" if columns else "array": [name, list(np.shape(value.T if columns else value))]}
     if isinstance(value, Mapping):
         return {"dict": [[key, _take_apart(item, tensors)] for key, item in value.items()]}
     if isinstance(value, list | tuple):
@@ -136,10 +157,22 @@ def _put_together(node: dict[str, Any], tensors: "dict[str, torch.Tensor]") -> A
         raise ValueError("malformed skeleton")
     if kind == "tensor":
         return tensors[content]
-    if kind in ("array", "scalar"):
+    if kind in ("array", "columns", "scalar"):  # the last of earlier versions
         array = tensors[content[0]].numpy().reshape(content[1])
-        return array[()] if kind == "scalar" else array
+        return array[()] if kind == "scalar" else array.T if kind == "columns" else array
+    if kind == "number":
+        return _number(*content)
     if kind == "dict":
         return {key: _put_together(item, tensors) for key, item in content}
     items = [_put_together(item, tensors) for item in content] if kind in ("list", "tuple") else content
     return tuple(items) if kind == "tuple" else items
+
+
+def _number(kind: str, content: str) -> Any:
+    import numpy as np
+
+    dtype = np.dtype(kind)
+    if dtype.kind not in "biuf":
+        raise ValueError(f"no number: {kind!r:.50}")
+    (number,) = np.frombuffer(bytes.fromhex(content), dtype)
+    return number

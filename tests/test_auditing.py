@@ -193,7 +193,7 @@ def test_own_frames_need_no_rule(tmp_path: Path) -> None:
 
 
 def test_errors_say_what_would_be_right(tmp_path: Path) -> None:
-    with pytest.raises(TaskError, match="--frames DIR"):
+    with pytest.raises(TaskError, match="--pictures DIR"):
         audit(_pendulum(success=None))
     with pytest.raises(TaskError, match="only 0 of 1000 frames are goal frames"):
         audit(_pendulum(success="obs[0] > 2"), workers=1)

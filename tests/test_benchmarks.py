@@ -65,6 +65,14 @@ def test_growth_and_every(tmp_path: Path) -> None:
     assert table["rows"][1]["bound"] > table["rows"][0]["bound"]
 
 
+@pytest.mark.slow
+def test_ways_to_many_environments(tmp_path: Path) -> None:
+    quick = ("--model", "brightness", "--num-envs", "1,2", "--busy", "0,1", "--most-processes", "1")
+    found = run("ways", "cartpole", *quick, "--seconds", "0.05", "--rounds", "1", output=tmp_path / "ways.json")
+    assert len(found) == 2 * (6 + 4)
+    assert min(min(way["rate"], way["cpu"]) for way in found) > 0
+
+
 def test_memory_of_a_training(tmp_path: Path) -> None:
     arguments = ("memory", "cartpole", "--model", "brightness", "--num-envs", "2", "--steps", "64,128")
     found = run(*arguments, output=tmp_path / "memory.json")

@@ -205,10 +205,12 @@ def test_json_is_one_object_and_nothing_else(task: Path) -> None:
         ("eval",),
         ("eval", "x", "--episodes", "0"),
         ("eval", "x", "--checkpoint", "worst"),
+        ("eval", "x", "--horizon", "0"),
         ("unknown",),
     ],
 )
-def test_wrong_usage_is_code_two(arguments: tuple[str, ...]) -> None:
+def test_wrong_usage_is_code_two(arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where no runs are
     result = vlmrm(*arguments)
     assert result.exit_code == 2
     assert "Traceback" not in result.output
@@ -270,6 +272,10 @@ def test_from_a_task_file_to_an_evaluation(task: Path, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "video.gif").exists()
     table = vlmrm("eval", tmp_path / "run", "--episodes", 3).stdout
     assert "episodes in success" in table
+    longer = vlmrm("eval", tmp_path / "run", "--episodes", 2, "--horizon", 40)
+    assert "trained, 40 steps" in longer.stdout, longer.output
+    short = vlmrm("eval", tmp_path / "run", "--horizon", 3)
+    assert (short.exit_code, short.stderr.startswith("error: horizon is 3")) == (1, True)
     again = vlmrm("train", task, "--output", tmp_path / "run")
     assert again.exit_code == 1
     assert "--resume" in again.stderr

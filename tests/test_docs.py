@@ -7,7 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
+
+from gym_vlmrm.task.catalog import task_from_dict
+from gym_vlmrm.task.spec import RewardSpec
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -70,3 +74,12 @@ def test_modules_that_a_page_names_are_there(page: Path) -> None:
         # The last word may be a name in a module or a package.
         places = [ROOT.joinpath(*parts[:end]) for end in (len(parts), len(parts) - 1)]
         assert any(place.is_dir() or place.with_suffix(".py").is_file() for place in places), f"{page.name}: {name}"
+
+
+def test_the_reward_that_a_page_shows_is_right() -> None:
+    page = (DOCS / "designing-a-reward.md").read_text(encoding="utf-8")
+    written = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])
+    task = task_from_dict({"id": "Test/Page-v0", "env": {"id": "Humanoid-v5"}, **written})
+    assert [part.name for part in task.reward.all_parts] == ["goal", "avoid", "upright", "from-the-side", "settled"]
+    told = {name for name in RewardSpec.model_fields if f"`{name}" in page} | set(written["reward"])
+    assert told >= set(RewardSpec.model_fields) - {"precision", "device", "every"}

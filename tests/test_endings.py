@@ -6,6 +6,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -78,6 +80,30 @@ def lose_worker(folder: Path, algorithm: str, number: int, seed: int) -> str:
         assert program.leaves_nobody()
         assert is_whole(folder).record.step > step
     return "restarted once, then saved"
+
+
+EARLY = """
+import os, signal, sys
+from gym_vlmrm_cli import main
+
+class Importing:
+    def find_spec(self, name, *_):
+        if name == sys.argv[2]:
+            os.kill(os.getpid(), int(sys.argv[1]))
+
+sys.meta_path.insert(0, Importing())
+number, module = sys.argv[1:3]
+sys.argv = ["vlmrm", number, module]
+main.app = lambda app=main.app: app(["tasks"])
+main.main()
+"""
+
+
+@pytest.mark.parametrize("module", ["gym_vlmrm.interrupts", "gym_vlmrm.task.catalog"])
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_while_the_command_is_imported_keeps_its_exit_code(number: int, module: str) -> None:
+    done = subprocess.run([sys.executable, "-c", EARLY, str(int(number)), module], capture_output=True, text=True)
+    assert (done.returncode, "Traceback" in done.stderr) == (CODES[signal.Signals(number)], False), done.stderr
 
 
 @pytest.mark.slow
@@ -203,7 +229,7 @@ def test_a_finetuning_without_a_state_leaves_its_folder_free(tmp_path: Path, mon
 def test_weights_beside_the_policy_must_be_finite(tmp_path: Path) -> None:
     from stable_baselines3 import SAC
 
-    from gym_vlmrm.learning.checkpoints import check_finite
+    from gym_vlmrm.learning.finite import check_finite
 
     model = SAC("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [4]})
     check_finite(model)

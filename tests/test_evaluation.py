@@ -14,9 +14,11 @@ from PIL import Image
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.learning.agents import RandomAgent
 from gym_vlmrm.learning.evaluation import evaluate, summarize, wilson_interval
-from gym_vlmrm.learning.playing import Episode, film, play
+from gym_vlmrm.learning.playing import Episode, play
 from gym_vlmrm.learning.run_folder import RunFolder
-from gym_vlmrm.learning.video import Reel, tile, write_gif, write_mp4
+from gym_vlmrm.learning.scores import read_evaluation
+from gym_vlmrm.learning.video import Reel, write_gif, write_mp4
+from gym_vlmrm.reward.brightness import BrightnessReward
 from gym_vlmrm.task.spec import EnvSpec
 
 
@@ -76,32 +78,6 @@ def test_every_environment_plays_its_share(num_episodes: int) -> None:
         np.testing.assert_array_equal(episode.successes, np.arange(1, len(episode) + 1) % 2 == 0)
 
 
-def test_a_film_shows_the_terminal_frame() -> None:
-    shown = np.array(list(film(counting_pool(), _agent(), seed=0)))
-    assert shown.shape[1] == NUM_ENVS
-    lengths = []
-    for frames in shown.swapaxes(0, 1):
-        length = int(frames[-1, 0, 0, 2])
-        lengths.append(length)
-        np.testing.assert_array_equal(frames[:length, 0, 0, 2], np.arange(1, length + 1))
-        assert (frames[length:] == frames[length - 1]).all()  # rests on its last frame
-        assert (frames[:, 0, 0, 1] == 0).all()
-    assert max(lengths) == len(shown)
-
-
-def test_a_film_that_never_ends_is_cut() -> None:
-    assert len(list(film(counting_pool(), _agent(), seed=0, limit=2))) == 2
-
-
-def test_tiles() -> None:
-    tiled = tile(np.array([np.full((4, 4, 3), shade, np.uint8) for shade in (10, 30, 20)]))
-    assert tiled.shape == (8, 8, 3)
-    assert (tiled[:4, :4] == 10).all()
-    assert (tiled[:4, 4:] == 30).all()
-    assert (tiled[4:, :4] == 20).all()
-    assert (tiled[4:, 4:] == 0).all()
-
-
 def test_a_reel_thins_itself_out_and_keeps_its_time() -> None:
     reel = Reel(fps=50, limit=4)
     frames = [np.full((4, 4, 3), shade, np.uint8) for shade in range(19)]
@@ -132,6 +108,15 @@ def test_a_gif_keeps_its_time_and_its_size(tmp_path: Path) -> None:
     assert duration == pytest.approx(1000 * 60 / 50, rel=0.15)
 
 
+def test_a_gif_keeps_the_colour_of_a_small_light(tmp_path: Path) -> None:
+    film = np.linspace(0, 255, 20 * 64 * 64 * 3).reshape(20, 64, 64, 3).astype(np.uint8)
+    film[15:, 4:8, 4:8] = (76, 201, 122)
+    write_gif(tmp_path / "a.gif", film, fps=10)
+    with Image.open(tmp_path / "a.gif") as image:
+        image.seek(image.n_frames - 1)  # type: ignore[attr-defined]
+        assert np.abs(np.asarray(image.convert("RGB"), int)[6, 6] - (76, 201, 122)).max() < 12
+
+
 def test_a_run_is_evaluated(cartpole_run: Path) -> None:
     progress = []
     result = evaluate(cartpole_run, episodes=5, workers=1, on_progress=lambda *numbers: progress.append(numbers))
@@ -141,8 +126,47 @@ def test_a_run_is_evaluated(cartpole_run: Path) -> None:
     written = json.loads((cartpole_run / "eval" / "evaluation.json").read_text())
     assert written == result.model_dump(mode="json")
     assert (cartpole_run / "video.gif").stat().st_size < 2_000_000
+    assert result.film is not None
+    for policy in (result.film.trained, result.film.random):
+        assert policy.successes is not None
+        assert len(policy.vlm_rewards) == len(policy.successes) > 0
+    with Image.open(cartpole_run / "video.gif") as image:
+        assert image.width > image.height > 200
+    assert {kind: len(rewards) for kind, rewards in result.frames.items()} == {"best": 4, "median": 4, "worst": 4}
+    assert sorted(result.frames["best"] + result.frames["worst"])[-4:] == sorted(result.frames["best"])
+    assert min(result.frames["best"]) >= max(result.frames["median"]) >= min(result.frames["median"])
+    assert min(result.frames["median"]) >= max(result.frames["worst"])
+    for kind, rewards in result.frames.items():
+        for number, reward in enumerate(rewards, 1):
+            with Image.open(cartpole_run / "eval" / "frames" / f"{kind}-{number}.png") as shown:
+                frame = np.asarray(shown)[None]
+            assert BrightnessReward()(frame)[0] == pytest.approx(reward, abs=1e-6)
     again = evaluate(cartpole_run, episodes=5, workers=1, video=False)
     assert (again.policy, again.random) == (result.policy, result.random)
+
+
+def test_a_longer_horizon_keeps_the_figures_of_the_own_one(cartpole_run: Path) -> None:
+    plain = evaluate(cartpole_run, episodes=4, workers=1, video=False)
+    result = evaluate(cartpole_run, episodes=4, workers=1, video=False, horizon=50)
+    assert plain.longer is None
+    assert result.policy == plain.policy
+    longer = result.longer
+    assert longer is not None
+    assert (longer.horizon, longer.policy.episode_length, longer.random.episode_length) == (50, 50, 50)
+    assert longer.policy.episodes == longer.random.episodes == 4
+    assert read_evaluation(RunFolder.open(cartpole_run)) == result
+    same = evaluate(cartpole_run, episodes=4, workers=1, video=False, horizon=20)
+    assert (same.longer, same.policy) == (None, plain.policy)
+
+
+def test_a_horizon_shorter_than_the_task_is_refused(cartpole_run: Path) -> None:
+    with pytest.raises(RunError, match="has 20 steps"):
+        evaluate(cartpole_run, episodes=1, horizon=19)
+
+
+@pytest.mark.parametrize(("shown", "held"), [(9, 1.0), (8, 0.0)])
+def test_an_episode_is_held_by_nine_tenths_of_its_last_half(shown: int, held: float) -> None:
+    assert summarize([_episode([0] * 10 + [1] * shown + [0] * (10 - shown))]).held_rate == held
 
 
 def test_evaluating_nothing_is_an_error(tmp_path: Path, cartpole_run: Path) -> None:

@@ -143,15 +143,18 @@ def test_underneath_is_gymnasiums_environment(task: TaskSpec) -> None:
 def test_the_time_limit_truncates_and_nothing_terminates(task: TaskSpec) -> None:
     env = make(task, reward="task", max_episode_steps=60 if task.env.id == "Humanoid-v5" else None)
     env.action_space.seed(0)
-    env.reset(seed=0)
+    _, first = env.reset(seed=0)
+    assert (type(first["success"]), type(first["task_reward"])) == (np.bool_, np.float64)
     limit = env.spec.max_episode_steps if env.spec else None
     assert limit is not None
     for step in range(1, limit + 1):
         _, _, terminated, truncated, info = env.step(env.action_space.sample())
         assert not terminated
         assert truncated == (step == limit)
-        assert type(info["success"]) is bool
-        assert type(info["task_reward"]) is float
+        assert type(info["success"]) is np.bool_
+        assert type(info["task_reward"]) is np.float64
+        assert info.keys() == first.keys()
+        assert all(isinstance(value, np.generic | np.ndarray) for value in info.values())
     env.close()
 
 
@@ -225,12 +228,15 @@ def test_single_equals_vector(task: TaskSpec, model: str) -> None:
         observations, rewards, _, truncations, infos = envs.step(actions)
         for index, env in enumerate(alone):
             if step == 4:  # the step after the end resets
-                observation, _ = env.reset()
+                observation, info = env.reset()
                 reward, truncated = 0.0, False
             else:
                 observation, reward, _, truncated, info = env.step(actions[index])
-                assert infos["task_reward"][index] == info["task_reward"]
-                assert infos["success"][index] == info["success"]
+            assert infos["task_reward"][index] == info["task_reward"]
+            assert infos["success"][index] == info["success"]
+            assert infos["success"].dtype == np.bool_
+            assert infos["_task_reward"].all()
+            assert infos["_success"].all()
             np.testing.assert_array_equal(observations[index], observation)
             assert rewards[index] == pytest.approx(reward, abs=1e-6)
             assert truncations[index] == truncated

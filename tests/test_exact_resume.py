@@ -11,18 +11,20 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from trainings import DQN, PPO, cartpole
+import torch
+from trainings import DQN, PPO, cartpole, cartpole_of_parts
 
 from gym_vlmrm import load_task
 from gym_vlmrm.errors import RunError, WorldError
 from gym_vlmrm.learning import checkpoint_replay, resume, train
+from gym_vlmrm.learning import saver as saver_module
 from gym_vlmrm.learning import session as session_module
 from gym_vlmrm.learning.manifest import MANIFEST, write_manifest
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.run_summary import run_metrics
 from gym_vlmrm.task.catalog import override
-from gym_vlmrm.task.spec import EnvSpec, Recipe, TaskSpec
-from gym_vlmrm.tensors import load_state, save_state
+from gym_vlmrm.task.spec import ContinuationSpec, EnvSpec, Recipe, TaskSpec
+from gym_vlmrm.tensors import load_state, save_state, save_tensors
 from gym_vlmrm.worlds.state import state_of
 from gym_vlmrm.worlds.world import make_world, make_worlds
 
@@ -37,6 +39,19 @@ SAC = Recipe(
     reward_every=3,
     hyperparameters={"learning_starts": 40, "batch_size": 8, "buffer_size": 60, "policy_kwargs": {"net_arch": [8]}},
 )
+ARS = Recipe(
+    algorithm="ARS",
+    steps=800,
+    num_envs=2,
+    checkpoint_every=200,
+    hyperparameters={"n_delta": 2, "policy": "LinearPolicy"},
+)
+"""Resets its environments between two episodes, at the places of their own random numbers."""
+SDE = PPO.model_copy(update={"hyperparameters": {**PPO.hyperparameters, "use_sde": True, "sde_sample_freq": 3}})
+"""Draws random numbers before its callbacks hear of a rollout."""
+
+
+CONTINUED = PPO.model_copy(update={"continuation": ContinuationSpec(level=0.5, frames=2), "steps": 512})
 
 
 class Killed(BaseException):
@@ -63,8 +78,16 @@ def traces(run: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(
     ("task", "recipe"),
-    [(cartpole(), PPO), (cartpole(), DQN), (MOUNTAIN, SAC)],
-    ids=["PPO", "DQN", "SAC"],
+    [
+        (cartpole(), PPO),
+        (cartpole(), DQN),
+        (MOUNTAIN, SAC),
+        (MOUNTAIN, ARS),
+        (MOUNTAIN, CONTINUED),
+        (cartpole_of_parts(), PPO),
+        (cartpole_of_parts(), DQN),
+    ],
+    ids=["PPO", "DQN", "SAC", "ARS", "continued", "PPO, parts", "DQN, parts"],
 )
 def test_a_run_cut_short_anywhere_ends_as_if_it_had_not_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: TaskSpec, recipe: Recipe
@@ -77,7 +100,7 @@ def test_a_run_cut_short_anywhere_ends_as_if_it_had_not_been(
         (RunFolder, "write_best"),
         (session_module.MetricsTable, "write"),
         (session_module.Session, "_write_record"),
-        (session_module, "save_checkpoint"),
+        (saver_module, "save_checkpoint"),
     ]
     for count, (owner, name) in enumerate(places * 2, 1):
         cut = _cut(getattr(owner, name), at=1 + count % 3)
@@ -105,19 +128,22 @@ def test_a_few_kills_at_random_moments_change_nothing() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("at", [0, 30, 60, 100, 150])
-@pytest.mark.parametrize("recipe", [PPO, DQN], ids=["PPO", "DQN"])
+@pytest.mark.parametrize(
+    ("task", "recipe", "at"),
+    [*((cartpole(), recipe, at) for recipe in (PPO, DQN) for at in (0, 30, 60, 100, 150)), (MOUNTAIN, SDE, 90)],
+    ids=lambda value: getattr(value, "algorithm", value) if not isinstance(value, TaskSpec) else value.id[6:10],
+)
 def test_a_signal_changes_nothing_either(
-    tmp_path: Path, recipe: Recipe, at: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, task: TaskSpec, recipe: Recipe, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gym_vlmrm.learning.callbacks.PROGRESS_PERIOD", 0)  # told of every step, however fast they are
-    whole = train(cartpole(), recipe, seed=2, output=tmp_path / "whole", workers=1).run
+    whole = train(task, recipe, seed=2, output=tmp_path / "whole", workers=1).run
 
     def stop(progress: Any) -> None:
         if progress.step >= at:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    stopped = train(cartpole(), recipe, seed=2, output=tmp_path / "stopped", workers=1, on_progress=stop)
+    stopped = train(task, recipe, seed=2, output=tmp_path / "stopped", workers=1, on_progress=stop)
     assert stopped.interrupted
     assert RunFolder.open(tmp_path / "stopped").checkpoint("last").step == stopped.step
     run = resume(tmp_path / "stopped", workers=1).run
@@ -258,3 +284,72 @@ def test_a_world_that_cannot_tell_its_state_says_so() -> None:
         pass
 
     assert state_of(Own(gym.make("CartPole-v1"))) is None
+
+
+def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
+    """The order of an array's numbers is part of it: sums along another one have other last bits."""
+    columns = np.asfortranarray(np.random.default_rng(0).normal(size=(50, 40)).astype(np.float32))
+    numbers = [np.float32(0.1), np.int8(-3), np.bool_(True), np.uint64(2**64 - 1), np.float16("nan")]
+    state = {
+        "columns": columns,
+        "rows": columns.copy("C"),
+        "numbers": numbers,
+        "none": np.zeros((0, 3)),
+        "one": np.array(1),
+    }
+    save_state(tmp_path / "a.safetensors", state)
+    back = load_state(tmp_path / "a.safetensors")
+    assert [type(number) for number in back["numbers"]] == [type(number) for number in numbers]
+    np.testing.assert_array_equal(back["numbers"], numbers)
+    for name in ("columns", "rows", "none", "one"):
+        assert back[name].shape == state[name].shape  # type: ignore[attr-defined]
+        assert back[name].tobytes("A") == state[name].tobytes("A")  # type: ignore[attr-defined]
+    assert back["columns"].sum() == columns.sum()
+
+
+def test_a_state_of_a_million_numbers_is_read_again(tmp_path: Path) -> None:
+    state = {"map": [[column % 7 for column in range(1000)] for _ in range(1200)]}
+    save_state(tmp_path / "a.safetensors", state)
+    assert load_state(tmp_path / "a.safetensors") == state
+
+
+@pytest.mark.parametrize(
+    "skeleton", ['{"array": []}', '{"array": ["t0", [1e30]]}', '{"array": ["t0", [100000000000000000000]]}', "[" * 5000,
+                 '{"number": ["O", ""]}', '{"number": ["<f4", "00"]}', '{"number": []}'],
+)  # fmt: skip
+def test_a_made_up_skeleton_is_one_line(tmp_path: Path, skeleton: str) -> None:
+    save_tensors(tmp_path / "a.safetensors", {"t0": torch.zeros(1)}, {"skeleton": skeleton})
+    with pytest.raises(RunError, match="holds no training state"):
+        load_state(tmp_path / "a.safetensors")
+
+
+class Buffer:
+    """A replay buffer of ten places."""
+
+    buffer_size, pos, full = 10, 4, False
+
+    def __init__(self) -> None:
+        self.observations = self.next_observations = self.actions = np.zeros((10, 2, 3), np.float32)
+        self.rewards = self.dones = self.timeouts = np.zeros((10, 2), np.float32)
+
+    def fill(self) -> None: ...
+
+    def size(self) -> int:
+        return self.pos
+
+
+@pytest.mark.parametrize("fault", ["method", "encrypted", "header"])
+def test_a_made_up_buffer_is_one_line(tmp_path: Path, fault: str) -> None:
+    path = tmp_path / "replay.npz"
+    checkpoint_replay.save_buffer(path, Buffer())
+    checkpoint_replay.restore_buffer(path, Buffer())
+    content = bytearray(path.read_bytes())
+    if fault == "header":
+        at = content.index(b"'descr'", content.index(b"rewards.npy"))
+        content[at : at + 7] = b"[[[[[[["
+    else:
+        entry = content.rindex(b"rewards.npy") - 46  # in the directory
+        content[entry + 10 if fault == "method" else entry + 8] ^= 99 if fault == "method" else 1
+    path.write_bytes(content)
+    with pytest.raises(RunError, match="does not fit its run"):
+        checkpoint_replay.restore_buffer(path, Buffer())

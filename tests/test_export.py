@@ -9,9 +9,9 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
 from gym_vlmrm.errors import RunError
-from gym_vlmrm.learning.checkpoints import load_agent
 from gym_vlmrm.learning.export import export_sb3
 from gym_vlmrm.learning.run_folder import RunFolder
+from gym_vlmrm.learning.stored_policy import load_agent
 
 
 def test_the_exported_policy_acts_alike(cartpole_run: Path, tmp_path: Path) -> None:

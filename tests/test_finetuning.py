@@ -27,7 +27,7 @@ from gym_vlmrm.errors import ModelError, RunError
 from gym_vlmrm.finetuning import Settings, finetune, resume
 from gym_vlmrm.finetuning import session as session_module
 from gym_vlmrm.finetuning.adapters import ADAPTER_MARK, insert_adapters
-from gym_vlmrm.finetuning.base import load_base, write_model
+from gym_vlmrm.finetuning.base import SCRATCH_PREPROCESSING, load_base, write_model
 from gym_vlmrm.finetuning.captions import Captioned, CaptionError, read_captions
 from gym_vlmrm.finetuning.data import prepare, split
 from gym_vlmrm.finetuning.loss import SigmoidHead, separation
@@ -488,6 +488,20 @@ def test_captions_that_share_pictures_are_not_opposites() -> None:
     assert sure.targets(np.array([1]), np.array([sure.texts.index("crimson")])) == 0
 
 
+def test_scores_say_how_true_captions_are(tmp_path: Path) -> None:
+    folder = colours(tmp_path / "data", 3)
+    rows = ["0.png,up,1", "0.png,down,0", "1.png,up,0.25", "1.png,down,", "2.png,level,0.5"]
+    (folder / "captions.csv").write_text("\n".join(["file,caption,score", *rows]))
+    data = read_captions(folder)
+    assert data.scores == [[1, 0], [0.25, 1], [0.5]]
+    frames = prepare(data, SCRATCH_PREPROCESSING)
+    order = np.array([frames.texts.index(text) for text in ("up", "down", "level")])
+    np.testing.assert_array_equal(frames.targets(np.arange(3), order), [[1, 0, 0], [0.25, 1, 0], [0, 0, 0.5]])
+    np.testing.assert_array_equal(frames.targets(np.array([1]), order[1:]), [[1, 0]])
+    plain = prepare(replace(data, scores=None), SCRATCH_PREPROCESSING)
+    assert frames.fingerprint() != plain.fingerprint()
+
+
 def test_the_loss_is_least_where_the_targets_are_met() -> None:
     head = SigmoidHead(np.log(10))
     images = torch.nn.functional.normalize(torch.tensor([[1.0, 0.2], [1.0, -0.2], [-1.0, 0.0]]), dim=-1)
@@ -535,6 +549,11 @@ def test_a_table_in_json_lines_with_several_captions_per_picture(tmp_path: Path)
         ("captions.csv", "file,caption\na.png,\n", "captions.csv:2: the caption of 'a.png' is empty"),
         ("captions.csv", "file,caption\na.png,a red, wide one\n", "captions.csv:2: more than two columns"),
         ("captions.csv", "file,caption\nb.png,red\n", "captions.csv:2: no picture 'b.png'"),
+        ("captions.csv", "file,caption,score\na.png,a red, wide one,1\n", "captions.csv:2: more than three columns"),
+        ("captions.csv", "file,caption,score\na.png,red,1.5\n", "captions.csv:2: score '1.5'; it says from 0 to 1"),
+        ("captions.csv", "file,caption,score\na.png,red,nan\n", "captions.csv:2: score 'nan'"),
+        ("captions.jsonl", '{"file": "a.png", "caption": "red", "score": true}', "captions.jsonl:1: score True"),
+        ("captions.jsonl", '{"file": "a.png", "caption": "red", "score": null}', "captions.jsonl:1: score None"),
         ("captions.jsonl", '{"file": "a.png", "caption": "red"}\nred\n', "captions.jsonl:2: not JSON"),
         ("captions.jsonl", '["a.png", "red"]', "captions.jsonl:1: not an object"),
         ("captions.jsonl", '{"file": "a.png", "caption": 3}', "must both be strings"),

@@ -32,7 +32,7 @@ def rooms() -> list[list[str]]:
     """Return CONTRIBUTING's table of rooms, row by row: a module imports from its own row or from rows above it."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     table = text.partition("| room | what it knows |\n|---|---|\n")[2].partition("\n\n")[0]
-    names = [re.findall(r"`([a-z_]+)/?`", row.split("|")[1]) for row in table.splitlines()]
+    names = [re.findall(r"`([a-z0-9_]+)/?`", row.split("|")[1]) for row in table.splitlines()]
     known = {"__init__": "", "cli": "gym_vlmrm_cli", "gym_vlmrm_cli": ""}
     return [[known.get(name, name) for name in row if name != "gym_vlmrm_cli"] for row in names]
 

@@ -1,5 +1,7 @@
 """Model folders, captions, pictures, arrays and prompts that try to execute, read, or exhaust; and hostile words."""
 
+import base64
+import contextlib
 import gzip
 import io
 import json
@@ -85,6 +87,8 @@ def test_arrays_are_no_larger_than_their_file(tmp_path: Path) -> None:
     assert float(read["b"]) == 2
     assert read["c"].shape == (0, 3)
     read["a"][0, 0] = 7  # writable
+    np.savez(path, a=np.arange(1_000_000))
+    assert read_arrays(path, ["a"])["a"][-1] == 999_999
     np.savez_compressed(path, a=np.zeros(10_000_000))
     with pytest.raises(RunError, match="is compressed"):
         read_arrays(path, ["a"])
@@ -92,6 +96,15 @@ def test_arrays_are_no_larger_than_their_file(tmp_path: Path) -> None:
         _npz(path, header=header)
         with pytest.raises(RunError, match="cannot be read"):
             read_arrays(path, ["a"])
+
+
+def test_an_archive_of_very_many_names_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(12_000):
+            archive.writestr(f"{number:0100d}.npy", b"")
+    with pytest.raises(RunError, match="a directory of"):
+        read_arrays(path, ["a"])
 
 
 def test_every_flipped_bit_of_an_array_file_is_noticed_or_harmless(tmp_path: Path) -> None:
@@ -195,6 +208,51 @@ def test_pipes_and_bombs_in_a_model_folder(make_model_folder: MakeFolder) -> Non
         check_folder(folder)
 
 
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "config.json", "special_tokens_map.json"])
+def test_a_tokenizers_settings_name_no_file_elsewhere(make_model_folder: MakeFolder, tmp_path: Path, name: str) -> None:
+    """Transformers opens whatever its classes are told to, such as a vocabulary."""
+    secret = tmp_path / "secret.json"
+    secret.write_text("{}")
+    folder = make_model_folder()
+    harmless = {
+        "name_or_path": str(secret),
+        "special_tokens_map_file": str(secret),
+        "vocab": str(tmp_path / "gone.json"),
+    }
+    (folder / name).write_text(json.dumps({**harmless, "vocab_file": str(folder / "open_clip_config.json")}))
+    check_folder(folder)
+    for settings in ({"vocab": str(secret)}, {"sp_model_kwargs": {"model_file": str(secret)}}, {"x": [str(secret)]}):
+        (folder / name).write_text(json.dumps(settings))
+        with pytest.raises(ModelError, match="names a file that lies elsewhere"):
+            check_folder(folder)
+
+
+def test_a_tokenizer_does_not_swell_texts(make_model_folder: MakeFolder) -> None:
+    folder = make_model_folder()
+    longer = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 10}
+    table = base64.b64encode((4).to_bytes(4, "little") + b"\0" * 4 + b"a" * 5000 + b"\0").decode()
+    for parts, fine in (
+        ([longer] * 2, True),
+        ([longer] * 12, False),
+        ([{"type": "Sequence", "normalizers": [longer] * 6}] * 2, False),
+        ([{"type": "Precompiled", "precompiled_charsmap": table}], False),
+    ):
+        (folder / "tokenizer.json").write_text(json.dumps({"normalizer": {"type": "Sequence", "normalizers": parts}}))
+        with contextlib.nullcontext() if fine else pytest.raises(ModelError, match="times as long"):
+            check_folder(folder)
+
+
+def test_a_tokenizer_that_panics_is_one_line() -> None:
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+
+    from gym_vlmrm.reward.clip.text import tokens_of
+
+    tokenizer = Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("(a+)+$"), "isolated")
+    with pytest.raises(ModelError, match=r"tokenizer fails on 'aaa.*retry-limit"):
+        tokens_of(tokenizer.encode_batch, ["a" * 40 + "b"])
+
+
 def test_open_clips_own_configurations_pass() -> None:
     import gym_vlmrm.reward.clip  # isort: skip  # noqa: F401
     import open_clip
@@ -233,6 +291,25 @@ def test_captions_have_bounds(tmp_path: Path) -> None:
     lines.write_text("[" * 100_000)
     with pytest.raises(CaptionError):
         read_captions(lines)
+
+
+def test_a_caption_is_whole(tmp_path: Path) -> None:
+    _picture(tmp_path / "a.png")
+    (tmp_path / "captions.jsonl").write_text('{"file": "a.png", "caption": "half \\ud800"}')
+    with pytest.raises(CaptionError, match="half a character"):
+        read_captions(tmp_path)
+    (tmp_path / "captions.csv").write_text("file,caption,caption\na.png,one,other\n")
+    with pytest.raises(CaptionError, match="comes twice"):
+        read_captions(tmp_path / "captions.csv")
+
+
+def test_pictures_of_more_bits_are_not_cut_off(tmp_path: Path) -> None:
+    levels = np.linspace(0, 65_535, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(levels).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(open_picture(tmp_path / "a.png")[..., 1], levels >> 8)
+    Image.fromarray(levels.astype(np.float32)).save(tmp_path / "a.tiff")
+    with pytest.raises(RunError, match="numbers of 32 bits"):
+        open_picture(tmp_path / "a.tiff")
 
 
 def test_pictures_have_bounds(tmp_path: Path) -> None:

@@ -59,3 +59,58 @@ def test_a_hidden_bar_is_none(make: Any, screen: io.StringIO) -> None:
     with make(shown=False) as show:
         assert show is None
     assert screen.getvalue() == ""
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    text = io.StringIO()
+    monkeypatch.setattr(bars, "stderr", Console(file=text, force_terminal=False, width=60, soft_wrap=True))
+    return text
+
+
+class _Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(bars.time, "monotonic", lambda: self.now)
+
+
+def test_a_log_gets_a_plain_line_every_thirty_seconds(log: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = _Clock(monkeypatch)
+    with training_bar(shown=True) as show:
+        assert show is not None
+        for second in range(0, 100, 3):
+            clock.now = float(second)
+            metrics = {"rollout/vlm_reward": 0.25, "rollout/success": 0.5}
+            show(Progress(step=200 * second, steps=20_000, steps_per_second=200.0, metrics=metrics))
+    lines = log.getvalue().splitlines()
+    assert lines == [
+        "training: 6,000 of 20,000 (30%), reward 0.250, success 50%, 200 steps/s, 1:10 left",
+        "training: 12,000 of 20,000 (60%), reward 0.250, success 50%, 200 steps/s, 0:40 left",
+        "training: 18,000 of 20,000 (90%), reward 0.250, success 50%, 200 steps/s, 0:10 left",
+    ]
+
+
+def test_lines_of_others_and_of_odd_numbers(log: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = _Clock(monkeypatch)
+    with episode_bar(shown=True) as episodes, phase_bar(shown=True) as phases, training_bar(shown=True) as training:
+        assert episodes is not None
+        assert phases is not None
+        assert training is not None
+        clock.now = 60.0
+        episodes(5, 20)
+        phases("scoring [/b]\x1b[31m", 0, 0)
+        training(Progress(step=130, steps=128, steps_per_second=0.0, metrics={}))
+        clock.now = 61.0
+        episodes(6, 20)
+    assert log.getvalue().splitlines() == [
+        "episodes: 5 of 20 (25%), 3:00 left",
+        "scoring [/b]\ufffd[31m: 0 of 0, 1:00 so far",
+        "training: 128 of 128 (100%), reward -, success -, 0 steps/s, -:-- left",
+    ]
+
+
+def test_a_short_job_writes_no_line(log: io.StringIO) -> None:
+    with episode_bar(shown=True) as show:
+        assert show is not None
+        show(20, 20)
+    assert log.getvalue() == ""

@@ -20,12 +20,15 @@ import numpy as np
 import pytest
 
 from gym_vlmrm import load_policy
+from gym_vlmrm.auditing import audit
 from gym_vlmrm.auditing.calibration import calibrate
 from gym_vlmrm.errors import RunError, VLMRMError
 from gym_vlmrm.learning import evaluate, resume
 from gym_vlmrm.learning.export import export_sb3
+from gym_vlmrm.learning.manifest import write_manifest
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.reports.run_page import report_run
+from gym_vlmrm.tensors import load_state, save_state
 
 OLD = Path(__file__).parent / "data" / "run-0.1.0"
 SECONDS = 120
@@ -120,7 +123,14 @@ def _load_policy(run: Path) -> Any:
     return policy.step, np.asarray(policy.predict(observation)[0]).tolist()
 
 
-COMMANDS: tuple[Callable[[Path], Any], ...] = (_evaluate, _report, _export, _resume, _calibrate, _load_policy)
+def _audit_policy(run: Path) -> Any:
+    report = audit("cartpole", models=["brightness"], alphas=[0.0], policy=run, evaluations=0, workers=1).report
+    return report.model_dump(mode="json", exclude={"seconds"})
+
+
+COMMANDS: tuple[Callable[[Path], Any], ...] = (
+    _evaluate, _report, _export, _resume, _calibrate, _load_policy, _audit_policy,
+)  # fmt: skip
 EDITABLE = (".csv", ".json", ".yaml")
 """Text that a person may change: another number in it is no damage, unless a digest says so."""
 
@@ -283,3 +293,120 @@ def test_absurd_spaces_are_refused(old_run: Path) -> None:
         path.write_text(json.dumps(described))
     with pytest.raises(RunError, match=r"describes no policy"):
         load_policy(old_run)
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../../task.yaml", "..", "a/b", ""])
+def test_a_manifest_names_files_beside_it_alone(old_run: Path, name: str) -> None:
+    for checkpoint in RunFolder(old_run).checkpoints():
+        (checkpoint.path / "manifest.json").write_text(json.dumps({"format": 1, "files": {name: "0"}}))
+    with pytest.raises(RunError, match=r"manifest\.json: files"), no_longer_than(SECONDS):
+        load_policy(old_run)
+
+
+@pytest.mark.parametrize("width", [30_000, 10**9])
+def test_a_policy_is_no_larger_than_its_weights(old_run: Path, width: int) -> None:
+    for path in [*old_run.glob("checkpoints/*/policy.json"), old_run / "run.json"]:
+        described = json.loads(path.read_text())
+        described["recipe"]["hyperparameters"]["policy_kwargs"] = {"net_arch": [width, width]}
+        path.write_text(json.dumps(described))
+    for command in (_load_policy, _resume):
+        with pytest.raises(RunError, match="far larger than its weights"), no_longer_than(SECONDS):
+            command(old_run)
+
+
+def test_a_run_is_of_one_policy(old_run: Path) -> None:
+    described = json.loads((old_run / "run.json").read_text())
+    described["recipe"]["hyperparameters"]["policy_kwargs"] = {"net_arch": [30_000, 30_000]}
+    (old_run / "run.json").write_text(json.dumps(described))
+    with pytest.raises(RunError, match=r"is not that of run\.json's recipe"), no_longer_than(SECONDS):
+        _resume(old_run)
+
+
+def test_the_task_of_a_run_includes_nothing(old_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("description: precious\n")
+    task = old_run / "task.yaml"
+    task.write_text(f"include: {tmp_path / 'mine.yaml'}\n" + task.read_text())
+    for command in (_evaluate, _report, _resume):
+        with pytest.raises(VLMRMError, match="stands alone"):
+            command(old_run)
+    assert not any("precious" in path.read_text(errors="replace") for path in old_run.rglob("*.html"))
+
+
+MADE_UP: dict[str, Any] = {
+    "an attribute": ("training", lambda state: state["counters"].update(learn=1)),
+    "a counter": ("training", lambda state: state["counters"].update(num_timesteps=[1])),
+    "an optimiser": ("training", lambda state: _first(state["modules"])["param_groups"][0].update(betas=["a", "b"])),
+    "its sums": ("training", lambda state: _first(_first(state["modules"])["state"]).update(exp_avg=np.zeros(3))),
+    "an observation": ("state", lambda state: state["training"]["last"].update(_last_obs="x")),
+    "a missing part": ("state", lambda state: state["training"].pop("last")),
+    "random numbers": ("state", lambda state: state["training"]["random"].update(python=(3, (-1,) * 625, None))),
+    "steps made": ("state", lambda state: state["training"]["numbers"].update(num_timesteps="")),
+    "other steps": ("state", lambda state: state["training"]["numbers"].update(num_timesteps=10**9)),
+    "numpy's place": ("state", lambda state: _move(state["training"]["random"])),
+    "elapsed steps": ("state", lambda state: [layer.update(_elapsed_steps="x") for layer in _layers(state)]),
+    "what is due": ("state", lambda state: state["due"].update(update=[])),
+}
+
+
+def _move(random: dict[str, Any]) -> None:
+    random["numpy"] = (*random["numpy"][:2], 2**31 - 1, *random["numpy"][3:])
+
+
+def _first(mapping: Any) -> Any:
+    return next(iter(mapping.values()))
+
+
+def _layers(state: Any) -> Iterator[dict[str, Any]]:
+    for world in state["worlds"]:
+        yield from (layer for layer in world["layers"] if "_elapsed_steps" in layer)
+
+
+@pytest.fixture(scope="module")
+def new_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import trainings
+
+    from gym_vlmrm.learning import train
+
+    return train(trainings.cartpole(), trainings.PPO, output=tmp_path_factory.mktemp("new") / "run", workers=1).run.path
+
+
+@pytest.mark.parametrize("what", MADE_UP)
+def test_a_made_up_state_is_one_line(new_run: Path, tmp_path: Path, what: str) -> None:
+    """With digests made up as well."""
+    run = RunFolder(Path(shutil.copytree(new_run, tmp_path / "run")))
+    name, change = MADE_UP[what]
+    folder = run.checkpoint("last").path
+    state = load_state(folder / f"{name}.safetensors")
+    change(state)
+    save_state(folder / f"{name}.safetensors", state)
+    write_manifest(folder)
+    notices: list[str] = []
+    try:
+        resume(run.path, steps=400, workers=1, on_notice=notices.append)
+    except VLMRMError as error:
+        notices = [str(error)]
+    else:
+        assert "earlier checkpoint" in notices[0]
+    assert "\n" not in notices[0]
+
+
+def test_what_is_no_checkpoint_is_passed_over(new_run: Path, tmp_path: Path) -> None:
+    """Empty folders, names in other digits, and leftovers that are none."""
+    run = Path(shutil.copytree(new_run, tmp_path / "run"))
+    (run / "checkpoints" / "step_00000999").mkdir()
+    shutil.copytree(
+        run / "checkpoints" / "step_00000256",
+        run / "checkpoints" / "step_\u0660\u0660\u0660\u0660\u0660\u0669\u0669\u0669",
+    )
+    (run / ".metrics.csv.0.part").mkdir()
+    notices: list[str] = []
+    assert resume(run, steps=300, workers=1, on_notice=notices.append).step >= 300
+    assert "step_00000999/policy.json: is missing; going on from an earlier checkpoint" in notices[0]
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "tensorboard", "eval"])
+def test_a_file_in_the_place_of_a_folder_is_one_line(old_run: Path, name: str) -> None:
+    shutil.rmtree(old_run / name, ignore_errors=True)
+    (old_run / name).write_text("")
+    with pytest.raises(RunError, match="is no folder; remove it"):
+        RunFolder.open(old_run)

@@ -225,8 +225,8 @@ def test_a_task_on_any_environment_needs_no_python(file: str) -> None:
         assert (frame.shape, frame.dtype) == ((32, 32, 3), np.uint8)
         assert len(np.unique(frame)) > 5
         assert reward == pytest.approx(frame.mean() / 255, abs=1e-6)
-        assert isinstance(info["success"], bool)
-        assert isinstance(info["task_reward"], float)
+        assert isinstance(info["success"], np.bool_)
+        assert isinstance(info["task_reward"], np.float64)
     assert env.spec is not None
     assert env.spec.max_episode_steps == (20 if file == "ant.yaml" else 200)
     copies = [gym.make(env.spec), gym.make(gym.envs.registration.EnvSpec.from_json(env.spec.to_json()))]

@@ -1,5 +1,7 @@
 """Reports: one file, no network, the same numbers as the JSON, and a real browser that shows them."""
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -14,11 +16,16 @@ from PIL import Image
 from planted import save_untrained_model
 
 from gym_vlmrm.auditing import audit
+from gym_vlmrm.auditing.portraits import PORTRAIT, portraits
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.learning.evaluation import evaluate
+from gym_vlmrm.learning.recipes import choose_recipe
+from gym_vlmrm.learning.run_folder import RunFolder
+from gym_vlmrm.reports.charts import curve_chart, episode_chart
 from gym_vlmrm.reports.page import NUMBERS, default_folder, number, write_audit
 from gym_vlmrm.reports.run_page import report_run
 from gym_vlmrm.task.catalog import load_task
+from gym_vlmrm.worlds.world import make_world
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -38,6 +45,14 @@ def evaluated_run(cartpole_run: Path, tmp_path_factory: pytest.TempPathFactory) 
     run = tmp_path_factory.mktemp("evaluated") / "run"
     shutil.copytree(cartpole_run, run)
     evaluate(run, episodes=2, workers=1, video=False)
+    return run
+
+
+@pytest.fixture(scope="module")
+def filmed_run(cartpole_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("filmed") / "run"
+    shutil.copytree(cartpole_run, run)
+    evaluate(run, episodes=2, workers=1)
     return run
 
 
@@ -80,6 +95,41 @@ def test_the_page_stands_alone(audited: Path) -> None:
     assert "<script" not in text
     assert not re.search(r"(url\(|@import)\s*['\"]?(?!#)http", text)
     assert audited.stat().st_size < 3_000_000
+
+
+def _pictures(page: _Page) -> list[Any]:
+    jpegs = [address for address in page.addresses if address.startswith("data:image/jpeg")]
+    return [Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) for address in jpegs]
+
+
+def test_pictures_of_an_audit_are_large(audited: Path) -> None:
+    pictures = _pictures(_Page(audited.read_text()))
+    assert len(pictures) >= 3 * 24
+    assert {picture.size for picture in pictures} == {(PORTRAIT, PORTRAIT)}
+
+
+@pytest.mark.parametrize("name", ["kneeling", "mountain-car"])
+def test_a_portrait_shows_the_state_and_what_the_reward_saw(name: str) -> None:
+    task = load_task(name)
+    world = make_world(task, render_size=64)
+    states, seen = [], []
+    for seed in range(2):
+        world.reset(seed=seed)
+        for _ in range(8):
+            world.step(world.action_space.sample())
+        states.append(world.unwrapped.configuration())  # type: ignore[attr-defined]
+        seen.append(world.render())
+    world.close()
+    one, other = portraits(task, states, seen)
+    assert one.shape == (PORTRAIT, PORTRAIT, 3)
+    assert (one != other).any()
+    corner = np.asarray(Image.fromarray(one[:80, :80]).resize((64, 64)), float)
+    assert np.abs(corner - np.asarray(seen[0], float)).mean() < 8
+    blank = np.zeros((1, 0, 0, 3), np.uint8)
+    assert portraits(task, states[:1], blank)[0].shape == one.shape  # a reward of states saw none
+    (same,) = portraits(task, [[]], seen[:1])
+    np.testing.assert_array_equal(same, seen[0])
+    assert portraits(task, [], []) == []
 
 
 def test_page_and_json_say_the_same(audited: Path) -> None:
@@ -131,9 +181,13 @@ def _photograph(page: Path, picture: Path, width: int, *, dark: bool) -> np.ndar
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (Debian package: chromium)")
+@pytest.mark.parametrize("of", ["audit", "run"])
 @pytest.mark.parametrize(("width", "dark"), [(1100, False), (500, True)])
-def test_a_browser_shows_the_page(audited: Path, tmp_path: Path, width: int, dark: bool) -> None:
-    pixels = _photograph(audited, tmp_path / "page.png", width, dark=dark)
+def test_a_browser_shows_the_page(
+    audited: Path, filmed_run: Path, tmp_path: Path, of: str, width: int, dark: bool
+) -> None:
+    page = audited if of == "audit" else report_run(filmed_run, tmp_path)
+    pixels = _photograph(page, tmp_path / "page.png", width, dark=dark)
     assert pixels.shape == (1600, width, 3)
     background = pixels[5, 5].mean()
     assert background < 60 if dark else background > 240
@@ -156,6 +210,13 @@ def test_unwritable_folders_are_one_line(tmp_path: Path) -> None:
         write_audit(result, tmp_path / "file" / "report")
 
 
+def test_a_longer_horizon_has_its_own_columns(cartpole_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(cartpole_run, tmp_path / "run")
+    evaluate(run, episodes=2, workers=1, video=False, horizon=40)
+    text = report_run(run).read_text()
+    assert "<th>trained</th><th>random</th><th>trained, 40 steps</th><th>random, 40 steps</th>" in text
+
+
 def test_a_run_has_a_report(cartpole_run: Path, tmp_path: Path) -> None:
     path = report_run(cartpole_run, tmp_path)
     page = _Page(path.read_text())
@@ -168,6 +229,53 @@ def test_a_run_has_a_report(cartpole_run: Path, tmp_path: Path) -> None:
     for name, version in data["record"]["versions"].items():
         assert name in page.text
         assert version in page.text
+
+
+def test_the_page_of_an_evaluated_run_opens_with_film_and_curve(filmed_run: Path, tmp_path: Path) -> None:
+    text = report_run(filmed_run, tmp_path).read_text()
+    page = _Page(text)
+    assert page.open == []
+    assert all(address.startswith(("data:", "#")) for address in page.addresses)
+    film, curve, table = (text.index(mark) for mark in ('<video class="film"', "training", "<table"))
+    assert film < curve < table
+    assert re.search(r'<video class="film" src="data:video/mp4;base64,[^"]+" controls', text)
+    data = json.loads((tmp_path / "report.json").read_text())
+    for kind in ("best", "median", "worst"):
+        for reward in data["evaluation"]["frames"][kind]:
+            assert number(reward, 4) in page.text
+    assert page.addresses.count(next(a for a in page.addresses if a.startswith("data:image/png"))) == 1
+    assert "VLM reward over the filmed episodes" in text
+    assert "random policy" in page.text
+    assert "eval/best_frames.png" in page.text
+
+
+def test_the_command_repeats_the_run(filmed_run: Path, tmp_path: Path) -> None:
+    run = RunFolder.open(filmed_run)
+    assert "made in Python" in report_run(run, tmp_path).read_text()  # its recipe is no task's
+    task = load_task("cartpole")
+    name, recipe = choose_recipe(task, algorithm="PPO", steps=640, num_envs=4)
+    shutil.copytree(filmed_run, tmp_path / "run")
+    other = RunFolder.open(tmp_path / "run")
+    other.write_task(task)
+    other.write_record(other.record.model_copy(update={"recipe": recipe, "recipe_name": name, "seed": 3}))
+    lines = _Page(report_run(other).read_text()).text
+    wanted = "vlmrm train cartpole --algorithm PPO --steps 640 --num-envs 4 --seed 3"
+    assert wanted in lines
+    assert f"vlmrm eval {tmp_path / 'run'} --episodes 2 --seed 0" in lines
+    other.write_task(task.model_copy(update={"description": "another one"}))
+    assert wanted.replace("cartpole", f"{tmp_path / 'run'}/task.yaml") in _Page(report_run(other).read_text()).text
+
+
+def test_files_that_a_run_lacks_are_no_error(filmed_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(filmed_run, tmp_path / "run")
+    run = tmp_path / "run"
+    (run / "video.mp4").unlink()
+    (run / "eval" / "best_frames.png").unlink()
+    (run / "eval" / "frames" / "best-2.png").write_bytes(b"x" * 3_000_000)
+    text = report_run(run).read_text()
+    assert '<img class="film" src="data:image/gif' in text
+    assert "eval/best_frames.png" not in text
+    assert len(text) < 4_000_000
 
 
 @pytest.mark.parametrize(
@@ -210,6 +318,20 @@ def test_odd_metrics_are_no_error(cartpole_run: Path, tmp_path: Path, text: str)
     shutil.copytree(cartpole_run, tmp_path / "run")
     (tmp_path / "run" / "metrics.csv").write_text(text)
     assert report_run(tmp_path / "run").is_file()
+
+
+def test_long_axes_count_in_thousands() -> None:
+    long, short = (curve_chart("reward", [("a", [0, end], [0.0, 1.0])]) for end in (200_000, 900))
+    assert "steps [thousands]" in long
+    assert ">200<" in long
+    assert "[thousands]" not in short
+    assert "random policy" in curve_chart("reward", [("a", [0, 1], [0.0, 1.0])], level=("random policy", 0.5))
+
+
+@pytest.mark.parametrize("successes", [None, [], [False] * 3, [True] * 3, [True, False, True]])
+def test_steps_in_success_are_shaded(successes: list[bool] | None) -> None:
+    chart = episode_chart([("trained", [0.1, 0.2, 0.3]), ("random", [0.1])], successes)
+    assert ("in success" in chart) == bool(successes and any(successes))
 
 
 def test_no_run_no_report(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from gym_vlmrm.learning.playing import Episode
-from gym_vlmrm.learning.reward_check import BestFrames, check_rewards_of_episodes, write_contact_sheet
+from gym_vlmrm.learning.reward_check import KeptFrames, check_rewards_of_episodes, write_contact_sheet
 from gym_vlmrm.reward import BrightnessReward
 from gym_vlmrm.reward.scoring import ScoringTeam
 
@@ -64,7 +64,7 @@ class _Coarse:
 def test_best_frames_do_not_depend_on_threads(seed: int) -> None:
     rng = np.random.default_rng(seed)
     frames = rng.integers(0, 256, (200, 8, 8, 3)).astype(np.uint8)
-    alone, shared = BestFrames(_Coarse(), keep=5), BestFrames(_Coarse(), keep=5)
+    alone, shared = KeptFrames(_Coarse(), keep=5), KeptFrames(_Coarse(), keep=5)
     assert ScoringTeam(shared).threads == ScoringTeam(_Coarse()).threads
     rewards = alone(frames)
     team = ScoringTeam(shared, threads=4)
@@ -81,7 +81,7 @@ def test_best_frames_are_kept_across_batches(tmp_path: Path) -> None:
         np.zeros((40, 8, 8, 3), np.uint8)
         + np.random.default_rng(0).permutation(40).astype(np.uint8)[:, None, None, None]
     )
-    keeper = BestFrames(BrightnessReward(), keep=5)
+    keeper = KeptFrames(BrightnessReward(), keep=5)
     rewards = np.concatenate([keeper(frames[i : i + 7]) for i in range(0, 40, 7)])
     np.testing.assert_array_equal(rewards, BrightnessReward()(frames))
     best = keeper.best()
@@ -90,3 +90,9 @@ def test_best_frames_are_kept_across_batches(tmp_path: Path) -> None:
     write_contact_sheet(tmp_path / "sheet.png", best)
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (4 * 164 - 4, 2 * 180 - 4)
+
+
+def test_success_without_reward_is_told_with_both_sizes() -> None:
+    check = check_rewards_of_episodes(_episodes(0.3, 0.8), _episodes(0.5, 0.0))
+    assert check.message.startswith("success rose (+80% of steps); the reward, -0.")
+    assert check.message.endswith(" per step, did not rise beyond chance")

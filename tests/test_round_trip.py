@@ -37,10 +37,44 @@ ARGUMENTS = st.dictionaries(TEXT, VALUES, max_size=4)
 SENTENCES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50) | LOOKALIKES.filter(bool)
 
 
+NAMES = st.sampled_from(["yes", "no", "1", "a-b", "x_1"])
+CAMERAS = st.sampled_from([[], "main", "yes", ["main", "yes"], ["12", "yes", "main"]])
+NUMBERS_ABOVE = st.floats(1e-3, 1e3)
+WINDOWS = st.none() | st.builds(dict, frames=st.integers(1, 5), stride=st.integers(1, 3))
+FADES = st.none() | st.builds(dict, to=st.floats(0, 10), over=st.integers(1, 10**6))
+SHAPES = st.sampled_from([None, "difference", "potential", {"kind": "potential", "gamma": 0.9}])
+
+
+@st.composite
+def parts(draw: st.DrawFn, name: str) -> dict[str, Any]:
+    """A part of a reward."""
+    part = {
+        "name": name, draw(st.sampled_from(["goal", "avoid"])): draw(SENTENCES),
+        "model": draw(st.none() | TEXT.filter(bool)),
+        "cameras": draw(st.none() | CAMERAS), "window": draw(WINDOWS), "fade": draw(FADES), "shape": draw(SHAPES),
+        "center": draw(st.floats(-9, 9)), "scale": draw(NUMBERS_ABOVE), "weight": draw(NUMBERS_ABOVE),
+    }  # fmt: skip
+    return {key: value for key, value in part.items() if value is not None}
+
+
+@st.composite
+def keys_of_parts(draw: st.DrawFn) -> dict[str, Any]:
+    """What a reward may say besides its sentence."""
+    names = draw(st.lists(NAMES, unique=True, max_size=3))
+    written = {
+        "parts": [draw(parts(name)) for name in names], "avoid": draw(st.none() | SENTENCES), "task": 0.5,
+        "cameras": draw(CAMERAS), "window": draw(WINDOWS), "fade": draw(FADES), "scale": draw(NUMBERS_ABOVE),
+    }  # fmt: skip
+    return {key: value for key, value in written.items() if draw(st.booleans()) and value is not None}
+
+
 @st.composite
 def tasks(draw: st.DrawFn) -> TaskSpec:
     """Anything that a task file may say."""
     scene = draw(st.sampled_from([{}, {"look": "original"}, {"camera": {"name": "yes"}}, {"render_size": 64}]))
+    of_parts = draw(st.just({}) | keys_of_parts())
+    if of_parts:
+        scene = {**scene, "cameras": {"yes": {"azimuth": draw(st.floats(-90, 90))}, "12": {"id": 3}}}
     recipe = {"algorithm": draw(TEXT), "steps": draw(st.integers(1, 10**9)), "hyperparameters": draw(ARGUMENTS)}
     return TaskSpec.model_validate({
         "id": "Test/Round-Trip-v0",
@@ -50,6 +84,7 @@ def tasks(draw: st.DrawFn) -> TaskSpec:
         "scene": scene,
         "reward": {
             "goal": draw(SENTENCES | st.lists(SENTENCES, min_size=1, max_size=3)), "model": draw(TEXT.filter(bool)),
+            **of_parts,
         },
         "success": draw(st.sampled_from([None, "obs[0] > 1e-4", {"any": ["obs[0] > 1", {"not": "obs[1] <= -.5"}]}])),
         "training": draw(st.dictionaries(TEXT, st.just(recipe), max_size=2)),

@@ -207,3 +207,9 @@ def test_default_names_count_up(tmp_path: Path) -> None:
     assert first.name == "cart-pole-ppo-3-1"
     first.mkdir()
     assert default_run_path(TASK, "PPO", 3, tmp_path).name == "cart-pole-ppo-3-2"
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_a_name_that_no_folder_can_have_is_one_line(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RunError, match="can be no folder"):
+        RunFolder.check_new(tmp_path / name)

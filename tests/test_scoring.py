@@ -15,7 +15,7 @@ from gym_vlmrm import load_reward_model
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.learning.late_rewards import BATCH_FRAMES, BATCH_FRAMES_PER_CORE, LateRewards
 from gym_vlmrm.reward.protocol import is_concurrent
-from gym_vlmrm.reward.scoring import YIELDING_NICENESS, ScoringTeam
+from gym_vlmrm.reward.scoring import YIELDING_NICENESS, FreeCores, ScoringTeam
 from gym_vlmrm.worlds.pools.cores import usable_cores
 
 
@@ -88,6 +88,37 @@ def test_yielding_threads_alone_are_nicer() -> None:
         team.close()
         assert model.torch_threads[-2:] == [min(19, before + nicer)] * 2
     assert os.nice(0) == before
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(2, 2), (3, 2), (2, 5), (4, 1)])
+def test_threads_wait_for_cores_that_no_worker_uses(monkeypatch: pytest.MonkeyPatch, cores: int, workers: int) -> None:
+    monkeypatch.setattr("gym_vlmrm.reward.scoring.usable_cores", lambda: cores)
+
+    def free() -> int:
+        count = 0
+        while turns.acquire(blocking=False):
+            count += 1
+        turns.release(count or 1)
+        if not count:
+            turns.acquire()
+        return count
+
+    turns = FreeCores(workers)
+    assert free() == max(0, cores - workers)
+    for busy in reversed(range(workers)):
+        turns.free_one()
+        assert free() == max(0, cores - busy)
+    turns.free_all()
+    assert free() == cores
+
+
+def test_a_step_that_fails_leaves_no_thread_waiting() -> None:
+    team, turns = ScoringTeam(ConcurrentReward(), threads=2), FreeCores(usable_cores())
+    waiting = team.submit(frames(2), turns)
+    assert not waiting.done()
+    turns.free_all()
+    assert len(waiting.result(timeout=30)) == 2
+    team.close()
 
 
 def test_an_error_in_a_thread_reaches_the_caller() -> None:

@@ -19,11 +19,11 @@ from gym_vlmrm.learning import resume, train
 from gym_vlmrm.learning.adapter import Adapter
 from gym_vlmrm.learning.check import check_task
 from gym_vlmrm.learning.checkpoint_spaces import space_from_json, space_to_json
-from gym_vlmrm.learning.checkpoints import load_agent
 from gym_vlmrm.learning.evaluation import evaluate
 from gym_vlmrm.learning.inspection import inspect_recipe, inspect_world
 from gym_vlmrm.learning.manifest import write_manifest
 from gym_vlmrm.learning.run_folder import RunFolder
+from gym_vlmrm.learning.stored_policy import load_agent
 from gym_vlmrm.learning.vec_env import SpacesOnly, normalize_states
 from gym_vlmrm.task.spec import EnvSpec, Recipe, RewardSpec, TaskSpec
 

@@ -24,6 +24,7 @@ from gym_vlmrm.errors import ModelError, RunError
 from gym_vlmrm.files import read_json
 from gym_vlmrm.interrupts import StopRequest, stopping_on_signals
 from gym_vlmrm.learning import checkpoint_replay, resume, setup, train, trials
+from gym_vlmrm.learning import saver as saver_module
 from gym_vlmrm.learning import session as session_module
 from gym_vlmrm.learning.evaluation import evaluate
 from gym_vlmrm.learning.manifest import write_manifest
@@ -92,14 +93,14 @@ def test_the_command_line_says_how_to_go_on(
 
 
 def test_a_second_ctrl_c_does_not_cost_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save = session_module.save_checkpoint
+    save = saver_module.save_checkpoint
 
     def slowly(*args: Any, **kwargs: Any) -> None:
         for _ in range(3):
             os.kill(os.getpid(), signal.SIGINT)
         save(*args, **kwargs)
 
-    monkeypatch.setattr(session_module, "save_checkpoint", slowly)
+    monkeypatch.setattr(saver_module, "save_checkpoint", slowly)
     result = train(cartpole(), LONG, output=tmp_path / "run", workers=1, on_progress=send(signal.SIGINT))
     run = RunFolder.open(tmp_path / "run")
     assert run.record.status == "interrupted"
@@ -173,11 +174,11 @@ from gym_vlmrm.learning import resume, train
 from gym_vlmrm.learning.setup import Setup
 make = Setup.make_pool
 pools = []
-def make_and_hit(self):
+def make_and_hit(self, *arguments, **settings):
     if pools:  # the second one is for judging; its workers import for a second
         threading.Timer(0.2, os.killpg, (0, signal.SIGINT)).start()
     pools.append(self)
-    pool = make(self)
+    pool = make(self, *arguments, **settings)
     print("started", len(pools))
     return pool
 Setup.make_pool = make_and_hit
@@ -316,7 +317,7 @@ def test_every_checkpoint_can_be_gone_on_with_and_two_buffers_are_kept(tmp_path:
 
 def test_a_full_disk_leaves_the_buffer_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    save = session_module.save_checkpoint
+    save = saver_module.save_checkpoint
 
     def fill(folder: Path, model: Any, *args: Any, **kwargs: Any) -> None:
         if model.num_timesteps >= 150:
@@ -326,10 +327,10 @@ def test_a_full_disk_leaves_the_buffer_that_was_there(tmp_path: Path, monkeypatc
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
-    monkeypatch.setattr(session_module, "save_checkpoint", fill)
+    monkeypatch.setattr(saver_module, "save_checkpoint", fill)
     with pytest.raises(RunError, match="cannot write") as caught:
         train(cartpole(), DQN, output=tmp_path / "run", workers=1)
-    monkeypatch.setattr(session_module, "save_checkpoint", save)
+    monkeypatch.setattr(saver_module, "save_checkpoint", save)
     assert "\n" not in str(caught.value)
     run = RunFolder.open(tmp_path / "run")
     last = run.checkpoint("last")
@@ -504,3 +505,19 @@ def test_tensorboard_forgets_the_steps_that_are_made_anew(tmp_path: Path) -> Non
     assert steps == sorted(set(steps))
     assert steps == [int(row["step"]) for row in rows(run) if row["rollout/vlm_reward"]]
     assert first in steps
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_a_signal_before_and_after_a_command_ends_it_in_one_line(name: str, code: int) -> None:
+    """Typer makes 130 of any KeyboardInterrupt, and Python kills itself by a Ctrl-C that comes while it ends."""
+    program = f"""
+import atexit, os, signal, sys
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+from gym_vlmrm_cli import main
+main.app.command("dawdle")(lambda: os.kill(os.getpid(), signal.{name}))
+sys.argv = ["vlmrm", "dawdle"]
+main.main()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.returncode, ended.stdout) == (code, "")
+    assert ended.stderr.strip() == f"error: stopped by {name}; to begin again, give the same command"

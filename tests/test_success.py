@@ -122,8 +122,8 @@ def test_every_builtin_task_reports_success_at_every_step(name: str) -> None:
     env.reset(seed=0)
     for _ in range(3):
         *_, info = env.step(env.action_space.sample())
-        assert type(info["success"]) is bool
-        assert type(info["task_reward"]) is float
+        assert type(info["success"]) is np.bool_
+        assert type(info["task_reward"]) is np.float64
     env.close()
 
 

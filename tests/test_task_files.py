@@ -70,7 +70,7 @@ def test_a_good_file(write: Any) -> None:
         (b"id: \xff\xfe", "is not UTF-8 text"),
         (b"id: \x07", "not valid YAML"),
         ("id: !!python/object/apply:os.system [ls]\n", "id: "),
-        ("id: !!python/name:os.system\n", "not valid YAML: could not determine a constructor"),
+        ("id: !!python/name:os.system\n", "id: the tag !!python/name:os.system is not for task files"),
         ("id: !!bool maybe\n", "mine.yaml:1: 'maybe' is no valid bool"),
         ("id: !!int ''\n", "is no valid int"),
         ("id: !!timestamp never\n", "is no valid timestamp"),
@@ -217,3 +217,27 @@ def test_without_libyaml_the_errors_are_the_same(write: Any, monkeypatch: pytest
     assert "mine.yaml" in complaint(write(b"id: \x07"))
     assert "mine.yaml" in complaint(write("a: " + "[" * 5000))
     assert "mine.yaml:5" in complaint(write(GOOD + "\tgoal: x\n"))
+
+
+@pytest.mark.parametrize(
+    "value", ["!!set {}", "!!set {a, b}", "!!omap [a: 1]", "!mine 1", "!!python/object:os.system {}"]
+)
+def test_values_that_cannot_be_written_again_are_refused(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(f"id: A/B-v0\nenv: {{id: CartPole-v1, kwargs: {{x: {value}}}}}\nreward: {{goal: a}}\n")
+    with pytest.raises(TaskError, match=r"own\.yaml:2: env\.kwargs\.x: the tag .* is not for task files"):
+        load_task(path)
+
+
+def test_observations_may_be_named_within_braces_and_brackets(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "id: A/B-v0\nenv: {id: CartPole-v1}\nreward: {goal: what obs[0], or obs[1] is}\n"
+        "success: {all: [obs[0] > 0.5, {not: obs[2]<= 1}, {any: [obs[1] < 2 , info.x == 1]}]}\n"
+    )
+    with pytest.raises(TaskError, match=r"own\.yaml:3: not valid YAML"):  # that is no rule
+        load_task(path)
+    path.write_text(path.read_text().replace("what obs[0], or obs[1] is", "'what obs[0], or obs[1] is'"))
+    task = load_task(path)
+    assert task.success == {"all": ["obs[0] > 0.5", {"not": "obs[2]<= 1"}, {"any": ["obs[1] < 2", "info.x == 1"]}]}
+    assert task.reward.goal == "what obs[0], or obs[1] is"

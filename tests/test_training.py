@@ -23,12 +23,12 @@ from gym_vlmrm.learning import choose_recipe, resume, train
 from gym_vlmrm.learning.algorithms import ALGORITHMS, find_algorithm
 from gym_vlmrm.learning.building import build_algorithm
 from gym_vlmrm.learning.checkpoint_spaces import space_from_json, space_to_json
-from gym_vlmrm.learning.checkpoints import load_agent
 from gym_vlmrm.learning.hyperparameters import check_recipe, constructor_arguments, update_arguments
 from gym_vlmrm.learning.inspection import inspect_recipe, inspect_world
 from gym_vlmrm.learning.manifest import write_manifest
 from gym_vlmrm.learning.provenance import describe_machine, library_versions
 from gym_vlmrm.learning.run_folder import RunFolder
+from gym_vlmrm.learning.stored_policy import load_agent
 from gym_vlmrm.learning.vec_env import SpacesOnly
 from gym_vlmrm.task.catalog import builtin_tasks
 from gym_vlmrm.task.spec import EnvSpec, Recipe, RewardSpec, TaskSpec

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SOURCES = ("gym_vlmrm", "cli", "tasks")
-LEFT_OUT = ("benchmarks", "docs", "embedded_model", "tests")
+LEFT_OUT = ("benchmarks", "docs", "embedded_model", "examples", "tests")
 """Folders of the repository that no user installs."""
 DATA = (
     "gym_vlmrm/finetuning/scene_captions/*.yaml",

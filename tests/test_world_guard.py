@@ -281,7 +281,7 @@ def test_odd_rewards_become_a_number(reward: Any, number: float, judged: bool) -
     env.reset(seed=0)
     _, given, _, _, info = env.step(0)
     np.testing.assert_equal(info["task_reward"], number)
-    assert type(info["task_reward"]) is float
+    assert type(info["task_reward"]) is np.float64
     if not judged:
         np.testing.assert_equal(float(given), number)
 
@@ -301,7 +301,7 @@ def test_an_environments_own_success_is_passed_on_and_never_judged() -> None:
         assert env.step(0)[4]["success"] is own
     env = world("Fine-v0", "info.success > 0.5", info={"success": np.array([1.0])})
     env.reset(seed=0)
-    assert env.step(0)[4]["success"] is True
+    assert env.step(0)[4]["success"] is np.True_
     env = world("Fine-v0", "info.success > 0.5", info={"success": "no"})
     env.reset(seed=0)
     with pytest.raises(TaskError, match="not one number"):

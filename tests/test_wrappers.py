@@ -6,11 +6,14 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from counting import LIMIT, NUM_ENVS, SIZE, CountingReward, CountingWorld
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
 from gym_vlmrm.errors import ModelError
+from gym_vlmrm.reward import load_reward_model
+from gym_vlmrm.reward.threads import kept_torch_threads
 from gym_vlmrm.task.catalog import load_task, override
 from gym_vlmrm.worlds.frames import FrameObservation
 from gym_vlmrm.worlds.pools.cores import usable_cores
@@ -166,3 +169,27 @@ def test_the_time_limit_is_the_tasks_or_the_environments() -> None:
     assert (
         episode_limit(task.model_copy(update={"env": task.env.model_copy(update={"max_episode_steps": None})})) == 500
     )
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_a_small_model_scores_single_frames_with_one_thread_of_torch(small: bool) -> None:
+    class Counting:
+        name, frame_size = "counting", 32
+
+        def __call__(self, frames: Any) -> Any:
+            return np.full(len(frames), torch.get_num_threads(), np.float32)
+
+    model: Any = Counting()
+    if small:
+        model.small = True
+    with kept_torch_threads():
+        torch.set_num_threads(2)
+        env = VLMReward(make_world(load_task("cartpole"), render_size=32), model)
+        env.reset(seed=0)
+        assert env.step(0)[1] == (1 if small else 2)
+        assert torch.get_num_threads() == 2
+        env.close()
+
+
+def test_the_embedded_model_is_small_on_a_cpu() -> None:
+    assert load_reward_model(load_task("cartpole"), model="embedded", device="cpu").small  # type: ignore[attr-defined]

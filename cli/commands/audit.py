@@ -5,18 +5,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..console import print_json, print_table, say, stderr
-from ..options import Alphas, Baseline, Device, Frames, Goal, Json, Output, Quiet, Seed, Task, Workers, sentences
+from ..console import print_json, print_table, say
+from ..options import Alphas, Baseline, Device, Goal, Json, Output, Pictures, Quiet, Seed, Task, Workers, sentences
 from ..progress import phase_bar
 
 if TYPE_CHECKING:
     from gym_vlmrm.auditing import AuditReport
     from gym_vlmrm.auditing.results import Interval
 
-__all__ = ["audit"]
+__all__ = ["OLD_NAMES", "audit"]
 
-Models = Annotated[list[str] | None, typer.Option("--model", help="Reward model; may be repeated to compare several.")]
-Prompts = Annotated[list[str] | None, typer.Option("--prompt", help="Another goal prompt to compare; may be repeated.")]
+OLD_NAMES = {"frames": "pictures", "prompt": "other-goal"}
+
+Models = Annotated[
+    list[str] | None, typer.Option("--model", metavar="MODEL", help="Reward model; may be repeated to compare several.")
+]
+OtherGoals = Annotated[
+    list[str] | None, typer.Option("--other-goal", help="Another goal prompt to compare; may be repeated.")
+]
 Policy = Annotated[
     Path | None, typer.Option("--policy", metavar="RUN", help="A run whose policy's frames join the audit.")
 ]
@@ -29,10 +35,10 @@ def audit(
     task: Task,
     model: Models = None,
     alpha: Alphas = None,
-    prompt: Prompts = None,
+    other_goal: OtherGoals = None,
     goal: Goal = None,
     baseline: Baseline = None,
-    frames: Frames = None,
+    pictures: Pictures = None,
     policy: Policy = None,
     evaluations: Evaluations = 5000,
     device: Device = None,
@@ -52,10 +58,10 @@ def audit(
 
     spec = load_task(task)
     folder = output or default_folder(spec)
-    with phase_bar(shown=stderr.is_terminal and not quiet) as on_progress:
+    with phase_bar(shown=not quiet) as on_progress:
         result = api.audit(
-            spec, model=model, alpha=alpha, prompt=prompt or (), goal=sentences(goal), baseline=sentences(baseline),
-            frames=frames, policy=policy, evaluations=evaluations, seed=seed, device=device, workers=workers,
+            spec, model=model, alpha=alpha, prompt=other_goal or (), goal=sentences(goal), baseline=sentences(baseline),
+            frames=pictures, policy=policy, evaluations=evaluations, seed=seed, device=device, workers=workers,
             output=folder, on_progress=on_progress,
         )  # fmt: skip
     path = folder / "report.html"

@@ -9,6 +9,7 @@ from ..options import Json, Quiet, Task
 
 if TYPE_CHECKING:
     from gym_vlmrm.learning.check import TaskReport
+    from gym_vlmrm.task.parts import Part
 
 __all__ = ["check"]
 
@@ -53,6 +54,9 @@ def _summary(report: "TaskReport") -> dict[str, Any]:
             "baseline": task.reward.baseline,
             "alpha": task.reward.alpha,
         }
+        if not task.reward.plain:
+            summary["parts"] = {part.name: _words(part) for part in task.reward.all_parts}
+            summary |= {"combine": task.reward.combine, "task": task.reward.task}
         summary |= {"model": task.reward.model, "environment": task.env.id, "success": task.success}
         summary["recipes"] = {name: recipe.algorithm for name, recipe in task.training.items()}
     if report.world is not None:
@@ -62,9 +66,23 @@ def _summary(report: "TaskReport") -> dict[str, Any]:
     return summary
 
 
+def _words(part: "Part") -> str:
+    """Say what a part rewards."""
+    seen = [*(part.cameras if part.cameras != ("main",) else ()), *([f"x {part.weight:g}"] if part.weight != 1 else ())]
+    return f"{part.said}{' (' + ', '.join(seen) + ')' if seen else ''}"
+
+
 def _print_summary(task: str, summary: dict[str, Any]) -> None:
+    from gym_vlmrm.task.rules import rule_text
+
     say(f"{task}: valid")
     recipes = ", ".join(f"{name} ({algorithm})" for name, algorithm in summary["recipes"].items())
-    rows = {**summary, "recipes": recipes or "none; PPO will be used"}
+    parts = {f"part {name}": words for name, words in summary.pop("parts", {}).items()}
+    rows = {**summary, **parts, "recipes": recipes or "none; PPO will be used"}
+    for prompt in ("goal", "baseline"):
+        if isinstance(rows[prompt], list):
+            rows[prompt] = "; ".join(rows[prompt])
+    if rows["success"] is not None:
+        rows["success"] = rule_text(rows["success"])
     for name, value in rows.items():
         say(f"  {name.replace('_', ' '):18} {value if value is not None else 'none'}")

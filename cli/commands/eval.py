@@ -2,8 +2,20 @@
 
 from typing import TYPE_CHECKING
 
-from ..console import print_json, print_table, say, stderr
-from ..options import Checkpoint, Device, Episodes, Json, Quiet, Run, Seed, Workers, which_checkpoint
+from ..console import print_json, print_table, say
+from ..options import (
+    Checkpoint,
+    Device,
+    Episodes,
+    Horizon,
+    Json,
+    OptionalRun,
+    Quiet,
+    Seed,
+    Workers,
+    named_or_newest,
+    which_checkpoint,
+)
 from ..progress import episode_bar, number
 
 if TYPE_CHECKING:
@@ -13,9 +25,10 @@ __all__ = ["eval"]
 
 
 def eval(
-    run: Run,
+    run: OptionalRun = None,
     episodes: Episodes = 100,
     checkpoint: Checkpoint = "best",
+    horizon: Horizon = None,
     device: Device = None,
     workers: Workers = None,
     seed: Seed = 0,
@@ -24,28 +37,40 @@ def eval(
 ) -> None:
     """Play a run's policy: success by the paper's rule, rewards against a random policy, and a film.
 
-    Writes eval/evaluation.json and video.gif into the run folder.
+    Writes eval/evaluation.json, eval/best_frames.png (the frames that earned most), video.mp4 and video.gif into the
+    run folder.
     """
     which = which_checkpoint(checkpoint)
     from gym_vlmrm.learning.evaluation import evaluate
 
-    with episode_bar(shown=stderr.is_terminal and not quiet) as on_progress:
+    path = named_or_newest(run)
+    with episode_bar(shown=not quiet) as on_progress:
         result = evaluate(
-            run, checkpoint=which, episodes=episodes, seed=seed, device=device, workers=workers, on_progress=on_progress
+            path, checkpoint=which, episodes=episodes, seed=seed, horizon=horizon, device=device, workers=workers,
+            on_progress=on_progress,
         )  # fmt: skip
     if json:
-        print_json({"run": str(run), **result.model_dump(mode="json")})
+        print_json({"run": str(path), **result.model_dump(mode="json")})
     elif not quiet:
-        _print_table(str(run), result)
+        _print_table(str(path), result)
 
 
 def _print_table(run: str, result: "Evaluation") -> None:
     title = f"{result.task}, step {result.checkpoint:,}, {result.policy.episodes} episodes each, model {result.model}"
-    rows = [(label, read(result.policy), read(result.random)) for label, read in _ROWS if read(result.policy) != "-"]
-    print_table(("", "trained", "random"), rows, title=title)
+    columns = {"trained": result.policy, "random": result.random}
+    if result.longer is not None:
+        own, all_of = f"{result.policy.episode_length:.0f} steps", f"{result.longer.horizon} steps"
+        columns = {
+            f"trained, {own}": result.policy, f"trained, {all_of}": result.longer.policy,
+            f"random, {own}": result.random, f"random, {all_of}": result.longer.random,
+        }  # fmt: skip
+    read_rows = [(label, [read(scores) for scores in columns.values()]) for label, read in _ROWS]
+    print_table(("", *columns), [(label, *cells) for label, cells in read_rows if cells[0] != "-"], title=title)
     if result.reward_check is not None:
         say(("warning: " if result.reward_check.flag else "") + result.reward_check.message)
-    say(f"video: {', '.join(f'{run}/{name}' for name in result.video)}")
+    if result.video:
+        say(f"film: {', '.join(f'{run}/{name}' for name in result.video)}")
+    say(f"frames that earned most: {run}/eval/best_frames.png")
 
 
 def _success_rate(scores: "Scores") -> str:
@@ -58,10 +83,18 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
 
 
+def _seen(scores: "Scores", name: str) -> str:
+    return "-" if scores.seen is None else _share(getattr(scores.seen, name))
+
+
 _ROWS = (
     ("episodes in success (at least half of the steps)", _success_rate),
     ("share of steps in success", lambda scores: _share(scores.success_share)),
-    ("the same over the last half", lambda scores: _share(scores.hold)),
+    ("hold: the same over the last half", lambda scores: _share(scores.hold)),
+    ("success as the judge sees it, share of steps", lambda scores: _seen(scores, "success_share")),
+    ("it sees success where the rule has none", lambda scores: _seen(scores, "false_positive")),
+    ("it sees none where the rule has success", lambda scores: _seen(scores, "false_negative")),
+    ("episodes held (90% of the last half)", lambda scores: _share(scores.held_rate)),
     ("VLM reward per step", lambda scores: f"{scores.vlm_reward:.4f}"),
     ("task reward per step", lambda scores: number(scores.task_reward, ".4f")),
     ("steps per episode", lambda scores: f"{scores.episode_length:.1f}"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..console import note, say, stderr
+from ..console import note, say
 from ..options import Device, Json, Output, Quiet, Seed
 from ..progress import bar, duration, number
 from ..resuming import check_resume, conclude
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from gym_vlmrm.finetuning import FinetuningResult
     from gym_vlmrm.finetuning.settings import FinetuningProgress
 
-__all__ = ["Part", "finetune"]
+__all__ = ["OLD_NAMES", "Part", "finetune"]
+
+OLD_NAMES = {"frames": "num-frames"}
 
 Captions = Annotated[
     str | None,
@@ -30,7 +32,11 @@ Captions = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="Base model: any that `vlmrm train --model` takes, or `scratch` for a small new one."),
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help="Base model: any that `vlmrm train --model` takes, or `scratch` for a small new one.",
+    ),
 ]
 
 
@@ -46,7 +52,7 @@ Train = Annotated[
     Part,
     typer.Option("--train", help="What to change; `projection` and `adapters` are light on memory."),
 ]
-Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Batches to learn from.")]
+Steps = Annotated[int | None, typer.Option("--steps", metavar="N", min=1, help="Batches to learn from.")]
 Epochs = Annotated[
     int | None, typer.Option("--epochs", min=1, help="Passes over the frames; 20, and at least 200 steps, by default.")
 ]
@@ -60,7 +66,7 @@ HeldOut = Annotated[
 Patience = Annotated[
     int, typer.Option("--patience", min=1, help="Stop after so many measurements without a better held-out loss.")
 ]
-Frames = Annotated[int, typer.Option("--frames", min=2, help="Frames to draw of a built-in scene.")]
+NumFrames = Annotated[int, typer.Option("--num-frames", min=2, help="Frames to draw of a built-in scene.")]
 Resume = Annotated[
     Path | None, typer.Option("--resume", metavar="DIR", help="Go on with this output folder of an interrupted run.")
 ]
@@ -80,7 +86,7 @@ def finetune(
     device: Device = None,
     held_out: HeldOut = 0.1,
     patience: Patience = 5,
-    frames: Frames = 2000,
+    num_frames: NumFrames = 2000,
     resume: Resume = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -96,14 +102,14 @@ def finetune(
         check_resume(context, "CAPTIONS", "device")
     from gym_vlmrm import finetuning
 
-    with _bar(shown=stderr.is_terminal and not quiet) as on_progress:
+    with _bar(shown=not quiet) as on_progress:
         if resume is not None:
             result = finetuning.resume(resume, on_progress, device=device)
         else:
             settings = finetuning.Settings(
                 captions=_lasting(str(captions)), model=_lasting_model(str(model)), train=train.value, steps=steps,
                 epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed, device=device or "auto",
-                held_out=held_out, patience=patience, frames=frames,
+                held_out=held_out, patience=patience, frames=num_frames,
             )  # fmt: skip
             result = finetuning.finetune(settings, Path(str(output)), on_progress)
     conclude(result, _summary(result), _print_result, "finetune", result.output, json=json, quiet=quiet)

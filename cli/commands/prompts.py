@@ -6,20 +6,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..console import note, print_json, print_table, say, stderr
-from ..options import Alphas, Device, Frames, Json, Model, Quiet, Seed, Task, Workers
+from ..console import note, print_json, print_table, say
+from ..options import Alphas, Device, Json, Model, Pictures, Quiet, Seed, Task, Workers
 from ..progress import phase_bar
 
 if TYPE_CHECKING:
     from gym_vlmrm.auditing.prompts import PromptRanking
 
-__all__ = ["prompts"]
+__all__ = ["OLD_NAMES", "prompts"]
+
+OLD_NAMES = {"frames": "pictures", "try": "goals"}
 
 SHOWN = 15
-Try = Annotated[
+Goals = Annotated[
     Path | None,
     typer.Option(
-        "--try", metavar="FILE",
+        "--goals", metavar="FILE",
         help="Goal prompts, one a line; `baseline: ...` is a baseline prompt, {a|b} a choice. Templates if not given.",
     ),
 ]  # fmt: skip
@@ -39,11 +41,11 @@ By = Annotated[RankBy, typer.Option("--by", help="The number to rank by.")]
 
 def prompts(
     task: Task,
-    file: Try = None,
+    goals: Goals = None,
     model: Model = None,
     alpha: Alphas = None,
     by: By = RankBy.auc,
-    frames: Frames = None,
+    pictures: Pictures = None,
     device: Device = None,
     workers: Workers = None,
     seed: Seed = 0,
@@ -55,10 +57,10 @@ def prompts(
     from gym_vlmrm.task.catalog import load_task
 
     spec = load_task(task)
-    trial = suggest_prompts(spec) if file is None else read_prompt_file(file)
-    with phase_bar(shown=stderr.is_terminal and not quiet) as on_progress:
+    trial = suggest_prompts(spec) if goals is None else read_prompt_file(goals)
+    with phase_bar(shown=not quiet) as on_progress:
         ranking = rank_prompts(
-            spec, trial, model=model, alphas=alpha or (0.0, 0.5, 1.0), by=by.value, frames=frames, seed=seed,
+            spec, trial, model=model, alphas=alpha or (0.0, 0.5, 1.0), by=by.value, frames=pictures, seed=seed,
             device=device, workers=workers, on_progress=on_progress,
         )  # fmt: skip
     unknown = sorted({word for row in ranking.rows for word in row.unknown_words})

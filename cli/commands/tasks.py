@@ -14,6 +14,6 @@ def tasks(json: Json = False, quiet: Quiet = False) -> None:
     if json:
         print_json({"tasks": [{"name": name, **task.model_dump(mode="json")} for name, task in found.items()]})
     elif not quiet:
-        rows = [(name, task.id, "; ".join(task.reward.goals), task.source) for name, task in found.items()]
+        rows = [(name, task.id, "; ".join(task.reward.said), task.source) for name, task in found.items()]
         print_table(("name", "ID", "goal prompt", "source"), rows, whole=2)
         say(f"{len(rows)} tasks; `vlmrm train NAME` trains one")

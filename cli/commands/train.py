@@ -1,10 +1,13 @@
 """`vlmrm train`: from a sentence to an agent."""
 
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..console import note, say, stderr
+from ..completion import complete_tasks
+from ..console import note, say
 from ..options import (
     Algorithm,
     Alpha,
@@ -12,6 +15,7 @@ from ..options import (
     Device,
     Goal,
     Json,
+    Log,
     Model,
     NumEnvs,
     Output,
@@ -25,6 +29,7 @@ from ..options import (
 )  # fmt: skip
 from ..progress import training_bar
 from ..resuming import check_resume, conclude
+from .compare import print_comparison
 
 if TYPE_CHECKING:
     from gym_vlmrm.learning import TrainingResult
@@ -33,7 +38,17 @@ __all__ = ["train"]
 
 OptionalTask = Annotated[
     str | None,
-    typer.Argument(metavar="TASK", help="A task file, a built-in task's name (splits), or an environment ID."),
+    typer.Argument(
+        metavar="TASK",
+        help="A task file, a built-in task's name (splits), or an environment ID.",
+        autocompletion=complete_tasks,
+    ),
+]
+Seeds = Annotated[
+    int | None,
+    typer.Option(
+        "--seeds", metavar="N", min=2, max=1000, help="Train so many seeds from --seed on, one after the other."
+    ),
 ]
 
 
@@ -51,8 +66,10 @@ def train(
     num_envs: NumEnvs = None,
     workers: Workers = None,
     seed: Seed = 0,
+    seeds: Seeds = None,
     output: Output = None,
     resume: Resume = None,
+    log: Log = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -61,11 +78,23 @@ def train(
     Ctrl-C, SIGTERM and a closed terminal save a checkpoint; the last line says how to go on.
     """
     if resume is not None:
-        check_resume(context, "TASK", "steps", "device", "workers")
+        check_resume(context, "TASK", "steps", "device", "workers", "log")
     elif task is None:
         raise typer.BadParameter("name a task, or a run by --resume", param_hint="TASK")
-    with training_bar(shown=stderr.is_terminal and not quiet) as on_progress:
-        settings: dict[str, Any] = {"workers": workers, "on_progress": on_progress, "on_notice": note}
+    if seeds is not None or (resume is not None and _is_of_seeds(resume)):
+        changes = {
+            "recipe": recipe, "algorithm": algorithm, "steps": steps, "num_envs": num_envs, "model": model,
+            "goal": sentences(goal), "baseline": sentences(baseline), "alpha": alpha,
+        }  # fmt: skip
+        if resume is not None and steps is not None:
+            raise typer.BadParameter(
+                "the seeds of a folder keep their steps; resume one of its runs", param_hint="--steps"
+            )
+        folder = resume or _prepare(str(task), range(seed, seed + (seeds or 0)), output, changes)
+        _train_seeds(folder, device, workers, log, json=json, quiet=quiet)
+        return
+    with training_bar(shown=not quiet) as on_progress:
+        settings: dict[str, Any] = {"workers": workers, "on_progress": on_progress, "on_notice": note, "log": log or ()}
         if resume is not None:
             from gym_vlmrm import learning
 
@@ -94,5 +123,55 @@ def _print_result(result: "TrainingResult") -> None:
     say(f"trained {result.step:,} steps in {result.seconds:.0f} s; everything is in {result.run.path}")
     if result.best is not None:
         success = "" if result.best.success is None else f", success in {result.best.success:.0%} of steps"
-        say(f"best checkpoint: step {result.best.step:,}, VLM reward {result.best.vlm_reward:.4f} per step{success}")
-    say(f"next: vlmrm eval {result.run.path}")
+        judged = "" if result.best.episodes is None else f", over {result.best.episodes} episodes"
+        reward = f"VLM reward {result.best.vlm_reward:.4f} per step{success}{judged}"
+        say(f"best checkpoint: step {result.best.step:,}, {reward}")
+    say(f"next: vlmrm eval {shlex.quote(str(result.run.path))}")
+
+
+def _is_of_seeds(folder: Path) -> bool:
+    from gym_vlmrm.learning.seeds import holds_seeds
+
+    return holds_seeds(folder)
+
+
+def _prepare(task: str, seeds: range, output: Path | None, changes: dict[str, Any]) -> Path:
+    from gym_vlmrm.learning import choose_recipe
+    from gym_vlmrm.learning.seeds import prepare_seeds
+    from gym_vlmrm.task.catalog import load_task, override
+
+    how = {name: changes.pop(name) for name in ("recipe", "algorithm", "steps", "num_envs")}
+    spec = override(load_task(task), **changes)
+    name, chosen = choose_recipe(spec, how.pop("recipe"), **how)
+    return prepare_seeds(spec, chosen, seeds, recipe_name=name, output=output)
+
+
+def _train_seeds(
+    folder: Path, device: str | None, workers: int | None, log: list[str] | None, *, json: bool, quiet: bool
+) -> None:
+    from gym_vlmrm.learning.comparison import compare
+    from gym_vlmrm.learning.seeds import SeedsResult, train_seeds
+
+    def begin(seed: int) -> None:
+        if not quiet:
+            note(f"seed {seed} begins")
+
+    with training_bar(shown=not quiet) as on_progress:
+        result = train_seeds(
+            folder,
+            device=device,
+            workers=workers,
+            log=log or (),
+            on_seed=begin,
+            on_progress=on_progress,
+            on_notice=note,
+        )
+    found = compare([folder])
+
+    def show(_: SeedsResult) -> None:
+        print_comparison(found)
+        say(f"next: vlmrm compare {shlex.quote(str(folder))}, or vlmrm eval on each of its runs")
+
+    status = "interrupted" if result.interrupted else "finished"
+    summary = {"output": str(folder), "status": status, "step": result.step, **found.model_dump(mode="json")}
+    conclude(result, summary, show, "train", folder, json=json, quiet=quiet)

@@ -4,6 +4,7 @@ A verdict is right when the reward was called teachable and was learned, or was 
 """
 
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -200,6 +201,8 @@ def _short(digest: str | None) -> str:
 
 
 def _reward_key(task: str, reward: RewardSpec) -> _Key:
+    if not reward.plain:
+        return _key(task, " + ".join(reward.models), reward.at_once.words, [], 0.0)
     return _key(task, reward.model, reward.goals, reward.baselines, reward.alpha)
 
 
@@ -211,7 +214,7 @@ def _compare(run: RunFolder, audit: Path, model: ModelReport, finding: Finding) 
     """Return what came of a run, or why nothing can be said."""
     evaluation = read_evaluation(run)
     if evaluation is None:
-        return f"not evaluated; vlmrm eval {run.path}"
+        return f"not evaluated; vlmrm eval {shlex.quote(str(run.path))}"
     trained, random = evaluation.policy, evaluation.random
     if (
         trained.success_rate is None

@@ -13,10 +13,20 @@ from numpy.typing import NDArray
 from gym_vlmrm.arrays import Floats
 from gym_vlmrm.auditing.exploit import ExploitSearch, search_exploits
 from gym_vlmrm.auditing.frames import AuditSet, audit_set_from_files, build_audit_set
-from gym_vlmrm.auditing.judges import Judge, StateReward, candidates_of, check_model, make_judge, prompts_of
+from gym_vlmrm.auditing.judges import (
+    Judge,
+    PartsJudge,
+    StateReward,
+    candidates_of,
+    check_model,
+    make_judge,
+    prompts_of,
+)
 from gym_vlmrm.auditing.landscape import landscape
-from gym_vlmrm.auditing.numbers import confusions_of, control_of, control_sentences, measure
-from gym_vlmrm.auditing.results import AuditReport, Candidate, Finding, Landscape, ModelReport
+from gym_vlmrm.auditing.numbers import confusions_of, control_of, control_sentences, measure, threshold_of
+from gym_vlmrm.auditing.parts import notes_on_parts, report_parts
+from gym_vlmrm.auditing.portraits import portraits
+from gym_vlmrm.auditing.results import AuditReport, Candidate, Finding, Landscape, ModelReport, PartReport, Verdict
 from gym_vlmrm.auditing.stage_pool import StagePool
 from gym_vlmrm.auditing.verdict import judge_verdict
 from gym_vlmrm.errors import TaskError, whole_number
@@ -99,6 +109,12 @@ def audit(
     workers = None if workers is None else whole_number("workers", workers, 1, error=TaskError)
     began = time.perf_counter()
     spec = task if isinstance(task, TaskSpec) else load_task(task)
+    if not spec.reward.plain:
+        spec = spec.model_copy(update={"reward": spec.reward.at_once})
+        if prompts:
+            raise TaskError(
+                f"task '{spec.id}': its reward is made of parts, so no other prompt stands for it; leave it out"
+            )
     report = on_progress or (lambda what, done, total: None)
     asked: list[Model | None] = list(models)
     for model in asked or [None]:
@@ -115,7 +131,7 @@ def audit(
             f"task '{spec.id}' has no baseline prompt, so alpha can only be 0; add 'baseline:' to its reward"
         )
     if frames is None and spec.success_rule is None:
-        raise TaskError(f"task '{spec.id}' has no 'success:' rule, so nothing labels frames; give --frames DIR instead")
+        raise TaskError(f"task '{spec.id}' has no 'success:' rule, so nothing labels frames; give --pictures DIR")
     searched = frames is None and can_pose(spec) and evaluations > 0
     shown: dict[int, AuditSet] = {}
     pools: dict[int, StagePool] = {}
@@ -203,6 +219,14 @@ def _examine(
         confusions=confusions,
         reads_prompts=judge.reads_prompts,
     )
+    parts: list[PartReport] = []
+    if isinstance(judge, PartsJudge):
+        exploit = None if found is None else found.exploit
+        parts = report_parts(judge, frames, looks, exploit, pool)
+        notes = notes_on_parts(judge, parts, exploited=verdict.label == "exploitable")
+        verdict = Verdict(label=verdict.label, reasons=[*verdict.reasons, *notes])
+    proposed, seen = threshold_of(frames, rewards), task.reward.success_seen
+    asked_for = None if seen is None else threshold_of(frames, rewards, seen.above)
     own = [(judge.name, c, r) for c, r in scored if c.goal == candidate.goal]
     return _Examined(
         frames,
@@ -210,17 +234,26 @@ def _examine(
         landscape(frames, own),
         ModelReport(
             model=judge.name, parameters=judge.parameters, chosen=candidate, judge=judge.record, verdict=verdict,
-            confusions=confusions, control=control, exploit=None if found is None else found.exploit,
+            confusions=confusions, control=control, exploit=None if found is None else found.exploit, parts=parts,
+            proposed=proposed, asked=asked_for,
         ),
-        _pictures(frames, rewards, found),
+        _pictures(task, frames, rewards, found),
     )  # fmt: skip
 
 
-def _pictures(frames: AuditSet, rewards: Floats, found: ExploitSearch | None) -> AuditPictures:
+def _pictures(task: TaskSpec, frames: AuditSet, rewards: Floats, found: ExploitSearch | None) -> AuditPictures:
     def sheet(order: NDArray[Any]) -> list[tuple[NDArray[np.uint8], str]]:
-        mark = np.where(frames.labels, "goal", "other")
-        return [(frames.seen.frames[i], f"{rewards[i]:.3f} · {mark[i]} · {frames.names[i]}") for i in order[:SHEET]]
+        rows, mark = order[:SHEET], np.where(frames.labels, "goal", "other")
+        pictures = portraits(task, frames.seen.states[rows], frames.seen.frames[rows])
+        captions = [f"{rewards[i]:.3f} · {mark[i]} · {frames.names[i]}" for i in rows]
+        return list(zip(pictures, captions, strict=True))
 
+    if found is not None:
+        exploit, champion = found.exploit, found.champion_frame
+        winners = portraits(task, [winner.state for winner in exploit.winners], found.winner_frames)
+        if champion is not None and exploit.champion is not None:
+            (champion,) = portraits(task, [exploit.champion.state], [champion])
+        found = ExploitSearch(exploit, np.array(winners), champion)
     order = np.argsort(rewards, kind="stable")
     goal, other = rewards[frames.labels], rewards[~frames.labels]
     return AuditPictures(sheet(order[::-1]), sheet(order), goal, other, found)

@@ -115,7 +115,7 @@ def _rollout(seen: Seen, source: str, name: str) -> tuple[Seen, list[str], list[
 
 def _play(task: TaskSpec, size: int, policy: str | os.PathLike[str], stride: int, seed: int) -> list[Seen]:
     # Here and not above, because importing it imports torch and stable-baselines3.
-    from gym_vlmrm.learning.checkpoints import load_agent
+    from gym_vlmrm.learning.stored_policy import load_agent
 
     agent = load_agent(RunFolder.open(policy).checkpoint("best").path)
     stage = Stage(task, size)
@@ -145,7 +145,7 @@ def _assemble(task: TaskSpec, axis: str, parts: Sequence[tuple[Seen, list[str], 
         few = "goal" if goals < FEWEST else "other"
         raise TaskError(
             f"task '{task.id}': only {min(goals, others)} of {len(seen)} frames are {few} frames by its success rule;"
-            f" at least {FEWEST} are needed: give --frames DIR with DIR/goal and DIR/other, or a trained --policy RUN"
+            f" at least {FEWEST} are needed: give --pictures DIR with DIR/goal and DIR/other, or a trained --policy RUN"
         )
     coordinate = np.array([value for part in parts for value in part[3]])
     if not axis:
@@ -174,9 +174,9 @@ def audit_set_from_files(folder: str | os.PathLike[str], size: int) -> AuditSet:
         place = Path(folder) / part
         found = sorted(path for path in place.glob("*") if path.suffix.lower() in PICTURES)
         if len(found) > MAX_PICTURES:
-            raise VLMRMError(f"'{place}' holds {len(found):,} pictures; --frames takes {MAX_PICTURES:,} at most")
+            raise VLMRMError(f"'{place}' holds {len(found):,} pictures; --pictures takes {MAX_PICTURES:,} at most")
         if len(found) < 2:
-            raise VLMRMError(f"'{place}' holds {len(found)} pictures; --frames needs at least 2 in goal/ and in other/")
+            raise VLMRMError(f"'{place}' holds {len(found)} pictures; --pictures needs 2 in goal/ and in other/")
         frames += [_read(path, size) for path in found]
         labels += [label] * len(found)
         names += [path.stem for path in found]

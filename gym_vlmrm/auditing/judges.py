@@ -15,13 +15,14 @@ from gym_vlmrm.learning.records import JudgeRecord
 from gym_vlmrm.reward import RewardModel, goal_baseline_reward, load_reward_model
 from gym_vlmrm.reward.formula import average_embedding
 from gym_vlmrm.reward.loading import check_model_name
+from gym_vlmrm.reward.parts import PartsReward
 from gym_vlmrm.reward.protocol import check_frames, check_rewards
 from gym_vlmrm.task.catalog import override
 from gym_vlmrm.task.spec import TaskSpec
 
 __all__ = [
-    "CONTROLS", "Judge", "PlainJudge", "PromptJudge", "StateReward", "candidates_of", "check_model", "make_judge",
-    "prompts_of",
+    "CONTROLS", "Judge", "PartsJudge", "PlainJudge", "PromptJudge", "StateReward", "candidates_of",
+    "check_model", "make_judge", "prompts_of",
 ]  # fmt: skip
 CHUNK = 256
 """Frames embedded between two reports of progress."""
@@ -91,12 +92,7 @@ class PromptJudge:
 
     def look(self, seen: Seen, on_done: OnDone | None = None) -> Floats:
         """Return the unit embeddings (N, D) of the frames."""
-        parts = []
-        for start in range(0, len(seen), CHUNK):
-            parts.append(self._towers.embed_frames(seen.frames[start : start + CHUNK]))
-            if on_done is not None:
-                on_done(min(start + CHUNK, len(seen)))
-        return np.asarray(np.concatenate(parts), np.float64)
+        return _in_chunks(seen, lambda rows: self._towers.embed_frames(seen.frames[rows]), on_done)
 
     def rewards(self, looks: Floats, candidate: Candidate) -> Floats:
         """Return the rewards (N,) of embeddings (N, D); raises ModelError for an alpha without a baseline."""
@@ -142,6 +138,62 @@ class PlainJudge:
         return np.asarray(looks[:, 0])
 
 
+class PartsJudge:
+    """A reward made of parts: `look` keeps what each part is worth, and prompts are those of the task."""
+
+    reads_prompts = False
+    parameters: int | None = None
+
+    def __init__(self, reward: PartsReward) -> None:
+        self.name, self.frame_size, self._reward = reward.name, reward.frame_size, reward
+        self.parts, self.combine = reward.parts, reward.spec.combine
+        self.record = JudgeRecord.of(reward)
+
+    @property
+    def unseen(self) -> list[str]:
+        """What of the reward has no meaning for a state by itself."""
+        spec = self._reward.spec
+        moving = [part.name for part in self.parts if part.window is not None]
+        shaped = [part.name for part in self.parts if part.shape is not None]
+        return [
+            *(f"the window of '{name}'" for name in moving),
+            *(f"the shape of '{name}'" for name in shaped),
+            *(["its shape"] if spec.shape is not None else []),
+            *([f"the environment's own reward (x {spec.task:g})"] if spec.task else []),
+        ]
+
+    def read(self, prompts: Iterable[Sequence[str]]) -> None:
+        """Do nothing: the prompts are known."""
+
+    def look(self, seen: Seen, on_done: OnDone | None = None) -> Floats:
+        """Return what the parts are worth (N, P)."""
+
+        def worth(rows: slice) -> Floats:
+            pictures = self._reward.seen_by_all(seen.frames[rows]) if seen.views is None else seen.views[rows]
+            return self._reward.parts_alone(self._reward.signals(pictures))
+
+        return _in_chunks(seen, worth, on_done)
+
+    def rewards(self, looks: Floats, candidate: Candidate) -> Floats:
+        """Return the rewards (N,) of what `look` returned."""
+        return self._reward.alone(looks)
+
+    def terms(self, looks: Floats) -> Floats:
+        """Return what each part brings to the reward (N, P)."""
+        return self._reward.terms(looks)
+
+
+def _in_chunks(seen: Seen, look: Callable[[slice], NDArray[Any]], on_done: OnDone | None) -> Floats:
+    """Return what `look` says of all states (N, D), asked for `CHUNK` of them at a time."""
+    looks = []
+    for start in range(0, len(seen), CHUNK):
+        end = min(start + CHUNK, len(seen))
+        looks.append(look(slice(start, end)))
+        if on_done is not None:
+            on_done(end)
+    return np.asarray(np.concatenate(looks), np.float64)
+
+
 def check_model(task: TaskSpec, model: str | RewardModel | StateReward | None) -> None:
     """Find out what can be known of a model without loading it, before minutes of work are lost.
 
@@ -149,7 +201,8 @@ def check_model(task: TaskSpec, model: str | RewardModel | StateReward | None) -
         ModelError: no such model, or an object that scores nothing.
     """
     if model is None or isinstance(model, str):
-        check_model_name(override(task, model=model).reward.model)
+        for name in override(task, model=model).reward.models:
+            check_model_name(name)
     elif not (callable(model) or hasattr(model, "of_states")):
         raise ModelError(f"{model!r} is no reward model; give a model's name or an object that scores frames")
 
@@ -164,11 +217,18 @@ def make_judge(task: TaskSpec, model: str | RewardModel | StateReward | None, de
     reward: Any = model
     if model is None or isinstance(model, str):
         reward = load_reward_model(override(task, model=model, device=device))
+    if isinstance(reward, PartsReward):
+        return PartsJudge(reward)
     return PromptJudge(reward.name, reward) if hasattr(reward, "towers") else PlainJudge(reward)
 
 
 def candidates_of(task: TaskSpec, alphas: Sequence[float], prompts: Sequence[str]) -> list[Candidate]:
-    """Return every pair of a goal prompt and an alpha; the task's own prompt comes first."""
+    """Return every pair of a goal prompt and an alpha; the task's own prompt comes first.
+
+    A reward made of parts is one candidate, in words.
+    """
+    if not task.reward.plain:
+        return [Candidate(goal=task.reward.words)]
     own, baselines = task.reward.goals, task.reward.baselines
     goals = [own, *([prompt] for prompt in prompts if [prompt] != own)]
     usable = [alpha for alpha in dict.fromkeys(alphas) if alpha == 0 or baselines]

@@ -11,11 +11,14 @@ from gym_vlmrm.auditing.frames import AuditSet
 from gym_vlmrm.auditing.judges import CONTROLS, Judge
 from gym_vlmrm.auditing.landscape import climb_and_valley
 from gym_vlmrm.auditing.plan import FILE, GRID, NEAR_MISS, POSE
-from gym_vlmrm.auditing.results import Candidate, Confusion, Control, Interval, Numbers
+from gym_vlmrm.auditing.results import Candidate, Confusion, Control, Interval, Numbers, Threshold
 from gym_vlmrm.learning import statistics
 from gym_vlmrm.task.catalog import builtin_tasks
 
-__all__ = ["confusions_of", "control_of", "control_sentences", "measure"]
+__all__ = ["MOST_FALSE", "confusions_of", "control_of", "control_sentences", "measure", "threshold_of"]
+
+MOST_FALSE = 0.05
+"""Share of the other frames that a proposed threshold of ``success_seen`` may take for successes."""
 
 
 def measure(frames: AuditSet, rewards: Floats, *, resamples: int = statistics.RESAMPLES, seed: int = 0) -> Numbers:
@@ -94,6 +97,19 @@ def _kinds(frames: AuditSet) -> NDArray[np.str_]:
     """What each frame is called among its like: the pose or place where it has one, else where it comes from."""
     named = np.isin(frames.sources, (GRID, POSE, NEAR_MISS, FILE))
     return np.where(named, [name.split(",")[0] for name in frames.names], frames.sources)
+
+
+def threshold_of(frames: AuditSet, rewards: Floats, above: float | None = None) -> Threshold:
+    """Return how often a threshold errs; if none is given, the least that `MOST_FALSE` of the other frames exceed."""
+    goal, other = rewards[frames.labels], rewards[~frames.labels]
+    if above is None:
+        ranked = np.sort(other)
+        above = float(ranked[len(ranked) - 1 - int(MOST_FALSE * len(ranked))])
+    return Threshold(
+        above=above,
+        false_positive=float((other > above).mean()),
+        false_negative=float((goal <= above).mean()),
+    )
 
 
 def control_sentences(goal: Sequence[str]) -> list[str]:

@@ -114,7 +114,7 @@ def _searched_goals(task: TaskSpec, pool: StagePool, rng: np.random.Generator) -
     if len(found) == 0:
         raise TaskError(
             f"task '{task.id}': neither a reference pose nor a search found a success; check the rule 'success:',"
-            " or give --frames DIR with DIR/goal and DIR/other"
+            " or give --pictures DIR with DIR/goal and DIR/other"
         )
     return [(state, "found by search") for state in found[:GOAL_VARIANTS]]
 

@@ -153,9 +153,13 @@ def rank_prompts(
 
     Raises:
         ModelError: the model reads no prompts, or cannot be loaded.
-        TaskError: nothing tells which frames show the goal, or nothing is left to try.
+        TaskError: nothing tells which frames show the goal, nothing is left to try, or the reward is made of parts.
     """
     report = on_progress or (lambda what, done, total: None)
+    if not task.reward.plain:
+        raise TaskError(
+            f"task '{task.id}': its reward is made of parts, and no prompt stands for it; try them in a plain one"
+        )
     judge = make_judge(task, model, device)
     if not judge.reads_prompts:
         raise ModelError(f"model '{judge.name}' reads no prompts; name an open_clip model or 'embedded'")
@@ -206,7 +210,7 @@ def _frames(
     if frames is not None:
         return audit_set_from_files(frames, size)
     if task.success_rule is None:
-        raise TaskError(f"task '{task.id}' has no 'success:' rule, so nothing labels frames; give --frames DIR instead")
+        raise TaskError(f"task '{task.id}' has no 'success:' rule, so nothing labels frames; give --pictures DIR")
     with StagePool(task, size, workers) as pool:
         return build_audit_set(task, pool, seed, on_done=lambda done, total: report("drawing frames", done, total))
 

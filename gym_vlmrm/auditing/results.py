@@ -8,7 +8,7 @@ from gym_vlmrm.learning.records import JudgeRecord, Result
 
 __all__ = [
     "AuditReport", "Candidate", "Confusion", "Control", "Exploit", "Finding", "Interval", "Landscape", "Line",
-    "ModelReport", "Numbers", "Verdict", "VerdictLabel", "Winner",
+    "ModelReport", "Numbers", "PartReport", "Threshold", "Verdict", "VerdictLabel", "Winner",
 ]  # fmt: skip
 
 VerdictLabel: TypeAlias = Literal["teachable", "doubtful", "not separable", "exploitable"]
@@ -145,6 +145,31 @@ class Verdict(Result):
     reasons: list[str]
 
 
+class Threshold(Result):
+    """A reward from which a frame counts as a success, and how often that is wrong on the audit set."""
+
+    above: float
+    false_positive: float
+    """Share of the other frames that exceed it."""
+    false_negative: float
+    """Share of the goal frames that do not."""
+
+
+class PartReport(Result):
+    """One part of a reward, by itself and beside the others."""
+
+    name: str
+    words: str
+    auc: float
+    """Probability that it gives a goal frame more than another one; what it would avoid counts against."""
+    decides: float
+    """Share of the reward's variance that goes with it (a sum or product), or of the frames where it is the least."""
+    contradicts: list[str]
+    """Parts that rank frames the other way round."""
+    pays_exploit: float | None = None
+    """What it brings to the best wrong state above what it brings to the best success."""
+
+
 class ModelReport(Result):
     """Everything about one model."""
 
@@ -159,6 +184,12 @@ class ModelReport(Result):
     confusions: list[Confusion]
     control: Control | None = None
     exploit: Exploit | None = None
+    parts: list[PartReport] = Field(default_factory=list)
+    """Of a reward made of parts."""
+    proposed: Threshold | None = None
+    """What ``reward.success_seen`` may ask for."""
+    asked: Threshold | None = None
+    """What it asks for."""
 
 
 class AuditReport(Result):

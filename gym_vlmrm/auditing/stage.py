@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.arrays import Floats
 from gym_vlmrm.errors import TaskError
+from gym_vlmrm.task.parts import PLAIN_SHOTS
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.cameras import take_pictures
 from gym_vlmrm.worlds.scene import can_pose
 from gym_vlmrm.worlds.world import episode_limit, make_world
 
@@ -37,6 +39,8 @@ class Seen:
     """Named quantities of each state: all that the scene has, or those that the rule reads."""
     states: Floats
     """(N, D) configurations; (N, 0) where the environment cannot be put into a state."""
+    views: NDArray[np.uint8] | None = None
+    """The pictures that the reward needs, (N, C, S, S, 3) of several cameras, where they are others than `frames`."""
 
     def __len__(self) -> int:
         return len(self.success)
@@ -45,17 +49,20 @@ class Seen:
         """Return some of the states; `rows` are indices or a mask."""
         rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         quantities = [self.quantities[row] for row in rows]
-        return Seen(self.frames[rows], self.success[rows], quantities, self.states[rows])
+        views = None if self.views is None else self.views[rows]
+        return Seen(self.frames[rows], self.success[rows], quantities, self.states[rows], views)
 
 
 def join_seen(parts: Sequence[Seen]) -> Seen:
     """Put parts one behind the other; empty ones do not count."""
     parts = [part for part in parts if len(part)] or list(parts[:1])
+    views = [part.views for part in parts if part.views is not None]
     return Seen(
         np.concatenate([part.frames for part in parts]),
         np.concatenate([part.success for part in parts]),
         [quantities for part in parts for quantities in part.quantities],
         np.concatenate([part.states for part in parts]),
+        np.concatenate(views) if views else None,
     )
 
 
@@ -71,19 +78,22 @@ class Stage:
         self.limit = episode_length(task)
         self.world: gym.Env[Any, Any] = make_world(task, render_size=size)
         self.poses = can_pose(task)
+        self._shots = task.reward.shots if task.reward.shots.slots != PLAIN_SHOTS.slots else None
         self.world.reset(seed=0)
 
     def show(self, states: Floats, draw: bool) -> Seen:
         """Put the environment into each of the states (N, D), draw it and judge it."""
         env: Any = self.world.unwrapped
-        frames, quantities = self._blank(len(states) if draw else 0), []
+        frames, quantities, views = self._blank(len(states) if draw else 0), [], []
         for index, state in enumerate(states):
             env.place(state)
             quantities.append(dict(env.quantities()))
             if draw:
                 frames[index] = self.world.render()  # type: ignore[assignment]
+                views += self._views()
         success = np.array([self.rule.holds(values) for values in quantities], np.bool_)
-        return Seen(frames if draw else np.zeros((len(states), 0, 0, 3), np.uint8), success, quantities, states)
+        shown = frames if draw else np.zeros((len(states), 0, 0, 3), np.uint8)
+        return Seen(shown, success, quantities, states, np.array(views, np.uint8) if views else None)
 
     def roll(self, seed: int, stride: int, act: Callable[[Any], Any] | None = None) -> Seen:
         """Play as many steps as an episode may have; show every `stride`-th state.
@@ -100,12 +110,13 @@ class Stage:
         """
         observation, _ = self.world.reset(seed=seed)
         self.world.action_space.seed(seed)
-        frames, success, quantities, states = [], [], [], []
+        frames, views, success, quantities, states = [], [], [], [], []
         for step in range(self.limit):
             action = self.world.action_space.sample() if act is None else act(observation)
             observation, _, terminated, truncated, info = self.world.step(action)
             if step % stride == stride - 1:
                 frames.append(self.world.render())
+                views += self._views()
                 success.append(bool(info["success"]))
                 quantities.append(self._quantities(observation, info))
                 states.append(self.world.unwrapped.configuration() if self.poses else [])  # type: ignore[attr-defined]
@@ -113,7 +124,12 @@ class Stage:
                 observation, _ = self.world.reset()
         shown = np.array(frames, np.uint8).reshape(-1, self.size, self.size, 3)
         placed = np.array(states, np.float64).reshape(len(success), -1) if states else np.zeros((0, 0))
-        return Seen(shown, np.array(success, np.bool_), quantities, placed)
+        seen = np.array(views, np.uint8) if views else None
+        return Seen(shown, np.array(success, np.bool_), quantities, placed, seen)
+
+    def _views(self) -> list[NDArray[np.uint8]]:
+        """The pictures of the present state that the reward needs besides `render`'s, as a list of one or none."""
+        return [] if self._shots is None else [take_pictures(self.world, self._shots, 0)]
 
     def _quantities(self, observation: Any, info: dict[str, Any]) -> dict[str, float]:
         env: Any = self.world.unwrapped

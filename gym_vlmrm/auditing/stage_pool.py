@@ -30,6 +30,8 @@ __all__ = ["StagePool"]
 
 CHUNK = 24
 """States that a worker draws at a time."""
+FAREWELL = 5.0
+"""Longest wait for the executor's own thread once its workers are gone [s]."""
 _stage: Stage | Exception | None = None
 
 
@@ -104,8 +106,11 @@ class StagePool:
     def _end(self, executor: ProcessPoolExecutor) -> None:
         # Workers keep nothing that is worth waiting for, and waiting for one that hangs would never end.
         processes = self._processes | set((executor._processes or {}).values())
+        manager: Any = executor._executor_manager_thread
         executor.shutdown(wait=False, cancel_futures=True)
         end_processes(processes)
+        if manager is not None:  # it closes the pipe by which Python's exit would wake it: not both at once
+            manager.join(FAREWELL)
 
     def show(self, states: Floats, *, draw: bool = True, on_done: Callable[[int], None] | None = None) -> Seen:
         """Show states (N, D), N > 0; `on_done` is told how many are finished."""

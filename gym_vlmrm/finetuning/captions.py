@@ -45,10 +45,10 @@ class Captioned:
     """Picture files, or frames (N, H, W, 3)."""
     captions: list[list[str]]
     """One or more different sentences for each of the N pictures."""
-    scores: list[list[float]] | None = None
-    """How true each of them is, in [0, 1]; ``None``: all are true."""
     complete: bool = False
     """Every sentence that is true of a picture is among its own, so all others are false of it."""
+    scores: list[list[float]] | None = None
+    """How true each caption is of its picture, in [0, 1]; ``None``: all are true."""
 
 
 def read_captions(path: Path) -> Captioned:
@@ -83,7 +83,7 @@ def read_captions(path: Path) -> Captioned:
         raise CaptionError(f"{table} holds no captions; write one row (file, caption) for each picture")
     graded = any(score < 1 for captions in by_file.values() for score in captions.values())
     scores = [list(captions.values()) for captions in by_file.values()] if graded else None
-    return Captioned(list(by_file), [list(texts) for texts in by_file.values()], scores)
+    return Captioned(list(by_file), [list(texts) for texts in by_file.values()], scores=scores)
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
@@ -130,11 +130,14 @@ def _rows(table: Path) -> Iterator[Row]:
 def _csv_rows(table: Path, text: str) -> Iterator[Row]:
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""))
-        _check_columns(f"{table}:1", reader.fieldnames or [])
+        names = list(reader.fieldnames or [])
+        _check_columns(f"{table}:1", names)
+        if len(set(names)) < len(names):
+            raise CaptionError(f"{table}:1: a column comes twice; the columns are file and caption, perhaps score")
         for row in reader:
             place = f"{table}:{reader.line_num}"
             if None in row:
-                count = len(reader.fieldnames or [])
+                count = "three" if SCORE in (reader.fieldnames or []) else "two"
                 raise CaptionError(f"{place}: more than {count} columns; put captions with commas in double quotes")
             yield place, (row["file"] or "").strip(), row["caption"] or "", _score(place, row.get(SCORE) or "1")
     except csv.Error as error:
@@ -155,13 +158,15 @@ def _json_rows(table: Path, text: str) -> Iterator[Row]:
         _check_columns(place, list(row))
         if not all(isinstance(row[column], str) for column in COLUMNS):
             raise CaptionError(f"{place}: file and caption must both be strings")
+        if any("\ud800" <= letter <= "\udfff" for letter in row["caption"]):
+            raise CaptionError(f"{place}: the caption holds half a character, which cannot be written")
         yield place, row["file"].strip(), row["caption"], _score(place, row.get(SCORE, 1))
 
 
 def _score(place: str, written: Any) -> float:
     try:
-        score = float("nan" if isinstance(written, bool) else written)
-    except (TypeError, ValueError):
+        score = math.nan if isinstance(written, bool) else float(written)
+    except (TypeError, ValueError, OverflowError):
         score = math.nan
     if not 0 <= score <= 1:
         raise CaptionError(f"{place}: score {shorten(repr(written))}; it says from 0 to 1 how true the caption is")
@@ -169,7 +174,7 @@ def _score(place: str, written: Any) -> float:
 
 
 def _check_columns(place: str, names: Any) -> None:
-    hint = "the columns are file, caption and perhaps score"
+    hint = "the columns are file and caption, perhaps score"
     for name in names:
         if name not in (*COLUMNS, SCORE):
             raise CaptionError(f"{place}: unknown column '{shorten(name)}'; {hint}")

@@ -18,6 +18,7 @@ from gym_vlmrm.finetuning.parts import choose_weights
 from gym_vlmrm.finetuning.settings import SCRATCH, Settings
 from gym_vlmrm.finetuning.state import Measurement
 from gym_vlmrm.reward.clip.preprocessing import Preprocessing
+from gym_vlmrm.reward.clip.text import tokens_of
 
 __all__ = ["Learner", "default_rate"]
 
@@ -51,7 +52,7 @@ class Learner:
         self.base, self.frames, self.training, self.settings = base, frames, training, settings
         self.model: Any = base.model.eval()
         self.preprocessing = Preprocessing(base.preprocess_cfg, base.device)
-        self.tokens = base.tokenizer(frames.texts)
+        self.tokens = tokens_of(base.tokenizer, frames.texts)
         self.captions: Indices = np.unique(np.concatenate([frames.members[row] for row in training]))
         self.batch_size = min(settings.batch_size, len(training))
         self.per_epoch = len(training) // self.batch_size

@@ -1,6 +1,7 @@
 """The whole way from captioned frames and a base model to a folder that ``local-dir:`` loads."""
 
 import contextlib
+import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -44,7 +45,9 @@ def finetune(settings: Settings, output: Path, on_progress: OnProgress | None = 
         RunError: the output folder holds something already, or cannot be written.
     """
     if not is_free(output):
-        raise RunError(f"{output} exists already; name another --output, or go on with --resume {output}")
+        raise RunError(
+            f"{output} exists already; name another --output, or go on with --resume {shlex.quote(str(output))}"
+        )
     if settings.model == SCRATCH and settings.train != "all":
         raise ModelError(
             f"train='{settings.train}' keeps weights of a trained model, and scratch has none; use train='all'"

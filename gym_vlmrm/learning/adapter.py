@@ -31,8 +31,21 @@ class Adapter:
     dtype, within its own bounds. Keys that torch cannot name a layer by, such as ``"a.b"`` or 1, are renamed.
     """
 
-    def __init__(self, observation_space: Space, action_space: Space, env_id: str = "the environment") -> None:
+    def __init__(
+        self,
+        observation_space: Space,
+        action_space: Space,
+        env_id: str = "the environment",
+        *,
+        halve: bool = True,
+    ) -> None:
         """Find the policy's spaces to an environment's own.
+
+        Args:
+            observation_space: the environment's.
+            action_space: the environment's.
+            env_id: what messages call it.
+            halve: whether float64 becomes float32; stable-baselines3 itself lets it be, and compares spaces.
 
         Raises:
             TrainingError: no policy can read such observations or take such actions.
@@ -40,6 +53,7 @@ class Adapter:
         self.env_id = env_id
         self.own_observation_space, self.own_action_space = observation_space, action_space
         self._names: dict[Any, str] = {}
+        self._read = _READ if halve else _READ | {np.dtype("f8")}
         self.observation_space = self._readable(observation_space)
         self.action_space = self._actable(action_space)
 
@@ -113,7 +127,7 @@ class Adapter:
         if 0 in (space.shape or ()):
             raise TrainingError(f"observation{where} of '{self.env_id}' is empty, {space}; policies read numbers")
         if isinstance(space, _PLAIN):
-            return _counted_from_zero(space)
+            return _counted_from_zero(space, self._read)
         self._check_leaves(space, where)
         flat = spaces.flatten_space(space)
         assert isinstance(flat, spaces.Box)
@@ -206,9 +220,9 @@ def _box(space: spaces.Box, dtype: np.dtype[Any], shape: tuple[int, ...]) -> spa
     return spaces.Box(low, high, dtype=dtype.type)
 
 
-def _counted_from_zero(space: Space) -> Space:
+def _counted_from_zero(space: Space, read: frozenset[np.dtype[Any]] = _READ) -> Space:
     if isinstance(space, spaces.Box):
-        dtype = space.dtype if space.dtype in _READ else np.dtype(np.float32)
+        dtype = space.dtype if space.dtype in read else np.dtype(np.float32)
         return _box(space, dtype, space.shape or (1,))
     if isinstance(space, spaces.Discrete):
         return space if type(space) is spaces.Discrete and space.start == 0 else spaces.Discrete(int(space.n))

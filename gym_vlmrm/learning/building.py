@@ -17,13 +17,13 @@ from gym_vlmrm.errors import TrainingError
 from gym_vlmrm.learning.algorithms import Algorithm, check_action_space, find_algorithm
 from gym_vlmrm.learning.buffers import RewardSource, late_class
 from gym_vlmrm.learning.hyperparameters import constructor_arguments
-from gym_vlmrm.task.spec import Recipe
+from gym_vlmrm.task.spec import Recipe, TaskSpec
 from gym_vlmrm.worlds.triton import load_triton_apart
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
-__all__ = ["build_algorithm", "discount"]
+__all__ = ["build_algorithm", "discount", "with_gamma"]
 
 
 def discount(recipe: Recipe) -> float:
@@ -31,6 +31,17 @@ def discount(recipe: Recipe) -> float:
     parameters = find_algorithm(recipe.algorithm).parameters()
     default = parameters["gamma"].default if "gamma" in parameters else 1.0
     return float(recipe.hyperparameters.get("gamma", default))
+
+
+def with_gamma(task: TaskSpec, recipe: Recipe) -> TaskSpec:
+    """Return the task with the recipe's discount factor wherever potential shaping needs it.
+
+    Raises:
+        TaskError: the task names another gamma.
+    """
+    return task.model_copy(
+        update={"reward": task.reward.discounted(discount(recipe), f"{recipe.algorithm} trains here with")}
+    )
 
 
 def build_algorithm(

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from gym_vlmrm.learning.checkpoints import check_finite
+from gym_vlmrm.learning.episodic import is_episodic
+from gym_vlmrm.learning.finite import check_finite
 from gym_vlmrm.learning.rollout_statistics import RolloutStatistics
 from gym_vlmrm.learning.whole_state import Due, learn_from_rollout
 
@@ -107,17 +108,8 @@ class TrainingCallback(BaseCallback):
         if self.unlearned is not None:
             learn_from_rollout(self.model, self.unlearned, self.steps)
 
-    @staticmethod
-    def episodic_algorithm(model: Any) -> bool:
-        """Whether an algorithm keeps no buffer; then its updates must be told of, as its rollouts end within them."""
-        return not hasattr(model, "replay_buffer") and not hasattr(model, "rollout_buffer")
-
-    def _on_rollout_start(self) -> None:
-        if not self.episodic_algorithm(self.model):
-            self.between_rollouts()
-
     def between_rollouts(self) -> None:
-        """Take note that all that was made is learned from."""
+        """Take note that all that was made is learned from; called before a rollout draws its first random number."""
         self.unlearned, self.within_rollout = None, True
         self.keep()
 
@@ -128,7 +120,7 @@ class TrainingCallback(BaseCallback):
         return True
 
     def _on_rollout_end(self) -> None:
-        if not self.episodic_algorithm(self.model):
+        if not is_episodic(self.model):
             made = self.locals.get("num_collected_steps", 0) * self.model.n_envs
             self.after_rollout(made)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gym_vlmrm.errors import TaskError, VLMRMError
+from gym_vlmrm.learning.building import with_gamma
 from gym_vlmrm.learning.frame_watch import plain_words
 from gym_vlmrm.learning.inspection import WorldFacts, inspect_recipe, inspect_world
 from gym_vlmrm.learning.recipes import FALLBACK
@@ -44,9 +45,11 @@ def check_task(name: str) -> TaskReport:
     except TaskError as error:
         report.problems.append(str(error))
         return report
-    sentences = [*task.reward.goals, *task.reward.baselines]
-    report.unknown_words = unknown_words(task.reward.model, sentences)
-    report.cut_prompts = cut_prompts(task.reward.model, sentences)
+    for part in task.reward.all_parts:
+        sentences = [*part.goals, *part.baselines]
+        unknown = unknown_words(part.model, sentences)
+        report.unknown_words += [word for word in unknown if word not in report.unknown_words]
+        report.cut_prompts |= cut_prompts(part.model, sentences)
     places = _places(name)
     try:
         report.world = inspect_world(task, draw=True)
@@ -67,6 +70,11 @@ def check_task(name: str) -> TaskReport:
         except VLMRMError as error:
             location = ("training", recipe_name, *(error.field or ("algorithm",)))
             report.problems.append(_locate(f"training.{recipe_name}: {error}", location, places, name))
+            continue
+        try:
+            with_gamma(task, recipe)
+        except TaskError as error:
+            report.problems.append(_locate(f"recipe '{recipe_name}': {error}", error.field, places, name))
     return report
 
 

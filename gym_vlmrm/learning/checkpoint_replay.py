@@ -2,7 +2,6 @@
 
 import shutil
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.errors import RunError
-from gym_vlmrm.files import read_arrays
+from gym_vlmrm.files import DAMAGED, read_arrays
 
 __all__ = ["REPLAY_FILE", "buffer_bytes", "fill_before_learning", "has_room", "restore_buffer", "save_buffer"]
 
@@ -63,7 +62,7 @@ def restore_buffer(path: Path, buffer: Any) -> None:
             raise ValueError(f"position {pos} in a buffer of {buffer.buffer_size}")
         _read_into(path, {name: array[:size] for name, array in _buffer_arrays(buffer).items()})
         buffer.pos, buffer.full = pos, full
-    except (ValueError, TypeError, LookupError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, *DAMAGED) as error:
         raise RunError(f"{path}: does not fit its run ({' '.join(str(error).split())})") from None
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Literal
 
 from gym_vlmrm.files import make_folder, replacing, unwritable
-from gym_vlmrm.learning.checkpoints import load_agent
 from gym_vlmrm.learning.run_folder import RunFolder
+from gym_vlmrm.learning.stored_policy import load_agent
 
 __all__ = ["export_sb3"]
 

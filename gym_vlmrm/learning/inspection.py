@@ -91,6 +91,9 @@ def inspect_recipe(recipe: Recipe, world: WorldFacts, *, resumed: bool = False) 
         env = normalize_states(env)
     if world.max_episode_steps is None:
         raise TrainingError(f"episodes of {world.env_id} never end; set env.max_episode_steps in the task")
+    if recipe.continuation is not None and world.masked:
+        message = f"continuation: {world.env_id} has action masks, and those of an episode that goes on are not known"
+        raise TrainingError(message, field=("continuation",))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # training builds it once more, and warns then
         build_algorithm(recipe, env, env_id=world.env_id, source=None)

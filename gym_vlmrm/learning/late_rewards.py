@@ -1,16 +1,20 @@
 """Rewards that arrive late: background threads score frames in large batches while the environments go on."""
 
 import collections
+from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.learning.frame_watch import FrameWatch
+from gym_vlmrm.learning.moments import Lately, Moments
+from gym_vlmrm.reward.memory import VectorStep, memory_of
 from gym_vlmrm.reward.protocol import RewardModel
 from gym_vlmrm.reward.scoring import ScoringTeam
+from gym_vlmrm.worlds.cameras import main_pictures
 from gym_vlmrm.worlds.frames import is_scored
 
 __all__ = ["LateRewards", "ScoredSteps"]
@@ -31,6 +35,31 @@ class ScoredSteps:
     """Rewards (T, N) of T steps of N environments; a step that was not scored holds the last reward of its episode."""
     dones: NDArray[np.bool_]
     """Whether each step ended its episode (T, N)."""
+    parts: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    """What each part of the reward was worth (T, N), by name; empty where the reward is plain."""
+    seen: NDArray[np.bool_] | None = None
+    """Whether the judge itself saw the goal reached (T, N), where it was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A vector step whose pictures are on their way."""
+
+    scored: NDArray[np.bool_]
+    dones: NDArray[np.bool_]
+    terminated: NDArray[np.bool_]
+    task_rewards: NDArray[np.float64]
+    made: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """Environments (N,) that begin an episode."""
+
+    envs: NDArray[np.bool_]
+    seen: bool
+    """Whether pictures of that are on their way."""
+    made: float
 
 
 class LateRewards:
@@ -45,15 +74,30 @@ class LateRewards:
         num_envs: int,
         every: int = 1,
         batch_frames: int | None = None,
+        *,
+        made: float = 0.0,
+        remembered: int = 1,
     ) -> None:
+        """Prepare the queue; threads start with the first frames.
+
+        Args:
+            reward_model: scores frames.
+            num_envs: environments N.
+            every: every k-th frame of an episode is scored.
+            batch_frames: frames of one forward pass; chosen by the number of threads if not given.
+            made: environment steps of training made before, by which weights fade; ``inf`` takes the last weights.
+            remembered: the last frames of an episode that `moments` looks at.
+        """
         self.num_envs = num_envs
         self.every = every
         self._watch = FrameWatch(num_envs)
         self._team = ScoringTeam(reward_model, yielding=True)
         self.batch_frames = batch_frames or (BATCH_FRAMES if self._team.threads == 1 else BATCH_FRAMES_PER_CORE)
         self._step = np.zeros(num_envs, dtype=np.int64)  # steps made in each environment's episode
-        self._held = np.zeros(num_envs, dtype=np.float32)  # last reward in each environment's episode
-        self._rows: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []  # (scored, dones) of pending steps
+        self.made = made
+        self._memory = memory_of(reward_model, num_envs)
+        self._lately = Lately(num_envs, remembered)
+        self._rows: list[_Step | _Beginning] = []  # pending, in order
         self._gathered: list[NDArray[np.uint8]] = []
         self._num_gathered = 0
         self._batches: list[Future[NDArray[np.float32]]] = []  # since the last `collect`, in order
@@ -62,28 +106,72 @@ class LateRewards:
     @property
     def pending(self) -> int:
         """Vector steps submitted since the last `collect`."""
-        return len(self._rows)
+        return sum(isinstance(row, _Step) for row in self._rows)
 
-    def submit(self, frames: NDArray[np.uint8], dones: NDArray[np.bool_]) -> None:
+    @property
+    def begins(self) -> bool:
+        """Whether the reward needs pictures of what episodes begin with."""
+        return self._memory.begins
+
+    def begin(self, frames: NDArray[np.uint8]) -> None:
+        """Take the pictures (N, ...) of what all environments begin with, after a reset of all of them.
+
+        Raises:
+            Whatever the reward model raised on an earlier batch.
+        """
+        if self.begins:
+            self._begin(np.ones(self.num_envs, np.bool_), frames)
+            self._submit_batches()
+
+    def submit(
+        self,
+        frames: NDArray[np.uint8],
+        dones: NDArray[np.bool_],
+        *,
+        terminated: NDArray[np.bool_] | None = None,
+        task_rewards: NDArray[np.float64] | None = None,
+        begun: NDArray[np.uint8] | None = None,
+    ) -> None:
         """Take the frames (N, H, W, 3) that one vector step led to; frames of steps that are not scored are ignored.
 
         Args:
             frames: each environment's picture of this transition, the terminal one where the episode ended. Not kept.
+                Of a reward that looks through several cameras (N, C, H, W, 3).
             dones: whether each environment's episode ended (N,).
+            terminated: whether it ended in a terminal state (N,); in none if not given.
+            task_rewards: the environments' own rewards (N,); 0 if not given.
+            begun: what the episodes after those that ended begin with (K, ...); needed where `begins`.
 
         Raises:
             Whatever the reward model raised on an earlier batch.
         """
         self._step += 1
         scored = np.asarray(is_scored(self._step, self.every))  # type: ignore[arg-type]
-        self._rows.append((scored, dones.copy()))
+        ends = np.zeros(self.num_envs, np.bool_) if terminated is None else terminated.copy()
+        own = np.zeros(self.num_envs) if task_rewards is None else task_rewards.copy()
+        self._rows.append(_Step(scored, dones.copy(), ends, own, self.made))
+        self.made += self.num_envs
         self._step[dones] = 0
         if scored.any():
             picked = frames[scored]
-            self._watch.see(np.flatnonzero(scored), picked)
-            self._gathered.append(picked)
-            self._num_gathered += int(scored.sum())
+            self._watch.see(np.flatnonzero(scored), main_pictures(picked))
+            self._gather(picked)
         self._watch.end_episodes(np.flatnonzero(dones))
+        if self._memory.names and dones.any():
+            assert begun is not None or not self.begins, "the reward needs pictures of what episodes begin with"
+            self._begin(dones.copy(), begun if self.begins else None)
+        self._submit_batches()
+
+    def _begin(self, envs: NDArray[np.bool_], frames: NDArray[np.uint8] | None) -> None:
+        self._rows.append(_Beginning(envs, frames is not None, self.made))
+        if frames is not None:
+            self._gather(frames)
+
+    def _gather(self, frames: NDArray[np.uint8]) -> None:
+        self._gathered.append(frames)
+        self._num_gathered += len(frames)
+
+    def _submit_batches(self) -> None:
         while self._num_gathered >= self.batch_frames:
             self._submit(self._take(self.batch_frames))
 
@@ -93,32 +181,73 @@ class LateRewards:
         Raises:
             Whatever the reward model raised.
         """
+        signals = self._scores()
+        self._batches = []
+        rows, self._rows = self._rows, []
+        steps = [row for row in rows if isinstance(row, _Step)]
+        rewards = np.zeros((len(steps), self.num_envs), np.float32)
+        values = np.zeros((len(steps), *self._memory.values.shape))
+        seen = np.zeros((len(steps), self.num_envs), np.bool_)
+        everybody = np.ones(self.num_envs, np.bool_)
+        used = index = 0
+        for row in rows:
+            if isinstance(row, _Beginning):
+                count = int(row.envs.sum()) if row.seen else 0
+                self._memory.begin(row.envs, signals[used : used + count] if row.seen else None, row.made)
+            else:
+                count = int(row.scored.sum())
+                told = signals[used : used + count]
+                step = VectorStep(row.scored, told, everybody, row.terminated, row.task_rewards, row.made)
+                rewards[index] = self._memory.step(step)
+                values[index] = self._memory.values
+                if self._memory.seen is not None:
+                    seen[index] = self._memory.seen
+                index += 1
+            used += count
+        dones = np.array([step.dones for step in steps], dtype=np.bool_).reshape(len(steps), self.num_envs)
+        heard = signals if signals.ndim == 1 else rewards[np.array([step.scored for step in steps], bool)]
+        self._watch.hear(heard, int(dones.sum()))
+        if not self._memory.names:
+            self._lately.add(_marks(steps), signals)
+        parts = {name: values[..., place] for place, name in enumerate(self._memory.names)}
+        return ScoredSteps(rewards, dones, parts, None if self._memory.seen is None else seen)
+
+    def moments(self) -> Moments:
+        """Wait until every submitted frame of a plain reward is scored, and say how each episode goes.
+
+        The episode that the last step belongs to is meant, also where that step ended it. `collect` returns the same as
+        without this call but for the last bits, since fewer frames may go through the model together.
+
+        Raises:
+            Whatever the reward model raised.
+        """
+        lately = self._lately.copy()
+        lately.add(_marks(self._rows), self._scores())
+        return lately.moments()
+
+    def _scores(self) -> NDArray[np.float32]:
+        """Wait for the scores of all frames since the last `collect`, in order."""
         if self._num_gathered:  # no core shall wait for the last ones
             for part in self._team.split(self._take(self._num_gathered)):
                 self._submit(part)
         batches = [batch.result() for batch in self._batches]
-        self._batches, self._waiting = [], collections.deque()
-        scores = np.concatenate(batches) if batches else np.zeros(0, np.float32)
-        rows, self._rows = self._rows, []
-        self._watch.hear(scores, sum(int(dones.sum()) for _, dones in rows))
-        rewards = np.zeros((len(rows), self.num_envs), np.float32)
-        used = 0
-        for index, (scored, _) in enumerate(rows):
-            count = int(scored.sum())
-            self._held[scored] = scores[used : used + count]
-            used += count
-            rewards[index] = self._held
-        dones = np.array([dones for _, dones in rows], dtype=np.bool_).reshape(len(rows), self.num_envs)
-        return ScoredSteps(rewards, dones)
+        self._waiting = collections.deque()
+        return np.concatenate(batches) if batches else np.zeros(0, np.float32)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return what is remembered of each environment's episode; call it when nothing is pending."""
-        return {"step": self._step.copy(), "held": self._held.copy()}
+        """Return what is remembered of each environment's episode; call it when no step is pending."""
+        if self._rows:  # beginnings
+            self.collect()
+        lately = {} if self._memory.names else self._lately.state()
+        return {"step": self._step.copy(), **self._memory.state(), **lately}
 
     def put_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Forget pending steps and remember what `state` returned; raises KeyError or ValueError where it is none."""
         self.restart()
-        self._step[:], self._held[:] = state["step"], state["held"]
+        self._step[:] = state["step"]
+        self._memory.put_state(state)
+        if not self._memory.names and "scores" in state:  # runs of 0.1.0 remember no more than the last
+            self._lately.put_state(state)
 
     def restart(self) -> None:
         """Forget pending steps; every environment begins a new episode."""
@@ -127,6 +256,8 @@ class LateRewards:
         self._batches, self._waiting = [], collections.deque()
         self._gathered, self._num_gathered, self._rows = [], 0, []
         self._step[:] = 0
+        self._memory.begin(np.arange(self.num_envs))
+        self._lately.forget()
         self._watch.begin_episodes()
 
     def close(self) -> None:
@@ -154,3 +285,8 @@ class LateRewards:
         batch = self._team.submit(frames)
         self._batches.append(batch)
         self._waiting.append(batch)
+
+
+def _marks(rows: Sequence[_Step | _Beginning]) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Return of each step what was scored and what ended (N,)."""
+    return [(row.scored, row.dones) for row in rows if isinstance(row, _Step)]

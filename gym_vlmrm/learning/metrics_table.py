@@ -3,18 +3,24 @@
 import contextlib
 import csv
 import io
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.logger import KVWriter
 
+from gym_vlmrm.arrays import Frames
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.files import MAX_TABLE, read_text, write_text
+from gym_vlmrm.learning.video import gif_bytes
 
 __all__ = ["Events", "MetricsTable"]
 
 STEP_COLUMN = "step"
+STRIP = 5
+"""Frames of a strip."""
 TIMES = "time/"
 """Beginning of the names of what no seed decides."""
 
@@ -125,20 +131,55 @@ class MetricsTable(KVWriter):
 class Events(KVWriter):
     """Event files for TensorBoard; a resumed run hides those of the steps that are made anew."""
 
-    def __init__(self, folder: Path, from_step: int | None = None) -> None:
-        """Open a new file in the folder; `from_step` is the first step that a resumed run logs anew."""
+    def __init__(self, folder: Path, from_step: int | None = None, trials_from: int | None = None) -> None:
+        """Open a new file in the folder.
+
+        Args:
+            folder: pictures of trials go to its subfolder ``trials``, which TensorBoard shows as a run of its own.
+            from_step: first step that a resumed run logs anew.
+            trials_from: the same of trials, as one whose verdict is known is not played again.
+        """
         from torch.utils.tensorboard import SummaryWriter
 
         self._folder = folder
         self._writer: Any = SummaryWriter(str(folder), purge_step=from_step)
+        self._trials: Any = None
+        self._open_trials = partial(SummaryWriter, str(folder / "trials"), purge_step=trials_from)
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         """Write one log; called by stable-baselines3's logger."""
-        try:
+        with self._errors():
             for key, value in sorted(key_values.items()):
                 if isinstance(value, int | float | np.number):
                     self._writer.add_scalar(key, value, step)
             self._writer.flush()
+
+    def say(self, texts: Mapping[str, str], step: int) -> None:
+        """Write texts, such as the sentence and the settings."""
+        with self._errors():
+            for name, text in texts.items():
+                self._writer.add_text(name, text, step)
+            self._writer.flush()
+
+    def show(self, frames: Sequence[Frames], step: int) -> None:
+        """Write the first episode of a trial: a strip of its frames, and its film, which TensorBoard plays as a GIF."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        chosen = np.linspace(0, len(frames) - 1, min(STRIP, len(frames))).round().astype(int)
+        strip = np.concatenate([frames[index] for index in chosen], axis=1)
+        height, width = frames[0].shape[:2]
+        film = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif_bytes(frames))
+        with self._errors():
+            self._trials = self._trials or self._open_trials()
+            self._trials.add_image("trial/frames", strip, step, dataformats="HWC")
+            summary = Summary(value=[Summary.Value(tag="trial/film", image=film)])
+            self._trials.file_writer.add_summary(summary, step)
+            self._trials.flush()
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise RunError(f"cannot write '{self._folder}' ({error.strerror or error})") from None
 
@@ -146,3 +187,5 @@ class Events(KVWriter):
         """Close the file; what could not be written was said when it was written."""
         with contextlib.suppress(OSError):
             self._writer.close()
+            if self._trials is not None:
+                self._trials.close()

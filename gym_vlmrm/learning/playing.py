@@ -1,22 +1,21 @@
 """Whole episodes of an agent in a pool, with their VLM rewards."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from gym_vlmrm.arrays import Frames
 from gym_vlmrm.learning.agents import Agent
-from gym_vlmrm.learning.late_rewards import LateRewards
+from gym_vlmrm.learning.late_rewards import LateRewards, ScoredSteps
 from gym_vlmrm.learning.vec_env import PoolSteps
 from gym_vlmrm.reward.protocol import RewardModel
+from gym_vlmrm.worlds.cameras import main_pictures
 
-__all__ = ["Episode", "film", "play"]
-
-MAX_FILM = 20_000
-"""Most steps of a film."""
+__all__ = ["Episode", "play"]
 
 
 @dataclass(frozen=True)
@@ -29,9 +28,18 @@ class Episode:
     """(T,)"""
     successes: NDArray[np.bool_] | None
     """(T,), or ``None`` where the task defines no success."""
+    parts: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    """What each part of the reward was worth (T,); empty where the reward is plain."""
+    seen: NDArray[np.bool_] | None = None
+    """Whether the judge itself saw the goal reached (T,), where it was asked."""
 
     def __len__(self) -> int:
         return len(self.vlm_rewards)
+
+    def first(self, steps: int) -> "Episode":
+        """Return what happened in its first steps."""
+        verdicts = None if self.successes is None else self.successes[:steps]
+        return Episode(self.vlm_rewards[:steps], self.task_rewards[:steps], verdicts)
 
 
 def play(
@@ -43,8 +51,9 @@ def play(
     seed: int,
     every: int = 1,
     on_step: Callable[[int], None] | None = None,
+    on_frames: Callable[[Frames, int, bool], None] | None = None,
 ) -> list[Episode]:
-    """Play whole episodes and score every frame of them.
+    """Play whole episodes and score every frame of them; weights that fade over training have their last values.
 
     Each environment plays its fair share, so that short episodes do not count for more than long ones.
 
@@ -56,6 +65,8 @@ def play(
         seed: of the first episodes' resets; environment i gets ``seed + i``.
         every: score every k-th frame and hold the reward in between.
         on_step: called after each vector step with the number of finished episodes.
+        on_frames: called with the frames (N, H, W, 3) of each vector step, its number from 1, and whether the first
+            environment's first episode was over before it. They are only lent.
 
     Raises:
         TrainingError: an observation or an action is not finite.
@@ -66,13 +77,17 @@ def play(
     shares[: num_episodes % pool.num_envs] += 1
     played = np.zeros(pool.num_envs, dtype=np.int64)
     starts = np.ones(pool.num_envs, dtype=np.bool_)
-    task_rewards, successes = [], []
+    task_rewards: list[NDArray[np.float64]] = []
+    successes: list[NDArray[np.bool_] | None] = []
     agent.restart()
     observations = steps.reset(seed)
-    with LateRewards(reward_model, pool.num_envs, every) as late:
+    with LateRewards(reward_model, pool.num_envs, every, made=np.inf) as late:
+        late.begin(steps.frames)
         while (played < shares).any():
             observations = steps.step(agent.act(observations, starts, steps.masks))
-            late.submit(steps.frames, steps.dones)
+            steps.hand_over(late)
+            if on_frames is not None:
+                on_frames(main_pictures(steps.frames), len(task_rewards) + 1, bool(played[0]))
             task_rewards.append(steps.task_rewards)
             successes.append(steps.successes)
             starts = steps.dones
@@ -82,7 +97,7 @@ def play(
         scored = late.collect()
     judged = successes[0] is not None
     columns = (scored.rewards, np.array(task_rewards), np.array(successes) if judged else None)
-    return _cut(scored.dones, shares, *columns)
+    return _cut(scored.dones, shares, *columns, scored)
 
 
 def _cut(
@@ -91,6 +106,7 @@ def _cut(
     vlm_rewards: NDArray[np.float32],
     task_rewards: NDArray[np.float64],
     successes: NDArray[np.bool_] | None,
+    scored: ScoredSteps,
 ) -> list[Episode]:
     """Cut the steps (T, N) of each environment into its share of episodes."""
     episodes = []
@@ -99,32 +115,8 @@ def _cut(
         for end in np.flatnonzero(dones[:, env])[:share] + 1:
             part = slice(begin, int(end))
             verdicts = None if successes is None else successes[part, env]
-            episodes.append(Episode(vlm_rewards[part, env], task_rewards[part, env], verdicts))
+            worth = {name: values[part, env] for name, values in scored.parts.items()}
+            seen = None if scored.seen is None else scored.seen[part, env]
+            episodes.append(Episode(vlm_rewards[part, env], task_rewards[part, env], verdicts, worth, seen))
             begin = int(end)
     return episodes
-
-
-def film(
-    pool: gym.vector.VectorEnv[Any, Any, Any], agent: Agent, *, seed: int, limit: int = MAX_FILM
-) -> Iterator[NDArray[np.uint8]]:
-    """Yield the frames (N, S, S, 3) of each step of each environment's first episode; the pool must carry every frame.
-
-    An episode that is over rests on its last frame. After `limit` steps the film ends, whatever goes on.
-    """
-    steps = PoolSteps(pool)
-    over = np.zeros(pool.num_envs, dtype=np.bool_)
-    starts = np.ones(pool.num_envs, dtype=np.bool_)
-    shown: NDArray[np.uint8] | None = None
-    agent.restart()
-    observations = steps.reset(seed)
-    for _ in range(limit):
-        observations = steps.step(agent.act(observations, starts, steps.masks))
-        starts = steps.dones
-        frames = np.array(steps.frames)
-        if shown is not None:
-            frames[over] = shown[over]
-        shown = frames
-        yield shown
-        over |= starts
-        if over.all():
-            return

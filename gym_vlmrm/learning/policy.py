@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.errors import TrainingError
 from gym_vlmrm.learning.agents import TrainedAgent
-from gym_vlmrm.learning.checkpoints import load_agent
 from gym_vlmrm.learning.run_folder import RunFolder
+from gym_vlmrm.learning.stored_policy import load_agent
 from gym_vlmrm.task.yaml_file import shorten
 
 __all__ = ["Policy", "load_policy"]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from gym_vlmrm.worlds.state import put_random_state, random_state
+from gym_vlmrm.worlds.state import check_position, put_random_state, random_state
 
 __all__ = ["kept_random_states", "put_random_states", "random_states"]
 
@@ -28,6 +28,7 @@ def random_states(space: "spaces.Space[Any] | None" = None) -> dict[str, Any]:
 def put_random_states(states: dict[str, Any], space: "spaces.Space[Any] | None" = None) -> None:
     """Put all of them back; raises KeyError, ValueError, TypeError or RuntimeError where that is no such state."""
     kind, words, *rest = states["numpy"]
+    check_position("MT19937", rest[0])
     random.setstate(states["python"])
     np.random.set_state((kind, words.astype(np.uint32), *rest))  # noqa: NPY002
     torch.set_rng_state(states["torch"])

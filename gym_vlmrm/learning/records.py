@@ -65,6 +65,8 @@ class Best(BaseModel):
     """Mean of the environment's own reward per step; ``None`` where it is not finite."""
     success: float | None = None
     """Share of steps in success; ``None`` where the task defines none."""
+    episodes: int | None = Field(default=None, ge=1)
+    """How many episodes said so; missing in runs of before 0.2, which played one in each environment."""
 
 
 class Result(BaseModel):

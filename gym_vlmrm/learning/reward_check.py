@@ -1,24 +1,38 @@
 """After training: did the reward that rose mean success? And which frames earned most?"""
 
+import struct
 import threading
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_vlmrm.files import replacing
+from gym_vlmrm.files import make_folder, replacing
 from gym_vlmrm.learning import statistics
 from gym_vlmrm.learning.records import Result
 from gym_vlmrm.reward import RewardModel
+from gym_vlmrm.worlds.cameras import main_pictures
 
-__all__ = ["BestFrames", "EpisodeRow", "RewardCheck", "check_rewards_of_episodes", "write_contact_sheet"]
+__all__ = [
+    "FRAME_KINDS", "EpisodeRow", "FrameKind", "KeptFrames", "RatedFrame", "RewardCheck", "check_rewards_of_episodes",
+    "write_contact_sheet", "write_frames",
+]  # fmt: skip
 
 RISE = 3.0
 """Standard errors by which the trained policy's reward must exceed the random one's to count as risen."""
 SUCCESS_RISE = 0.05
 """Share of steps in success that the trained policy must gain over the random one to count as better."""
+FrameKind: TypeAlias = Literal["best", "median", "worst"]
+FRAME_KINDS: tuple[FrameKind, ...] = get_args(FrameKind)
+RatedFrame: TypeAlias = tuple[float, NDArray[np.uint8]]
+"""A reward, and the frame (H, W, 3) that earned it."""
+SHOWN = 4
+"""Frames of each kind."""
+SAMPLE = 64
+"""Frames of the sample in which the ordinary ones are sought."""
 
 
 class Played(Protocol):
@@ -59,7 +73,8 @@ def check_rewards_of_episodes(trained: Sequence[Played], random: Sequence[Played
     rows = [_row("trained", episode) for episode in trained] + [_row("random", episode) for episode in random]
     ours, theirs = ([row.vlm_reward for row in rows if row.policy == name] for name in ("trained", "random"))
     error = np.sqrt(np.var(ours) / len(ours) + np.var(theirs) / len(theirs))
-    reward_rose = bool(np.mean(ours) - np.mean(theirs) > max(RISE * error, 1e-9))
+    earned = float(np.mean(ours) - np.mean(theirs))
+    reward_rose = earned > max(RISE * float(error), 1e-9)
     shares = [row.success_share for row in rows if row.success_share is not None]
     if len(shares) < len(rows):
         message = "the task defines no success, so nothing can be said about what the reward means"
@@ -74,7 +89,7 @@ def check_rewards_of_episodes(trained: Sequence[Played], random: Sequence[Played
         reward_rose=reward_rose,
         success_rose=success_rose,
         flag=reward_rose and not success_rose,
-        message=_message(reward_rose, success_rose, gained),
+        message=_message(reward_rose, success_rose, gained, earned),
         step_auc=float(statistics.auc(rewards, labels)) if both else None,
         episode_spearman=float(statistics.spearman(np.array([row.vlm_reward for row in rows]), np.array(shares))),
     )
@@ -85,7 +100,7 @@ def _row(policy: Literal["trained", "random"], episode: Played) -> EpisodeRow:
     return EpisodeRow(policy=policy, vlm_reward=float(episode.vlm_rewards.mean(dtype=np.float64)), success_share=share)
 
 
-def _message(reward_rose: bool, success_rose: bool, gained: float) -> str:
+def _message(reward_rose: bool, success_rose: bool, gained: float, earned: float) -> str:
     if reward_rose and not success_rose:
         return (
             f"the reward rose above the random policy's and success did not ({gained:+.0%} of steps):"
@@ -94,42 +109,103 @@ def _message(reward_rose: bool, success_rose: bool, gained: float) -> str:
     if reward_rose:
         return f"the reward rose, and success with it ({gained:+.0%} of steps)"
     if success_rose:
-        return f"success rose ({gained:+.0%} of steps) although the reward hardly did"
+        return f"success rose ({gained:+.0%} of steps); the reward, {earned:+.3f} per step, did not rise beyond chance"
     return "neither reward nor success rose above the random policy's: it has not learnt yet"
 
 
-class BestFrames:
-    """A reward model that keeps the frames to which another one gave most; wraps it for one evaluation."""
+class KeptFrames:
+    """A reward model that keeps frames which another one judged: best, worst and a sample; wraps it for one evaluation.
+
+    What is kept depends on frames and rewards alone, never on the order in which threads finish.
+    """
 
     def __init__(self, reward_model: RewardModel, keep: int = 12) -> None:
-        """Wrap `reward_model` and keep the `keep` best frames, no two of them equal in reward."""
+        """Wrap `reward_model` and keep the `keep` best frames, no two of them equal in reward, and fewer others."""
         self.model, self.keep = reward_model, keep
         self.name, self.frame_size = reward_model.name, reward_model.frame_size
         self.concurrent = bool(getattr(reward_model, "concurrent", False))
         """As the model below: it is scored by as many threads as without this wrapper."""
-        self._best: dict[float, NDArray[np.uint8]] = {}
+        self._shelves = (
+            _Shelf(keep, lambda reward: -reward),
+            _Shelf(SHOWN, lambda reward: reward),
+            _Shelf(SAMPLE, lambda reward: zlib.crc32(struct.pack("<d", reward))),
+        )
+        self._rewards: list[NDArray[np.float32]] = []
         self._lock = threading.Lock()
+        if hasattr(reward_model, "signals"):  # made of parts
+            made_of_parts: Any = reward_model
+            self.signals, self.memory = self._signals, made_of_parts.memory
 
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the rewards of the model below."""
         rewards = self.model(frames)
-        with self._lock:
-            for reward in np.unique(rewards)[::-1][: self.keep].tolist():
-                if len(self._best) == self.keep and reward < min(self._best):
-                    break
-                self._note(reward, frames[rewards == reward])
+        self._keep(rewards, frames)
         return rewards
 
-    def _note(self, reward: float, frames: NDArray[np.uint8]) -> None:
-        # Threads finish in any order: of frames that earn the same one is kept that does not depend on it.
-        equal = [frame for frame in (self._best.get(reward), *frames) if frame is not None]
-        self._best[reward] = min(equal, key=lambda frame: frame.tobytes()).copy()
-        if len(self._best) > self.keep:
-            del self._best[min(self._best)]
+    def _signals(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the signals of the model below, and keep those whose first picture is worth most by itself."""
+        model: Any = self.model
+        signals: NDArray[np.float32] = model.signals(pictures)
+        alone = model.alone(model.parts_alone(signals)).astype(np.float32)
+        self._keep(alone, main_pictures(pictures))
+        return signals
 
-    def best(self) -> list[tuple[float, NDArray[np.uint8]]]:
+    def _keep(self, rewards: NDArray[np.float32], frames: NDArray[np.uint8]) -> None:
+        with self._lock:
+            self._rewards.append(np.array(rewards))
+            for shelf in self._shelves:
+                shelf.take(rewards, frames)
+
+    def best(self) -> list[RatedFrame]:
         """Return the rewards and frames kept, the best first."""
-        return sorted(self._best.items(), key=lambda entry: -entry[0])
+        return self._shelves[0].frames()
+
+    def kinds(self) -> dict[FrameKind, list[RatedFrame]]:
+        """Return the best, some of the most ordinary, and the worst of all frames, each the best first.
+
+        The ordinary ones are those of a sample whose rewards are nearest to the median of all.
+        """
+        best, worst, sample = (shelf.frames() for shelf in self._shelves)
+        middle = float(np.median(np.concatenate(self._rewards))) if self._rewards else 0.0
+        ordinary = sorted(sample, key=lambda rated: abs(rated[0] - middle))[:SHOWN]
+        return {
+            "best": best[:SHOWN],
+            "median": sorted(ordinary, key=lambda rated: -rated[0]),
+            "worst": worst[::-1],
+        }
+
+
+class _Shelf:
+    """Keeps one frame of each of those rewards that come first by a key."""
+
+    def __init__(self, room: int, key: Callable[[float], float]) -> None:
+        self._room, self._key = room, key
+        self._kept: dict[float, NDArray[np.uint8]] = {}
+
+    def take(self, rewards: NDArray[np.float32], frames: NDArray[np.uint8]) -> None:
+        for reward in sorted(np.unique(rewards).tolist(), key=self._key)[: self._room]:
+            if len(self._kept) == self._room and self._key(reward) > max(map(self._key, self._kept)):
+                break
+            # Of frames that earn the same one is kept that does not depend on the order in which they came.
+            equal = [frame for frame in (self._kept.get(reward), *frames[rewards == reward]) if frame is not None]
+            self._kept[reward] = min(equal, key=lambda frame: frame.tobytes()).copy()
+            if len(self._kept) > self._room:
+                del self._kept[max(self._kept, key=self._key)]
+
+    def frames(self) -> list[RatedFrame]:
+        """Return what is kept by its key."""
+        return sorted(self._kept.items(), key=lambda entry: self._key(entry[0]))
+
+
+def write_frames(folder: Path, kinds: Mapping[FrameKind, Sequence[RatedFrame]]) -> None:
+    """Write each frame as a PNG of its own, ``<kind>-<number from 1>.png``; raises RunError."""
+    from PIL import Image
+
+    make_folder(folder)
+    for kind, rated in kinds.items():
+        for number, (_, frame) in enumerate(rated, 1):
+            with replacing(folder / f"{kind}-{number}.png", durable=False) as part:
+                Image.fromarray(frame).save(part, format="PNG")
 
 
 def write_contact_sheet(

@@ -38,6 +38,11 @@ class RolloutStatistics:
         """Count VLM rewards that became known."""
         if steps.rewards.size:
             self._add("rollout/vlm_reward", float(steps.rewards.sum(dtype=np.float64)), steps.rewards.size)
+        if steps.seen is not None and steps.seen.size:
+            self._add("rollout/success_seen", float(steps.seen.sum()), steps.seen.size)
+        for name, values in steps.parts.items():
+            if values.size:
+                self._add(f"reward_parts/{name}", float(values.sum()), values.size)
 
     def add_step(self, steps: PoolSteps) -> None:
         """Count one vector step."""
@@ -45,6 +50,8 @@ class RolloutStatistics:
             self._add("rollout/task_reward", float(steps.task_rewards.sum()), steps.num_envs)
         if steps.successes is not None:
             self._add("rollout/success", float(steps.successes.sum()), steps.num_envs)
+        if steps.continued is not None and steps.out_of_time.any():
+            self._add("rollout/continued", float(steps.continued.sum()), int(steps.out_of_time.sum()))
         self._lengths += 1
         for index in np.flatnonzero(steps.dones):
             self._add("rollout/episode_length", float(self._lengths[index]), 1)

@@ -4,14 +4,16 @@ runs/<name>/
 ├── task.yaml           the task, fully resolved        ├── tensorboard/      event files
 ├── run.json            options, versions, status       ├── eval/             evaluation.json
 ├── metrics.csv         one row per log                 ├── best.json         checkpoint with the best VLM reward
-├── timings.csv         speed, for the same rows        └── video.gif
+├── timings.csv         speed, for the same rows        └── video.mp4, video.gif
 └── checkpoints/step_00001000/    manifest.json, policy.*, verdict.json; in the last two all that going on needs
 """
 
 import contextlib
+import difflib
 import logging
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -39,15 +41,19 @@ from gym_vlmrm.task.catalog import load_task
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.task.yaml_file import yaml_text
 
-__all__ = ["Checkpoint", "RunFolder", "default_run_path"]
+__all__ = ["ROOT", "Checkpoint", "RunFolder", "default_run_path"]
+
+ROOT = Path("runs")
+"""Where runs go that are given no folder of their own."""
 
 logger = logging.getLogger("gym_vlmrm")
-_CHECKPOINT = re.compile(r"step_(\d{8,})")
+_CHECKPOINT = re.compile(r"step_([0-9]{8,18})")
 _OWN = (
     "task.yaml", "run.json", "metrics.csv", "timings.csv", "best.json", "checkpoints", "tensorboard", "eval",
     "video.gif", "video.mp4", "report.html", "report.json", ".lock",
 )  # fmt: skip
 """What is read and written in a run folder."""
+_FOLDERS = ("checkpoints", "tensorboard", "eval")
 _REPLACED = ".old"
 """Suffix of a checkpoint that another one of the same step replaces; one is left only where that was cut short."""
 
@@ -74,10 +80,20 @@ class RunFolder:
             RunError: the folder holds something already, or cannot be written.
         """
         folder = Path(path)
-        if not is_free(folder):
+        try:
+            if "\0" in str(folder):
+                raise ValueError("embedded null byte")  # as the system's own calls say, but not pathlib's `exists`
+            free = is_free(folder)
+        except (OSError, ValueError) as error:  # a name that no folder can have
+            reason = getattr(error, "strerror", None) or error
+            raise RunError(f"'{folder}' can be no folder ({reason}); name another") from None
+        if not free:
             if (folder / "run.json").exists():
-                raise RunError(f"'{folder}' holds a run; resume it (--resume {folder}), or name another folder")
-            raise RunError(f"'{folder}' is not empty; name another folder")
+                raise RunError(
+                    f"'{folder}' holds a run; resume it (--resume {shlex.quote(str(folder))}), or name another folder"
+                )
+            why = "is not empty" if folder.is_dir() else "is no folder"
+            raise RunError(f"'{folder}' {why}; name another folder")
         check_writable(folder)
 
     @classmethod
@@ -101,21 +117,24 @@ class RunFolder:
         """
         folder = cls(Path(path))
         if not (folder.path / "run.json").is_file():
-            why = "has no run.json" if folder.path.is_dir() else "does not exist"
-            raise RunError(f"'{folder.path}' is no run folder: it {why}")
+            raise RunError(f"'{folder.path}' is no run folder: it {_what_it_is(folder.path)}")
         check_links(folder.path, _OWN)
+        for name in _FOLDERS:
+            if (folder.path / name).exists() and not (folder.path / name).is_dir():
+                raise RunError(f"{folder.path / name}: is no folder; remove it")
         _ = folder.record
         return folder
 
     @property
     def task(self) -> TaskSpec:
-        """The resolved task."""
-        return load_task(self.path / "task.yaml")
+        """The resolved task; it includes no other file, which might lie anywhere."""
+        return load_task(self.path / "task.yaml", alone=True)
 
     def name_model(self) -> None:
-        """Say which model the run names, where that is to be loaded and does not come with this package."""
-        model = self.task.reward.model
-        if model != "embedded" and model not in MODELS:
+        """Say which models the run names, where they are to be loaded and do not come with this package."""
+        for model in dict.fromkeys(part.model for part in self.task.reward.all_parts):
+            if model == "embedded" or model in MODELS:
+                continue
             logger.warning("the run in '%s' names the reward model '%s', which is loaded now", self.path, model)
 
     def write_task(self, task: TaskSpec) -> None:
@@ -225,6 +244,20 @@ class RunFolder:
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def default_run_path(task: TaskSpec, algorithm: str, seed: int, root: Path = Path("runs")) -> Path:
+def default_run_path(task: TaskSpec, algorithm: str, seed: int, root: Path = ROOT) -> Path:
     """Return the first free ``runs/<task>-<algorithm>-<seed>-<n>``."""
     return free_folder(root, f"{short_name(task.id)}-{algorithm.lower()}-{seed}")
+
+
+def _what_it_is(path: Path) -> str:
+    """Say why a path is no run folder, and which one may have been meant."""
+    if path.is_dir():
+        holds = next((child for child in sorted(path.iterdir()) if (child / "run.json").is_file()), None)
+        return "has no run.json" + ("" if holds is None else f"; it holds runs, such as '{holds}'")
+    if path.exists():
+        return "is no folder" + (f"; its run is '{path.parent}'" if (path.parent / "run.json").is_file() else "")
+    runs = {str(child.parent) for root in (path.parent, ROOT) for child in root.glob("*/run.json")}
+    if str(ROOT / path) in runs:
+        return f"does not exist; did you mean '{ROOT / path}'?"
+    close = difflib.get_close_matches(str(path), runs, n=1)
+    return "does not exist" + (f"; did you mean '{close[0]}'?" if close else "")

@@ -1,39 +1,36 @@
 """One process's share of a run: learning, stopping, and what both leave in the run folder."""
 
 import contextlib
+import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stable_baselines3.common.logger import Logger
 
-from gym_vlmrm.errors import RunError, WorldError
+from gym_vlmrm.errors import RunError, VLMRMError, WorldError
 from gym_vlmrm.interrupts import StopRequest, stopping_on_signals
 from gym_vlmrm.learning.callbacks import Progress, StopTraining, TrainingCallback
-from gym_vlmrm.learning.checkpoint_replay import buffer_bytes, fill_before_learning, has_room
-from gym_vlmrm.learning.checkpoints import (
-    check_finite,
-    forget_state,
-    load_whole_state,
-    put_running_means,
-    read_verdict,
-    restore,
-    running_means,
-    save_checkpoint,
-    write_verdict,
-)
+from gym_vlmrm.learning.checkpoint_replay import fill_before_learning
+from gym_vlmrm.learning.checkpoints import load_whole_state, read_verdict, restore, write_verdict
+from gym_vlmrm.learning.episodic import is_episodic, tell_of_rollouts, tell_of_updates
+from gym_vlmrm.learning.finite import check_finite
 from gym_vlmrm.learning.metrics_table import Events, MetricsTable
 from gym_vlmrm.learning.provenance import describe_machine
 from gym_vlmrm.learning.random_states import kept_random_states
 from gym_vlmrm.learning.records import Best, JudgeRecord, RunRecord
 from gym_vlmrm.learning.run_folder import RunFolder
+from gym_vlmrm.learning.saver import Saver
 from gym_vlmrm.learning.setup import Notices, Setup
-from gym_vlmrm.learning.trials import Trials
-from gym_vlmrm.learning.whole_state import Due, WholeState, begin_worlds_anew, fresh_seed, put_state, take_state
+from gym_vlmrm.learning.trackers import Tracker, check_trackers
+from gym_vlmrm.learning.trials import Trials, trial_episodes, trial_times
+from gym_vlmrm.learning.whole_state import Due, WholeState, begin_worlds_anew, fresh_seed, put_state
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.task.yaml_file import yaml_text
 from gym_vlmrm.worlds.world import episode_limit
 
 if TYPE_CHECKING:
@@ -41,20 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Session", "TrainingResult"]
 
-KEPT = 2
-"""Checkpoints that keep all of their state; of older ones policy and optimisers stay."""
 CHECKPOINTS_PER_RUN = 20
 """At most, where the recipe does not say."""
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What there was between two rollouts: until the next update only this changes."""
-
-    step: int
-    training: dict[str, Any]
-    worlds: list[Any] | None
-    means: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -82,7 +67,9 @@ class Session:
         workers: int | None,
         on_progress: Callable[[Progress], None] | None,
         on_notice: Callable[[str], None],
+        log: Sequence[str] = (),
     ) -> None:
+        self.log, self._trackers = check_trackers(log), list[Tracker]()
         self.task, self.record, self.recipe = task, record, record.recipe
         self.on_progress, self.notices = on_progress, Notices(on_notice)
         self.setup = Setup(task, record, workers, self.notices)
@@ -91,11 +78,6 @@ class Session:
         self._closing = contextlib.ExitStack()
         self._state: WholeState | None = None
         self._verdict: Best | None = None
-        self._saved: int | None = None
-        """Step of the last checkpoint with all state, written or gone on from."""
-        self._kept: Kept | None = None
-        self._rough = False
-        """Whether an error has left the algorithm between two whole states."""
 
     def __enter__(self) -> "Session":
         with contextlib.ExitStack() as opened:
@@ -124,6 +106,12 @@ class Session:
                 self.notices(f"the {words} of the reward model '{judge.model}' were {old} and are {new} now")
         return judge
 
+    def open_trackers(self, run: Path) -> None:
+        """Begin a run of each tracker under the name of the run folder; raises TrainingError where one refuses."""
+        for name in self.log:
+            self._trackers.append(Tracker(name, run.resolve().name, self._settings(), self.notices))
+            self._closing.callback(self._trackers[-1].close)
+
     def heed_signals(self) -> None:
         """From now on signals ask for a clean stop, until everything is closed."""
         self._heeding.enter_context(stopping_on_signals(self.stop))
@@ -139,7 +127,8 @@ class Session:
         """Go back to a checkpoint; raises RunError where it is damaged or of another run."""
         self._place, self._state = checkpoint, load_whole_state(checkpoint)
         buffer_restored = restore(checkpoint, self.model, self.setup.scale)
-        self.resumed_at = self.model.num_timesteps
+        self.resumed_at, self._updates = self.model.num_timesteps, getattr(self.model, "_n_updates", 0)
+        self.setup.late.made = self.resumed_at
         if self._state is None:
             self.model.set_random_seed(fresh_seed(self.record.seed, self.resumed_at))
             self.notices(
@@ -148,7 +137,6 @@ class Session:
             )
         else:
             self.model._last_obs = self._state.training["last"]["_last_obs"]  # else learning resets the worlds
-            self._saved = self.resumed_at
             if self._state.due.verdict:
                 self._verdict = read_verdict(checkpoint)
             self._say_what_is_not_exact(self._state)
@@ -169,7 +157,7 @@ class Session:
         state, self._state = self._state, None
         try:
             put_state(self.setup, state)
-        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, WorldError) as error:
+        except (LookupError, ValueError, TypeError, AttributeError, RuntimeError, OverflowError, WorldError) as error:
             raise RunError(f"{self._place}: does not fit its run ({' '.join(str(error).split())})") from None
         if state.worlds is None:
             begin_worlds_anew(self.setup, fresh_seed(self.record.seed, self.model.num_timesteps))
@@ -189,7 +177,10 @@ class Session:
         self._began, self._earlier = time.perf_counter(), self.record.seconds
         self._write_record("running")
         self._open_tables()
-        self.model.set_logger(Logger(None, [self._table, self._times, self._events]))
+        saver = self._saver = Saver(self.setup, self.recipe, self.run, self._table)
+        if self.resumed_at is not None:
+            saver.place, saver.saved = self._place, None if self._state is None else self.resumed_at
+        self.model.set_logger(Logger(None, [self._table, self._times, self._events, *self._trackers]))
         self._closing.callback(self.model.logger.close)
         callback = self._callback = TrainingCallback(
             steps=self.recipe.steps,
@@ -198,10 +189,11 @@ class Session:
             save=self._save,
             judge=self._judge,
             go_on=self._go_on,
-            keep=self._keep,
+            keep=saver.keep,
             on_progress=self._report,
             stop_requested=lambda: bool(self.stop),
         )
+        saver.callback = callback
         try:
             self._run_algorithm(callback)
             if not callback.ended:
@@ -211,33 +203,44 @@ class Session:
             status = "finished"
         except StopTraining:
             status = "interrupted"
-            self._back_to_last_rollout()
+            saver.back_to_last_rollout()
         except KeyboardInterrupt:
             with self.stop.shield():
                 self._write_record("interrupted")
             raise KeyboardInterrupt(self._how_to_go_on()) from None
         except Exception as error:
             if not self.stop:
+                at_once = self._fails_at_once(error)
                 self._save_what_is_whole(error)
+                if at_once:
+                    reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                    raise RunError(f"{self._place}: cannot be gone on with ({reason})") from error
                 raise
             # What fails once a stop was asked for, such as a worker that the signal reached too, is part of stopping.
-            status, self._rough = "interrupted", not self._back_to_last_rollout()
+            status, saver.rough = "interrupted", not saver.back_to_last_rollout()
         with self.stop.shield():
-            if status == "interrupted" and self._saved != self.model.num_timesteps:
-                self._write_checkpoint(callback.due("stop"))
+            if status == "interrupted" and saver.saved != self.model.num_timesteps:
+                saver.write(callback.due("stop"))
             self._write_record(status)
         return status
 
+    def _fails_at_once(self, error: Exception) -> bool:
+        """Whether what was restored does not even bear its first update: somebody has made it up."""
+        model: Any = self.model
+        resumed = self.resumed_at is not None and getattr(model, "_n_updates", 0) == self._updates
+        return resumed and not isinstance(error, VLMRMError | OSError | MemoryError)
+
     def _save_what_is_whole(self, error: Exception) -> None:
         """Keep what was learned before an error: of the environments, of the judge, of a disk that was full."""
-        self._rough = not self._back_to_last_rollout()
+        saver = self._saver
+        saver.rough = not saver.back_to_last_rollout()
         with self.stop.shield():
-            learned = self.model.num_timesteps > (self.resumed_at or 0) and self._saved != self.model.num_timesteps
+            learned = self.model.num_timesteps > (self.resumed_at or 0) and saver.saved != self.model.num_timesteps
             whole = all(bool(weights.isfinite().all()) for weights in self.model.policy.parameters())
             if learned and whole and not isinstance(error, RunError):
                 for with_buffer in (True, False):  # the last transition may lack its reward
                     with contextlib.suppress(Exception):  # the first error is the one to tell of
-                        self._write_checkpoint(self._callback.due("stop"), with_buffer)
+                        saver.write(self._callback.due("stop"), with_buffer)
                         self.notices(self._stopped_by_error())
                         break
             elif isinstance(error, RunError) and self.run.checkpoints():
@@ -248,11 +251,11 @@ class Session:
         return self._how_to_go_on().replace("interrupted", "stopped by an error", 1)
 
     def _how_to_go_on(self) -> str:
-        last = self.run.checkpoints()
+        last, named = self.run.checkpoints(), shlex.quote(str(self.run.path))
         if not last:
-            return f"interrupted before the first checkpoint; begin again with: vlmrm train --resume {self.run.path}"
+            return f"interrupted before the first checkpoint; begin again with: vlmrm train --resume {named}"
         step = f"{last[-1].step:,}"
-        return f"interrupted; go on from step {step} with: vlmrm train --resume {self.run.path}"
+        return f"interrupted; go on from step {step} with: vlmrm train --resume {named}"
 
     def _report(self, progress: Progress) -> None:
         if self.on_progress is not None and not self.stop:
@@ -260,7 +263,7 @@ class Session:
 
     def _checkpoint_period(self) -> int:
         """Environment steps between checkpoints: judging one must not cost more than the learning before it."""
-        judging = self.recipe.num_envs * (episode_limit(self.task) or 1)
+        judging = trial_episodes(self.recipe) * trial_times(self.recipe) * (episode_limit(self.task) or 1)
         return max(self.recipe.steps // CHECKPOINTS_PER_RUN, 2 * judging)
 
     def _run_algorithm(self, callback: TrainingCallback) -> None:
@@ -271,8 +274,11 @@ class Session:
         options: dict[str, Any] = {"log_interval": None, "reset_num_timesteps": not resumed}
         if self.model.__class__.__name__ == "MaskablePPO":
             options["use_masking"] = self.setup.world.masked
-        if callback.episodic_algorithm(self.model):
-            _tell_of_updates(self.model, callback, self.recipe.steps)
+        if is_episodic(self.model):
+            after = partial(callback.after_rollout, None)
+            tell_of_updates(self.model, callback.between_rollouts, after, self.recipe.steps)
+        else:
+            tell_of_rollouts(self.model, callback.between_rollouts)
         try:
             self.model.learn(remaining, callback, **options)
         except (ValueError, RuntimeError):
@@ -294,12 +300,18 @@ class Session:
             run.write_best(None if state is None else state.best)
         self._table = MetricsTable(run.path / "metrics.csv", text=text)
         self._times = MetricsTable(run.path / "timings.csv", text=times, of_times=True)
-        self._events = Events(run.path / "tensorboard", first)
+        self._events = Events(run.path / "tensorboard", first, first if self._verdict is None else (resumed or 0) + 1)
+        settings = {name: f"```yaml\n{yaml_text(part)}\n```" for name, part in self._settings().items()}
+        self._events.say({"goal": "; ".join(self.task.reward.said), **settings}, resumed or 0)
+
+    def _settings(self) -> dict[str, Any]:
+        task = self.task.model_dump(exclude={"training"}, exclude_none=True)
+        return {"task": task, "recipe": self.recipe.model_dump(), "seed": self.record.seed}
 
     def _save(self, due: Due) -> None:
         """Make a checkpoint while learning; worlds that cannot be stored begin anew there, whether it stops or not."""
         with self.stop.shield():
-            worlds = self._write_checkpoint(due)
+            worlds = self._saver.write(due)
             self._write_record("running")
         if worlds is None and due.kind == "rollout":
             begin_worlds_anew(self.setup, fresh_seed(self.record.seed, self.model.num_timesteps))
@@ -311,68 +323,20 @@ class Session:
         if verdict is None:
             with kept_random_states():
                 verdict = self.trials.play(self._stop_if_asked)
-            write_verdict(self._place, verdict)
+            write_verdict(self._saver.place, verdict)
+            if self.trials.shown:
+                self._events.show(self.trials.shown, verdict.step)
+                for tracker in self._trackers:
+                    tracker.show(self.trials.shown, verdict.step)
         best = self.run.best
         if best is None or verdict.vlm_reward > best.vlm_reward:
             self.run.write_best(verdict)
-        numbers = verdict.model_dump(exclude={"step"}, exclude_none=True)
+        numbers = verdict.model_dump(exclude={"step", "episodes"}, exclude_none=True)
         return {f"eval/{name}": value for name, value in numbers.items()}
-
-    def _keep(self) -> None:
-        """Remember the state between two rollouts, where a stop may come within one."""
-        if not hasattr(self.model, "replay_buffer"):
-            training, worlds = take_state(self.setup, update=False)
-            self._kept = Kept(self.model.num_timesteps, training, worlds, running_means(self.model))
-
-    def _back_to_last_rollout(self) -> bool:
-        """Where a rollout is under way, go back to what was before it; says whether all is whole now."""
-        if self._kept is None or not self._callback.within_rollout:
-            return False
-        self.model.num_timesteps = self._kept.step
-        put_running_means(self.model, self._kept.means)
-        return True
 
     def _stop_if_asked(self, *_: Any) -> None:
         if self.stop:
             raise StopTraining
-
-    def _write_checkpoint(self, due: Due, with_buffer: bool = True) -> list[Any] | None:
-        """Save the policy and all that going on needs; of what may be large, that of the last two is kept.
-
-        Returns:
-            The state of each world, if they can tell.
-        """
-        step, state = self.model.num_timesteps, None
-        buffer: Any = getattr(self.model, "replay_buffer", None)
-        size = buffer_bytes(self.model) if with_buffer else 0
-        fits = has_room(self.run.path, size)
-        if size and not fits:
-            self.notices.once(
-                "buffer",
-                f"the disk has no room for the replay buffer ({size / 1e6:,.0f} MB), so it is not stored; "
-                "a resumed run fills it again before learning goes on",
-            )
-        if not self._rough:
-            state = self._whole_state(due)
-
-        def save(folder: Path) -> None:
-            with_it = buffer is not None and size > 0 and fits
-            save_checkpoint(folder, self.model, self.recipe, self.setup.scale, with_buffer=with_it, state=state)
-
-        self._place = self.run.write_checkpoint(step, save).path
-        self._saved = None if state is None else step
-        for checkpoint in self.run.checkpoints()[:-KEPT]:
-            forget_state(checkpoint.path)
-        return None if state is None else state.worlds
-
-    def _whole_state(self, due: Due) -> WholeState:
-        if self._kept is not None and self._callback.within_rollout:
-            training, worlds = self._kept.training, self._kept.worlds
-        else:
-            if hasattr(self.model, "replay_buffer"):
-                self.model.replay_buffer.fill()
-            training, worlds = take_state(self.setup, update=due.update is not None)
-        return WholeState(due, self._table.text(), self.run.best, worlds, training)
 
     @property
     def seconds(self) -> float:
@@ -382,19 +346,3 @@ class Session:
     def _write_record(self, status: str) -> None:
         changes = {"status": status, "step": self.model.num_timesteps, "seconds": round(self.seconds, 3)}
         self.run.write_record(self.record.model_copy(update=changes))
-
-
-def _tell_of_updates(model: Any, callback: TrainingCallback, steps: int) -> None:
-    """Let the callback act between the updates of ARS, whose rollouts end within them, and its schedules see the run.
-
-    What ARS does between drawing its candidates and taking the best of them is in nobody's reach.
-    """
-    update, progress = model._do_one_update, model._update_current_progress_remaining
-
-    def told(*args: Any, **kwargs: Any) -> None:
-        callback.between_rollouts()
-        update(*args, **kwargs)
-        callback.after_rollout(None)
-
-    model._do_one_update = told
-    model._update_current_progress_remaining = lambda made, _: progress(made, steps)

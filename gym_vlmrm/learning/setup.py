@@ -9,9 +9,11 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 
+from gym_vlmrm.errors import TrainingError
 from gym_vlmrm.learning.algorithms import find_algorithm
 from gym_vlmrm.learning.buffers import RewardScale, RewardSource
-from gym_vlmrm.learning.building import build_algorithm, discount
+from gym_vlmrm.learning.building import build_algorithm, discount, with_gamma
+from gym_vlmrm.learning.continuation import Continuation
 from gym_vlmrm.learning.inspection import inspect_recipe, inspect_world
 from gym_vlmrm.learning.late_rewards import LateRewards
 from gym_vlmrm.learning.records import RunRecord
@@ -21,6 +23,7 @@ from gym_vlmrm.learning.vec_env import ImmediateRewards, LateRewardVecEnv, PoolS
 from gym_vlmrm.reward import RewardModel, choose_frame_size, load_reward_model
 from gym_vlmrm.reward.threads import one_torch_thread
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.continuing import Continuing
 from gym_vlmrm.worlds.world import make_worlds
 
 if TYPE_CHECKING:
@@ -52,8 +55,9 @@ class Setup:
 
     def __init__(self, task: TaskSpec, record: RunRecord, workers: int | None, notices: Notices) -> None:
         """Note what is to be built; `record` says by which recipe, from which seed, and whether it trained before."""
-        self.task, self.recipe, self.workers, self._notices = task, record.recipe, workers, notices
-        self._seed, self._resumed = record.seed, record.step > 0
+        self.task, self.recipe = with_gamma(task, record.recipe), record.recipe
+        self.workers, self.notices = workers, notices
+        self._seed, self._resumed, self._made = record.seed, record.step > 0, record.step
         self.every = self.recipe.reward_every or task.reward.every
         """Every k-th frame is scored."""
         self.restarts = Restarts(notices)
@@ -77,13 +81,27 @@ class Setup:
         inspect_recipe(self.recipe, self.world, resumed=self._resumed)
         self.reward_model: RewardModel = load_reward_model(self.task)
         self._closing.enter_context(one_torch_thread())
-        self.pool = pool = self.make_pool()
-        self.late = late = LateRewards(self.reward_model, self.recipe.num_envs, self.every)
+        spec = self.recipe.continuation
+        if spec is not None and not self.task.reward.plain:
+            message = (
+                "continuation knows rewards of one sentence and one picture only; leave it out, or the reward's parts"
+            )
+            raise TrainingError(message, field=("continuation",))
+        pool: Any = self.make_pool(self.recipe.num_envs, continuing=spec is not None)
+        self.pool: gym.vector.VectorEnv[Any, Any, Any] = pool
+        if spec is not None and None in pool.get_attr("world_state"):
+            message = f"the state of '{self.task.env.id}' cannot be stored, so no episode can go on from its end"
+            raise TrainingError(message, field=("continuation",))
+        self.continuation = None if spec is None else Continuation(spec, self.recipe.num_envs, self._seed)
+        remembered = 1 if spec is None else spec.frames
+        self.late = late = LateRewards(
+            self.reward_model, self.recipe.num_envs, self.every, made=self._made, remembered=remembered
+        )
         self._closing.callback(late.close)
         algorithm, gamma = find_algorithm(self.recipe.algorithm), discount(self.recipe)
         self.scale = RewardScale(self.recipe.num_envs, gamma) if self.recipe.normalize_reward else None
         source = RewardSource(late, self.scale)
-        base = LateRewardVecEnv(pool, late, self.task.env.id, self.restarts)
+        base = LateRewardVecEnv(pool, late, self.task.env.id, self.restarts, self.continuation)
         self.source, self.steps = source, base.steps
         self.statistics = RolloutStatistics(self.recipe.num_envs)
         base.listeners.append(self.statistics.add_step)
@@ -97,18 +115,29 @@ class Setup:
         )
         self._warn_of_idle_runs()
 
-    def make_pool(self) -> gym.vector.VectorEnv[Any, Any, Any]:
-        """Return a pool like the one that is trained in; it is closed with the rest.
+    def make_pool(
+        self, num_envs: int, *, times: int = 1, continuing: bool = False
+    ) -> gym.vector.VectorEnv[Any, Any, Any]:
+        """Return a pool that is closed with the rest.
+
+        Args:
+            num_envs: number of environments.
+            times: how many times as long as the task says its episodes are.
+            continuing: whether episodes whose time is over can go on.
 
         Raises:
             TaskError, RenderingError: the environment or its scene is wrong, or a worker does not come up.
         """
+        task, limit = self.task, self.world.max_episode_steps
+        if times > 1 and limit is not None:
+            task = task.model_copy(update={"env": task.env.model_copy(update={"max_episode_steps": times * limit})})
         pool = make_worlds(
-            self.task,
-            self.recipe.num_envs,
-            render_size=choose_frame_size(self.task, self.reward_model),
+            task,
+            num_envs,
+            render_size=choose_frame_size(task, self.reward_model),
             every=self.every,
             verdicts=True,
+            wrap=Continuing if continuing else None,
             workers=self.workers,
             autoreset_mode=AutoresetMode.SAME_STEP,
         )
@@ -118,16 +147,16 @@ class Setup:
     def _warn_of_idle_runs(self) -> None:
         steps, starts = self.recipe.steps, getattr(self.model, "learning_starts", 0)
         if starts >= steps:
-            self._notices(f"nothing will be learned: learning_starts is {starts:,} but the run has {steps:,} steps")
+            self.notices(f"nothing will be learned: learning_starts is {starts:,} but the run has {steps:,} steps")
         buffer = getattr(self.model, "rollout_buffer", None)
         rollout = 0 if buffer is None else buffer.buffer_size * self.recipe.num_envs
         if rollout > steps:
-            self._notices(f"one rollout of {self.recipe.algorithm} is {rollout:,} steps, so that many will be made")
+            self.notices(f"one rollout of {self.recipe.algorithm} is {rollout:,} steps, so that many will be made")
 
     def _watch_task_rewards(self, steps: PoolSteps) -> None:
         odd = steps.task_rewards[~np.isfinite(steps.task_rewards)]
         if odd.size:
-            self._notices.once(
+            self.notices.once(
                 "task reward",
                 f"the environment's own reward was {odd[0]} in step {self.model.num_timesteps:,}; means with such a "
                 "reward are left out, and the agent, which the reward model rewards, learns all the same",

@@ -1,7 +1,7 @@
 """Training a task into a run folder, and going on with one."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gym_vlmrm.errors import RunError, whole_number
@@ -12,6 +12,7 @@ from gym_vlmrm.learning.provenance import library_versions
 from gym_vlmrm.learning.records import MAX_SEED, RunRecord
 from gym_vlmrm.learning.run_folder import Checkpoint, RunFolder, default_run_path
 from gym_vlmrm.learning.session import Session, TrainingResult
+from gym_vlmrm.learning.stored_policy import load_agent, read_description
 from gym_vlmrm.task.catalog import override
 from gym_vlmrm.task.spec import Recipe, TaskSpec
 
@@ -28,6 +29,7 @@ def train(
     workers: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_notice: Callable[[str], None] = lambda _: None,
+    log: Sequence[str] = (),
 ) -> TrainingResult:
     """Train a new agent.
 
@@ -40,6 +42,7 @@ def train(
         workers: worker processes for the environments; one per core if not given.
         on_progress: called a few times per second.
         on_notice: called with a sentence that the user should read.
+        log: trackers to log to as well: ``wandb``, ``trackio``.
 
     Raises:
         TrainingError, ModelError, RenderingError, RunError, TaskError: as their names say. Before the first step
@@ -52,8 +55,9 @@ def train(
     path = Path(output) if output is not None else default_run_path(task, algorithm.name, seed)
     RunFolder.check_new(path)
     record = RunRecord(task=task.id, recipe_name=recipe_name, recipe=recipe, seed=seed, versions=library_versions())
-    with Session(task, record, workers, on_progress, on_notice) as session:
+    with Session(task, record, workers, on_progress, on_notice, log) as session:
         session.describe_machine()
+        session.open_trackers(path)
         session.heed_signals()
         run = RunFolder.create(path)
         with run.only_writer():
@@ -69,6 +73,7 @@ def resume(
     workers: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_notice: Callable[[str], None] = lambda _: None,
+    log: Sequence[str] = (),
 ) -> TrainingResult:
     """Go on with a run from its last checkpoint to its number of steps, or to `steps`.
 
@@ -83,6 +88,7 @@ def resume(
         workers: as in `train`.
         on_progress: as in `train`.
         on_notice: as in `train`.
+        log: as in `train`.
 
     Raises:
         RunError: no such run, nothing left to do, a damaged checkpoint, or another process is training into it.
@@ -106,15 +112,32 @@ def resume(
                 on_notice(f"{name} was {record.versions[name]} when this run began and is {version} now")
         record = record.model_copy(update={"recipe": recipe, "versions": versions, "step": step})
         task = override(run.task, device=device)
+        if checkpoint is not None:
+            _check_policy(checkpoint, recipe)
         run.name_model()
-        with Session(task, record, workers, on_progress, on_notice) as session:
+        with Session(task, record, workers, on_progress, on_notice, log) as session:
             session.describe_machine()
             if checkpoint is not None:
                 session.restore(checkpoint.path)
+            session.open_trackers(run.path)
             if device is not None:
                 run.write_task(task)
             session.heed_signals()
             return session.learn(run)
+
+
+def _check_policy(checkpoint: Checkpoint, recipe: Recipe) -> None:
+    """Check that a checkpoint's policy is of this recipe and as large as its weights, before anything is built from it.
+
+    Raises:
+        RunError: it is not.
+    """
+    agent = load_agent(checkpoint.path)
+    stored = read_description(checkpoint.path)[0]
+    names = ("policy", "policy_kwargs")
+    asked, was = ([each.hyperparameters.get(name) for name in names] for each in (recipe, stored))
+    if (stored.algorithm, was) != (recipe.algorithm, asked):
+        raise RunError(f"{checkpoint.path}: its policy ({type(agent.model).__name__}) is not that of run.json's recipe")
 
 
 def _newest_whole(run: RunFolder, on_notice: Callable[[str], None]) -> Checkpoint | None:

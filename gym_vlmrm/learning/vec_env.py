@@ -1,5 +1,6 @@
 """stable-baselines3's view of a Gymnasium vector environment whose observations carry frames."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +15,9 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvStepRetu
 
 from gym_vlmrm.errors import TrainingError, WorkerError
 from gym_vlmrm.learning.adapter import Adapter, Space, States
+from gym_vlmrm.learning.continuation import Continuation
 from gym_vlmrm.learning.late_rewards import LateRewards
+from gym_vlmrm.learning.pool_vec_env import PoolVecEnv
 from gym_vlmrm.learning.restarts import Restarts
 from gym_vlmrm.wrappers.vector import take_frames
 
@@ -73,10 +76,16 @@ class PoolSteps:
         self.terminated: NDArray[np.bool_] = np.zeros(self.num_envs, np.bool_)
         self.dones: NDArray[np.bool_] = np.zeros(self.num_envs, np.bool_)
         self.frames: NDArray[np.uint8] = np.zeros(0, np.uint8)
-        """The picture (N, S, S, 3) that each transition led to."""
+        """The picture (N, S, S, 3) that each transition led to, or those of several cameras (N, C, S, S, 3)."""
+        self.begun: NDArray[np.uint8] = np.zeros(0, np.uint8)
+        """Of episodes that begin after this step, in order (K, ...): what they begin with, blank where nobody asked."""
         self.task_rewards: NDArray[np.float64] = np.zeros(self.num_envs)
         self.successes: NDArray[np.bool_] | None = None
         """The verdict on each transition (N,), or ``None`` where the task defines no success."""
+        self.out_of_time: NDArray[np.bool_] = np.zeros(self.num_envs, np.bool_)
+        """Whether each transition was the last one of its episode because of its time limit alone (N,)."""
+        self.continued: NDArray[np.bool_] | None = None
+        """Which of those episodes go on (N,), or ``None`` where none ever does."""
 
     def reset(self, seed: int | Sequence[int | None] | None) -> Any:
         """Reset every environment and return N observations, batched as their space says."""
@@ -102,6 +111,8 @@ class PoolSteps:
             self._restart(error)
             return self._cut_off()
         self.terminated, self.dones = terminated, terminated | truncated
+        self.begun = observations["frame"][self.dones]
+        self.out_of_time = truncated & ~terminated
         states, self.frames = take_frames(observations, infos)
         self.terminal_observations = {int(index): infos["final_obs"][index] for index in np.flatnonzero(self.dones)}
         self.masks = infos.get("action_mask")
@@ -113,6 +124,23 @@ class PoolSteps:
         self._latest = states
         return states
 
+    def hand_over(self, late: LateRewards) -> None:
+        """Hand the latest step over to be scored."""
+        late.submit(
+            self.frames, self.dones, terminated=self.terminated, task_rewards=self.task_rewards, begun=self.begun
+        )
+
+    def go_on(self, which: NDArray[np.bool_]) -> None:
+        """Take back the reset after the latest step where `which` (N,) says so; time begins anew there, nothing else.
+
+        The observation to act on next is then the one in `terminal_observations`.
+        """
+        self.continued = which
+        pool: Any = self.pool
+        if which.any():
+            with contextlib.suppress(WorkerError):  # the next step raises it again, and makes it good
+                pool.set_attr("goes_on", [bool(one) for one in which])
+
     def _restart(self, error: WorkerError) -> None:
         if self._restarts is None:
             raise error
@@ -123,12 +151,14 @@ class PoolSteps:
         space = self.pool.observation_space
         assert isinstance(space, spaces.Dict)
         self.terminated, self.dones = np.zeros(self.num_envs, np.bool_), np.ones(self.num_envs, np.bool_)
+        self.out_of_time = self.terminated
         drawn = np.random.SeedSequence([*_entropy(self._began_with), self._made]).generate_state(self.num_envs)
         seeds: Any = [int(seed % 2**31) for seed in drawn]
         observations, infos = self.pool.reset(seed=seeds)
         left, self._latest = self._latest, observations["state"]
         self.terminal_observations = dict(enumerate(iterate(space["state"], self._latest if left is None else left)))
         self.masks = infos.get("action_mask")
+        self.begun = observations["frame"]
         if self.frames.size == 0:
             self.frames = observations["frame"]
         if self.successes is None and "success" in infos:
@@ -152,7 +182,16 @@ def _entropy(seed: Any) -> list[int]:
     return [int(one) for one in given if one is not None]
 
 
-class LateRewardVecEnv(VecEnv):
+def _put_row(states: Any, index: int, state: Any) -> None:
+    """Replace the states of one environment."""
+    if isinstance(states, dict):
+        for key, part in states.items():
+            part[index] = state[key]
+    else:
+        states[index] = state
+
+
+class LateRewardVecEnv(PoolVecEnv):
     """A pool as a VecEnv: observations are states, rewards are zero until a buffer collects them from `late`."""
 
     def __init__(
@@ -161,46 +200,55 @@ class LateRewardVecEnv(VecEnv):
         late: LateRewards,
         env_id: str = "the environment",
         restarts: Restarts | None = None,
+        continuation: Continuation | None = None,
     ) -> None:
         """Wrap a pool in SAME_STEP mode; `env_id` names its environment in messages, `restarts` as in `PoolSteps`.
+
+        With a `continuation`, whose worlds must be able to go on (see `Continuing`), it decides which of them do.
 
         Raises:
             TrainingError: no policy can read its observations or take its actions.
         """
         self.steps = PoolSteps(pool, restarts)
-        self.adapter = Adapter(*pool_spaces(pool), env_id)
-        self.late = late
+        self.late, self._continuation = late, continuation
         self.listeners: list[Callable[[PoolSteps], None]] = []
         """Told of every step."""
-        self._actions: NDArray[Any] = np.zeros(0)
-        super().__init__(pool.num_envs, self.adapter.observation_space, self.adapter.action_space)
+        super().__init__(pool.num_envs, Adapter(*pool_spaces(pool), env_id))
 
     def reset(self) -> States:
         """Reset every environment; rewards not yet collected are forgotten."""
         self.late.restart()
         states = self.adapter.states(self.steps.reset(self._seeds))
+        self.late.begin(self.steps.frames)
         self._reset_seeds()
         return states
-
-    def step_async(self, actions: NDArray[Any]) -> None:
-        """Keep the actions for `step_wait`."""
-        self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
         """Step every environment and hand the frames over to be scored."""
         steps = self.steps
         states: Any = self.adapter.states(steps.step(self.adapter.actions(self._actions)))
-        self.late.submit(steps.frames, steps.dones)
+        steps.hand_over(self.late)
+        for index in self._going_on():
+            _put_row(states, index, self.adapter.state(steps.terminal_observations[index]))
         for listener in self.listeners:
             listener(steps)
         infos: list[dict[str, Any]] = [{"task_reward": float(reward)} for reward in steps.task_rewards]
         if steps.successes is not None:
             for info, success in zip(infos, steps.successes, strict=True):
                 info["success"] = bool(success)
-        for index, observation in steps.terminal_observations.items():
-            infos[index]["terminal_observation"] = self.adapter.state(observation)
-            infos[index]["TimeLimit.truncated"] = not steps.terminated[index]
+        self._tell_ends(infos, steps.terminal_observations, steps.terminated)
         return states, np.zeros(self.num_envs, np.float32), steps.dones.copy(), infos
+
+    def _going_on(self) -> list[int]:
+        """Let episodes that ended well go on; returns the environments that do."""
+        if self._continuation is None:
+            return []
+        over, which = self.steps.out_of_time, np.zeros(self.num_envs, np.bool_)
+        if over.any():
+            end, best = self.late.moments()
+            which[over] = self._continuation(end[over], best[over])
+        self.steps.go_on(which)
+        return [int(index) for index in np.flatnonzero(which)]
 
     def close(self) -> None:
         """Nothing: whoever made the pool closes it."""
@@ -255,8 +303,7 @@ class SpacesOnly(LateRewardVecEnv):
         self, num_envs: int, observation_space: Space, action_space: Space, env_id: str = "the environment"
     ) -> None:
         """Take an environment's own spaces; raises TrainingError as `Adapter` does."""
-        self.adapter = Adapter(observation_space, action_space, env_id)
-        VecEnv.__init__(self, num_envs, self.adapter.observation_space, self.adapter.action_space)
+        PoolVecEnv.__init__(self, num_envs, Adapter(observation_space, action_space, env_id))
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """Return no render mode; nothing else can be asked for."""

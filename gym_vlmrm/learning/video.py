@@ -1,10 +1,11 @@
-"""Short films of episodes: tiled frames as a GIF (pillow) and, where ffmpeg is at hand, as an MP4 (imageio).
+"""Short films of episodes: frames as a GIF (pillow) and, where ffmpeg is at hand, as an MP4 (imageio).
 
 Frames stream through one at a time, and a `Reel` keeps no more than a GIF can use, so memory does not grow with a film.
 """
 
+import io
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from PIL import Image
 
 from gym_vlmrm.files import replacing
 
-__all__ = ["Film", "Reel", "tile", "write_gif", "write_mp4"]
+__all__ = ["Film", "Reel", "gif_bytes", "write_gif", "write_mp4"]
 
 GIF_FPS = 25.0
 """GIFs are shown at this rate at most [frames/s]; players slow faster ones down."""
@@ -70,15 +71,6 @@ class Reel:
         return np.frombuffer(zlib.decompress(self._kept[index]), np.uint8).reshape(self._shape)
 
 
-def tile(frames: NDArray[np.uint8], columns: int = 2) -> Frame:
-    """Put frames (N, H, W, 3) side by side, `columns` in a row; places left over are black."""
-    columns = min(columns, len(frames))
-    left_over = np.zeros((-len(frames) % columns, *frames.shape[1:]), np.uint8)
-    places = np.concatenate([frames, left_over])
-    rows = [np.concatenate(places[i : i + columns], axis=1) for i in range(0, len(places), columns)]
-    return np.concatenate(rows)
-
-
 def write_gif(path: Path, film: Film, fps: float, max_bytes: int = MAX_GIF_BYTES) -> None:
     """Write a film as a GIF that plays at its own speed, smaller and with fewer frames if need be.
 
@@ -98,7 +90,7 @@ def write_gif(path: Path, film: Film, fps: float, max_bytes: int = MAX_GIF_BYTES
             step = stride * factor
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
             shown = range(0, len(film), step)
-            palette = _resized(film[shown[len(shown) // 2]], size).quantize(colors)
+            palette = _palette([_resized(film[shown[place]], size) for place in (0, len(shown) // 2, -1)], colors)
             frames = _quantized(film, shown, size, palette)
             duration = max(20, 10 * round(100 * step / fps))  # GIFs count in hundredths of a second
             options = {"duration": duration, "loop": 0, "optimize": True}
@@ -107,8 +99,27 @@ def write_gif(path: Path, film: Film, fps: float, max_bytes: int = MAX_GIF_BYTES
                 return
 
 
+def gif_bytes(frames: Sequence[Frame], fps: float = 10.0, side: int = 128) -> bytes:
+    """Return a few frames (H, W, 3) as a small GIF, for loggers; at least one."""
+    scale = min(1.0, side / max(frames[0].shape[:2]))
+    height, width = (max(1, round(length * scale)) for length in frames[0].shape[:2])
+    pictures = [_resized(frame, (width, height)) for frame in frames]
+    buffer = io.BytesIO()
+    options = {"duration": max(20, round(1000 / fps)), "loop": 0}
+    pictures[0].save(buffer, format="GIF", save_all=True, append_images=pictures[1:], **options)
+    return buffer.getvalue()
+
+
 def _resized(frame: Frame, size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS)
+
+
+def _palette(pictures: Sequence[Image.Image], colors: int) -> Image.Image:
+    """Choose colours of several pictures of one size; an octree keeps those of small things, such as a light."""
+    strip = Image.new("RGB", (pictures[0].width, pictures[0].height * len(pictures)))
+    for number, picture in enumerate(pictures):
+        strip.paste(picture, (0, number * picture.height))
+    return strip.quantize(colors, method=Image.Quantize.FASTOCTREE)
 
 
 def _quantized(film: Film, shown: range, size: tuple[int, int], palette: Image.Image) -> Iterator[Image.Image]:

@@ -3,6 +3,7 @@
 Put back into a training that was built from the same recipe, it goes on as if it had never stopped.
 """
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -67,6 +68,8 @@ def read_state(plain: Any) -> WholeState:
     worlds, training = plain["worlds"], plain["training"]
     if not (isinstance(plain["metrics"], str) and isinstance(training, dict) and isinstance(worlds, list | None)):
         raise TypeError("malformed")
+    if not (training.keys() >= _PARTS and isinstance(training["last"], dict) and set(_LAST) == training["last"].keys()):
+        raise ValueError("a part is missing")
     return WholeState(Due.model_validate(plain["due"]), plain["metrics"], best, worlds, training)
 
 
@@ -77,6 +80,11 @@ def fresh_seed(seed: int, step: int) -> int:
 
 _PLAIN = ("_current_progress_remaining", "exploration_rate", "num_timesteps")
 _LAST = ("_last_obs", "_last_episode_starts", "_last_original_obs")
+
+
+_PARTS = {
+    "numbers", "last", "memory", "rollout", "noise", "log", "returns", "scale", "late", "statistics", "masks", "random",
+}  # fmt: skip
 
 
 def take_state(setup: "Setup", *, update: bool) -> tuple[dict[str, Any], list[Any] | None]:
@@ -105,6 +113,7 @@ def take_state(setup: "Setup", *, update: bool) -> tuple[dict[str, Any], list[An
         "returns": None if normalizer is None else normalizer.returns.copy(),
         "scale": None if setup.scale is None else setup.scale.returns.copy(),
         "late": setup.late.state(),
+        "continuation": None if setup.continuation is None else setup.continuation.state(),
         "statistics": setup.statistics.state(),
         "masks": _copied(setup.steps.masks),
         "random": random_states(model.action_space),
@@ -125,14 +134,17 @@ def put_state(setup: "Setup", state: WholeState) -> None:
     """
     model: Any = setup.model
     pool: Any = setup.pool
-    training = state.training
+    training, steps = state.training, model.num_timesteps
     if state.worlds is not None:
         if len(state.worlds) != pool.num_envs:
             raise WorldError(f"{len(state.worlds)} worlds where there are {pool.num_envs}")
         pool.set_attr("world_state", state.worlds)
+        model.env.unwrapped._reset_seeds()  # those of a first reset, which was long ago: ARS resets between episodes
     for name in _PLAIN:
         if name in training["numbers"]:
-            setattr(model, name, training["numbers"][name])
+            setattr(model, name, _like(getattr(model, name), training["numbers"][name]))
+    if model.num_timesteps != steps:
+        raise ValueError(f"of step {model.num_timesteps:,}, not {steps:,}")
     for name in _LAST:
         setattr(model, name, training["last"][name])
     if training["memory"] is not None:
@@ -148,6 +160,8 @@ def put_state(setup: "Setup", state: WholeState) -> None:
     if setup.scale is not None:
         setup.scale.returns = training["scale"]
     setup.late.put_state(training["late"])
+    if setup.continuation is not None and training.get("continuation") is not None:
+        setup.continuation.put_state(training["continuation"])
     setup.statistics.put_state(training["statistics"])
     setup.steps.masks = training["masks"]
     put_random_states(training["random"], model.action_space)
@@ -182,6 +196,13 @@ def learn_from_rollout(model: "BaseAlgorithm", steps: int, total: int) -> None:
         updates = learner.gradient_steps if learner.gradient_steps >= 0 else steps
         if updates > 0:
             learner.train(batch_size=learner.batch_size, gradient_steps=updates)
+
+
+def _like(old: Any, new: Any) -> Any:
+    """A number that comes in the place of another."""
+    if not _is_number(new) or not math.isfinite(new) or (type(old) is int and type(new) is not int):
+        raise ValueError(f"{new!r:.50} where a number was")
+    return new
 
 
 def _is_number(value: Any) -> bool:

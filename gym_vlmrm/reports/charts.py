@@ -5,14 +5,24 @@ import math
 import re
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gym_vlmrm.arrays import Floats
 from gym_vlmrm.auditing.results import Landscape
 
-__all__ = ["curve_chart", "histogram_chart", "landscape_chart", "scatter_chart", "size_chart"]
+__all__ = [
+    "Band",
+    "band_chart",
+    "curve_chart",
+    "episode_chart",
+    "gaps",
+    "histogram_chart",
+    "landscape_chart",
+    "scatter_chart",
+    "size_chart",
+]
 COLOURS = ("#3d8bd4", "#e3803b", "#3fa66b", "#b565c9", "#c9a227", "#d4526e", "#7f8c99", "#2aa5a5")
 """Of middling lightness: they show on white and on near-black."""
 _INK = "#010203"
@@ -20,14 +30,16 @@ _INK = "#010203"
 WIDTH, HEIGHT = 4.6, 2.9
 """Size of a chart [inch]; small, so that its text can be read on a phone."""
 _GOAL = "#3fa66b"
+THOUSANDS_FROM = 10_000
+"""An axis of steps that is longer counts in thousands."""
 MAX_NAME = 44
 """Longer names of models are shown by their end."""
 
 
-def _figure(height: float = HEIGHT) -> tuple[Any, Any]:
+def _figure(height: float = HEIGHT, width: float = WIDTH) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     axes.patch.set_alpha(0)
@@ -72,6 +84,11 @@ def _svg(figure: Any, title: str) -> str:
     text = re.sub(r'id="', f'id="{tag}-', text)
     text = re.sub(r'(href="#|url\(#)', lambda match: f"{match[1]}{tag}-", text)
     return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
+
+
+def gaps(values: Sequence[float | None]) -> list[float]:
+    """Return numbers as curves take them: NaN where there is none."""
+    return [math.nan if value is None else value for value in values]
 
 
 def _scaled(values: Sequence[float]) -> Floats:
@@ -120,8 +137,13 @@ def size_chart(points: Sequence[tuple[str, int, float, float, float]]) -> str:
     return _svg(figure, "EPIC distance against model size")
 
 
-def curve_chart(title: str, curves: Sequence[tuple[str, Sequence[float], Sequence[float]]], x: str = "steps") -> str:
-    """Draw curves, each (name, x, y); NaN leaves a gap."""
+def curve_chart(
+    title: str,
+    curves: Sequence[tuple[str, Sequence[float], Sequence[float]]],
+    x: str = "steps",
+    level: tuple[str, float] | None = None,
+) -> str:
+    """Draw curves, each (name, x, y), and a level (name, y) to compare with; NaN leaves a gap."""
     figure, axes = _figure(2.4)
     for index, (name, xs, ys) in enumerate(curves):
         shown = [(a, b) for a, b in zip(xs, ys, strict=True) if not math.isnan(b)]
@@ -134,9 +156,59 @@ def curve_chart(title: str, curves: Sequence[tuple[str, Sequence[float], Sequenc
             marker=marker,
             ms=4,
         )
-    axes.ticklabel_format(axis="x", style="sci", scilimits=(0, 4))
-    axes.xaxis.get_offset_text().set_color(_INK)
-    _label(axes, x, title, len(curves) > 1)
+    if level is not None:
+        axes.axhline(level[1], color=COLOURS[6], linewidth=1.4, linestyle="--", label=level[0])
+    _label(axes, _in_thousands(axes, x), title, len(curves) > 1 or level is not None)
+    return _svg(figure, title)
+
+
+def _in_thousands(axes: Any, x: str) -> str:
+    """Count the horizontal axis in thousands where it is long; returns what to write below it."""
+    axes.ticklabel_format(axis="x", style="plain", useOffset=False)
+    if axes.get_xlim()[1] < THOUSANDS_FROM:
+        return x
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:,g}")
+    return f"{x} [thousands]"
+
+
+def episode_chart(curves: Sequence[tuple[str, Sequence[float]]], successes: Sequence[bool] | None) -> str:
+    """Draw the reward of each step of an episode, each curve (name, y); the first one's steps in success are shaded."""
+    figure, axes = _figure(2.2, 1.35 * WIDTH)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], np.array(successes or [], np.bool_), [False]]).astype(int)))
+    for begin, end in edges.reshape(-1, 2).tolist():
+        axes.axvspan(begin + 0.5, end + 0.5, color=_GOAL, alpha=0.2, linewidth=0)
+    for index, (name, values) in reversed(list(enumerate(curves))):
+        axes.plot(np.arange(1, len(values) + 1), values, color=COLOURS[index], linewidth=1.6, label=name)
+    below = "step of the film" + (f" (green: {curves[0][0]} in success)" if len(edges) else "")
+    _label(axes, below, "VLM reward", True)
+    return _svg(figure, "VLM reward over the filmed episodes")
+
+
+class Band(NamedTuple):
+    """A curve with the interval around it; NaN where there is none."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+
+
+def band_chart(title: str, bands: Sequence[Band], x: str = "steps") -> str:
+    """Draw curves, each with its interval; one much wider than all curves are apart is cut off."""
+    figure, axes = _figure()
+    for index, band in enumerate(bands):
+        colour = COLOURS[index % len(COLOURS)]
+        axes.plot(
+            band.x, band.y, color=colour, linewidth=1.6, label=band.name, marker="o" if len(band.x) < 3 else None, ms=4
+        )
+        axes.fill_between(band.x, band.low, band.high, color=colour, alpha=0.18, linewidth=0)
+    every = np.concatenate([band.y for band in bands])
+    room = max(float(np.ptp(every)), 1e-3)
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(max(bottom, every.min() - room), min(top, every.max() + room))
+    axes.set_xlim(left=0)
+    _label(axes, _in_thousands(axes, x), title, True)
     return _svg(figure, title)
 
 

@@ -32,8 +32,8 @@ NUMBERS: tuple[tuple[str, str, str], ...] = (
     ("above_worst_goal", "above worst", "share of other frames that beat the worst goal frame"),
 )
 """Field of `Numbers`, heading, and what it means."""
-THUMBNAIL = 128
-"""Side of a frame in a report [px]."""
+THUMBNAIL = 320
+"""Largest side of a frame in a report [px]."""
 
 
 @cache
@@ -80,7 +80,7 @@ def frame_uri(frame: NDArray[np.uint8]) -> str:
     if max(picture.size) > THUMBNAIL:
         picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=88)
+    picture.save(buffer, "JPEG", quality=85)
     return data_uri(buffer.getvalue(), "image/jpeg")
 
 

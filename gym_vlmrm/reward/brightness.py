@@ -16,6 +16,7 @@ class BrightnessReward:
 
     name = "brightness"
     concurrent = False
+    small = True
     weights_digest = hashlib.sha256(b"brightness").hexdigest()
     precision = "fp32"
     device = "cpu"

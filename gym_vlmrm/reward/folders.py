@@ -3,6 +3,7 @@
 Importing this module imports no torch and no open_clip.
 """
 
+import contextlib
 import gzip
 import os
 import re
@@ -12,15 +13,19 @@ from typing import Any
 
 from gym_vlmrm.errors import ModelError, RunError
 from gym_vlmrm.files import MAX_TABLE, open_regular, read_json, read_text
+from gym_vlmrm.reward.tokenizer_files import check_tokenizer_files
 
 __all__ = [
     "CONFIG_FILE",
     "MERGES_FILE",
+    "SCHEMAS",
     "TOKENIZER_OPTIONS",
+    "UNTRAINED",
     "WORDS_FILE",
     "check_config",
     "check_folder",
     "read_words",
+    "state_of_files",
 ]
 
 CONFIG_FILE = "open_clip_config.json"
@@ -30,6 +35,9 @@ WORDS_FILE = "words.txt"
 """A model folder may list the words that its text tower was trained on, one a line."""
 TOKENIZER_OPTIONS = frozenset({"clean", "strip_sep_token", "language"})
 """What a model's configuration may say to its tokenizer; all that open_clip's own configurations say."""
+UNTRAINED = "untrained"
+"""Pretrained tag of this package: random weights, for measuring speed."""
+SCHEMAS = ("hf-hub:", "local-dir:")
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".npz", ".npy")
 MAX_CONFIG = 1_000_000
 MAX_UNPACKED = 50_000_000
@@ -48,7 +56,8 @@ def check_folder(folder: Path) -> dict[str, Any]:
     """Check a model folder and return its configuration.
 
     Its files are regular ones, of bounded size but for the weights. A link may lead to another file of the folder, or
-    into the blobs beside it, as in the Hub's cache. The configuration describes no more numbers than the weights hold.
+    into the blobs beside it, as in the Hub's cache. What it says of its tokenizer names no file elsewhere. The
+    configuration describes no more numbers than the weights hold.
 
     Raises:
         ModelError: one of these is not so.
@@ -65,8 +74,11 @@ def check_folder(folder: Path) -> dict[str, Any]:
             )
         if MERGES_FILE in sizes:
             _check_unpacked(folder / MERGES_FILE)
+        check_tokenizer_files(folder)
     except (OSError, RunError) as error:
         raise ModelError(f"model folder {folder}: {error}") from None
+    except RecursionError:
+        raise ModelError(f"model folder {folder}: its configuration is nested too deeply") from None
     return config
 
 
@@ -176,3 +188,20 @@ def read_words(folder: str | os.PathLike[str]) -> set[str] | None:
         return set(read_text(path, MAX_TABLE, links=True).split())
     except (OSError, ValueError, RunError) as error:
         raise ModelError(f"{error}") from None
+
+
+def state_of_files(name: str) -> tuple[tuple[str, int, int], ...]:
+    """Path, time of change and size of every local file that a model is read from."""
+    if name.startswith("local-dir:"):
+        paths = sorted(Path(name.removeprefix("local-dir:")).glob("*"))
+    elif name.startswith(SCHEMAS):
+        return ()
+    else:
+        paths = [Path(name.partition("/")[2])]
+    states = []
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError):
+            if path.is_file():
+                state = path.stat()
+                states.append((str(path.resolve()), state.st_mtime_ns, state.st_size))
+    return tuple(states)

@@ -12,14 +12,16 @@ from typing import Any
 
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward.folders import CONFIG_FILE, check_folder, read_words
+from gym_vlmrm.reward.notices import first_to_say
 from gym_vlmrm.reward.protocol import RewardModel
 from gym_vlmrm.task.catalog import load_task, override
-from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.task.spec import RewardSpec, TaskSpec
 from gym_vlmrm.task.yaml_file import shorten
 
 __all__ = [
     "EMBEDDED_FOLDER", "MODELS", "CutPromptWarning", "UnknownWordsWarning", "check_model_name", "choose_frame_size",
-    "cut_prompts", "describe_cut", "load_reward_model", "model_frame_size", "unknown_words",
+    "cut_prompts", "describe_cut", "load_judge", "load_reward_model", "model_frame_size", "model_location",
+    "tell_of_model", "unknown_words",
 ]  # fmt: skip
 
 MODELS: dict[str, str] = {
@@ -63,7 +65,8 @@ def load_reward_model(
 
     Returns:
         A callable: uint8 frames (N, H, W, 3) to float32 rewards (N,). It shares its weights with every other one of the
-        same model, device and arithmetic; they are freed when the last of these is.
+        same model, device and arithmetic; they are freed when the last of these is. Of a reward made of parts it says
+        what frames are worth by themselves: without windows, shapes and the environment's own reward.
 
     Raises:
         TaskError: no such task, or a value that is not allowed.
@@ -71,25 +74,45 @@ def load_reward_model(
     """
     spec = task if isinstance(task, TaskSpec) else load_task(task)
     spec = override(spec, model=model, goal=goal, baseline=baseline, alpha=alpha, device=device, precision=precision)
-    judge = spec.reward
-    plain = _make_plain(judge.model)
+    for name in dict.fromkeys(part.model for part in spec.reward.all_parts):
+        tell_of_model(name)
+    return load_judge(spec.reward)
+
+
+def load_judge(judge: RewardSpec) -> RewardModel:
+    """Load the reward model that a task's section ``reward:`` describes; see `load_reward_model`."""
+    if judge.plain:
+        return _load(judge, judge.model, judge.goals, judge.baselines, judge.alpha)
+    from gym_vlmrm.reward.parts import PartsReward
+
+    known: dict[str, RewardModel] = {}
+    models = []
+    for part in judge.all_parts:
+        if part.model in MODELS:  # one that reads no prompts is the same for every part
+            known[part.model] = known.get(part.model) or _load(judge, part.model, [], [], 0.0)
+            models.append(known[part.model])
+        else:
+            models.append(_load(judge, part.model, list(part.goals), list(part.baselines), part.alpha))
+    return PartsReward(judge, models)
+
+
+def _load(judge: RewardSpec, model: str, goals: list[str], baselines: list[str], alpha: float) -> RewardModel:
+    """Load the model of one goal, for the device and in the arithmetic that a reward names."""
+    plain = _make_plain(model)
     if plain is not None:
         return plain
     # Here and not above, because importing them imports torch.
     from gym_vlmrm.reward.clip.model import ClipReward
     from gym_vlmrm.reward.clip.towers import load_towers
 
-    location = _location(judge.model)
-    prompts, baselines = judge.goals, judge.baselines
-    if judge.model == "embedded":
-        _say_once_what_embedded_is()
-    _warn_unknown_words(judge.model, [*prompts, *baselines])
-    towers = load_towers(location, judge.device, judge.precision)
-    for sentence in dict.fromkeys([*prompts, *baselines]):
+    _warn_unknown_words(model, [*goals, *baselines])
+    towers = load_towers(model_location(model), judge.device, judge.precision)
+    for sentence in dict.fromkeys([*goals, *baselines]):
         if unread := towers.unread_part(sentence):
-            message = f"model '{judge.model}' has no room for the end of a prompt: {describe_cut(sentence, unread)}"
-            warnings.warn(CutPromptWarning(message), stacklevel=2)
-    return ClipReward(judge.model, towers, prompts, baselines or None, judge.alpha)
+            message = f"model '{model}' has no room for the end of a prompt: {describe_cut(sentence, unread)}"
+            if first_to_say(message):
+                warnings.warn(CutPromptWarning(message), stacklevel=4)
+    return ClipReward(model, towers, goals, baselines or None, alpha)
 
 
 def _make_plain(model: str) -> RewardModel | None:
@@ -110,7 +133,7 @@ def check_model_name(model: str) -> None:
         return
     from gym_vlmrm.reward.clip.opening import check_name
 
-    check_name(_location(model))
+    check_name(model_location(model))
 
 
 def model_frame_size(model: str) -> int:
@@ -118,7 +141,7 @@ def model_frame_size(model: str) -> int:
     plain = _make_plain(model)
     if plain is not None:
         return plain.frame_size
-    location = _location(model)
+    location = model_location(model)
     config = Path(location.removeprefix("local-dir:")) / CONFIG_FILE
     if location.startswith("local-dir:") and config.is_file():
         return _image_size(config, check_folder(config.parent))
@@ -137,7 +160,9 @@ def choose_frame_size(task: TaskSpec, model: Any = None) -> int:
     """
     if task.scene.render_size is not None:
         return task.scene.render_size
-    return model_frame_size(task.reward.model) if model is None else int(model.frame_size)
+    if model is not None:
+        return int(model.frame_size)
+    return max(model_frame_size(name) for name in {part.model for part in task.reward.all_parts})
 
 
 def _image_size(path: Path, config: dict[str, Any]) -> int:
@@ -151,7 +176,7 @@ def _image_size(path: Path, config: dict[str, Any]) -> int:
 
 def unknown_words(model: str, sentences: Sequence[str]) -> list[str]:
     """Return the words that a model's list of training words lacks; empty where the model has no such list."""
-    known = None if model in MODELS else read_words(_location(model).removeprefix("local-dir:"))
+    known = None if model in MODELS else read_words(model_location(model).removeprefix("local-dir:"))
     if known is None:
         return []
     words = dict.fromkeys(word for sentence in sentences for word in re.findall(r"[\w']+", sentence.lower()))
@@ -169,7 +194,7 @@ def cut_prompts(model: str, sentences: Iterable[str]) -> dict[str, str]:
     from gym_vlmrm.reward.clip.text import unread_part
 
     try:
-        tokenizer = load_tokenizer(_location(model))
+        tokenizer = load_tokenizer(model_location(model))
     except ModelError:
         return {}
     ends = {sentence: unread_part(tokenizer, sentence) for sentence in sentences}
@@ -181,7 +206,8 @@ def describe_cut(sentence: str, unread: str) -> str:
     return f"of '{shorten(sentence)}' it never reads '{shorten(unread)}'; use fewer words"
 
 
-def _location(model: str) -> str:
+def model_location(model: str) -> str:
+    """Return the name by which open_clip knows a model."""
     return f"local-dir:{EMBEDDED_FOLDER}" if model == "embedded" else model
 
 
@@ -190,12 +216,21 @@ def _warn_unknown_words(model: str, sentences: Sequence[str]) -> None:
     if words:
         listed = ", ".join(repr(word) for word in words)
         message = f"model '{model}' never saw {listed} in training; its reward for such a prompt is a guess"
-        warnings.warn(UnknownWordsWarning(message), stacklevel=3)
+        if first_to_say(message):
+            warnings.warn(UnknownWordsWarning(message), stacklevel=5)
+
+
+def tell_of_model(model: str) -> None:
+    """Say once what users of a model need to know."""
+    if model == "embedded":
+        _say_once_what_embedded_is()
 
 
 @cache
 def _say_once_what_embedded_is() -> None:
-    logger.warning(
+    message = (
         "the embedded model is not zero-shot: it knows the built-in scenes and their words; "
         "for anything else name an open_clip model"
     )
+    if first_to_say(message):
+        logger.warning(message)

@@ -9,7 +9,16 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.errors import ModelError
 
-__all__ = ["RewardModel", "check_frames", "check_rewards", "is_concurrent", "memory_of_scoring", "score"]
+__all__ = [
+    "RewardModel",
+    "check_frames",
+    "check_rewards",
+    "is_concurrent",
+    "is_small",
+    "memory_of_scoring",
+    "score",
+    "signals_of",
+]
 
 
 @runtime_checkable
@@ -20,6 +29,8 @@ class RewardModel(Protocol):
 
     * ``concurrent: bool``, ``False`` where it is missing (see `is_concurrent`): whether calls from several threads may
       overlap and run beside each other on several cores. Any other model is called from one thread at a time.
+    * ``small: bool``, ``False`` where it is missing (see `is_small`): whether a few frames take one thread of torch
+      less time than many, which wait for each other in every layer; a single environment's are then scored by one.
     * ``weights_digest: str``: SHA-256 (hex) of all weights, of the image tower and of the text tower, so that a record
       can say which weights judged; a model without weights has a constant.
     * ``precision: str``: arithmetic that is really used, ``fp32``, ``bf16``, ``fp16`` or ``int8``; never ``auto``.
@@ -41,6 +52,11 @@ def is_concurrent(model: RewardModel) -> bool:
     return bool(getattr(model, "concurrent", False))
 
 
+def is_small(model: RewardModel) -> bool:
+    """Whether a few frames are best scored by one thread of torch; a model has to say so itself."""
+    return bool(getattr(model, "small", False))
+
+
 def score(model: RewardModel, frames: Any) -> NDArray[np.float32]:
     """Return a model's rewards, float32 (N,), of uint8 RGB frames (N, H, W, 3): what goes in and comes out is checked.
 
@@ -51,6 +67,16 @@ def score(model: RewardModel, frames: Any) -> NDArray[np.float32]:
     with memory_of_scoring(model.name):
         rewards = np.asarray(model(pictures), dtype=np.float32)
     return check_rewards(rewards, len(pictures), model.name)
+
+
+def signals_of(model: RewardModel, pictures: Any) -> NDArray[np.float32]:
+    """Return what a model tells of the pictures of N steps: rewards (N,), or of one made of parts signals (N, W).
+
+    Raises:
+        ModelError: as `score` does.
+    """
+    signals = getattr(model, "signals", None)
+    return score(model, pictures) if signals is None else signals(pictures)
 
 
 def check_frames(frames: Any) -> NDArray[np.uint8]:

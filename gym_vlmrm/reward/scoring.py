@@ -3,22 +3,49 @@
 How many threads of torch each of them takes is set by `gym_vlmrm.reward.threads`.
 """
 
+import contextlib
 import os
 import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_vlmrm.reward.protocol import RewardModel, is_concurrent, score
+from gym_vlmrm.reward.protocol import RewardModel, is_concurrent, signals_of
 from gym_vlmrm.reward.threads import take_torch_threads, threads_of_one_call
 from gym_vlmrm.worlds.pools.cores import usable_cores
 
-__all__ = ["ScoringTeam"]
+__all__ = ["FreeCores", "ScoringTeam"]
 
 YIELDING_NICENESS = 5
 """A third of the weight of a thread that does not yield: enough, and not nothing where others keep the machine busy."""
+
+
+class FreeCores(threading.Semaphore):
+    """Lets as many threads work at a time as there are cores that no worker process is busy on."""
+
+    def __init__(self, busy: int) -> None:
+        """Begin with so many busy workers; there may be more of them than cores."""
+        self._busy, self._cores = busy, usable_cores()
+        self._granted = max(0, self._cores - busy)
+        super().__init__(self._granted)
+
+    def free_one(self) -> None:
+        """A worker is done."""
+        self._grant(max(0, self._busy - 1))
+
+    def free_all(self) -> None:
+        """All workers are done."""
+        self._grant(0)
+
+    def _grant(self, busy: int) -> None:
+        self._busy = busy
+        more = self._cores - busy - self._granted
+        if more > 0:
+            self._granted += more
+            self.release(more)
 
 
 class ScoringTeam:
@@ -42,17 +69,23 @@ class ScoringTeam:
         self.yielding = yielding
         self.threads = threads or (usable_cores() if is_concurrent(reward_model) else 1)
         self._executor: ThreadPoolExecutor | None = None
+        self._pid = os.getpid()
 
-    def submit(self, frames: NDArray[np.uint8]) -> "Future[NDArray[np.float32]]":
-        """Score uint8 frames (N, H, W, 3) in the background; the result is their rewards (N,).
+    def submit(
+        self, frames: NDArray[np.uint8], turns: threading.Semaphore | None = None
+    ) -> "Future[NDArray[np.float32]]":
+        """Score uint8 frames (N, H, W, 3) in the background, once `turns` lets it; the result is their rewards (N,).
+
+        Of a reward made of parts they are the pictures of N steps, and the result its signals (N, W).
 
         The frames must not be changed before it is there. What calling the team raises, the result raises.
         """
-        if self._executor is None:
+        if self._executor is None or self._pid != os.getpid():  # a fork copies no threads
+            self._pid = os.getpid()
             self._executor = ThreadPoolExecutor(
                 self.threads, thread_name_prefix="scoring", initializer=self._start_thread
             )
-        return self._executor.submit(self._score, frames)
+        return self._executor.submit(self._score, frames, turns)
 
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the rewards, float32 (N,), of uint8 frames (N, H, W, 3), split evenly among the threads.
@@ -70,8 +103,9 @@ class ScoringTeam:
         """Cut a batch into one part per thread; cut by count alone, so equal batches give equal rewards."""
         return np.array_split(frames, min(self.threads, len(frames))) if len(frames) else []
 
-    def _score(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return score(self.reward_model, frames)
+    def _score(self, frames: NDArray[np.uint8], turns: threading.Semaphore | None = None) -> NDArray[np.float32]:
+        with turns or contextlib.nullcontext():
+            return signals_of(self.reward_model, frames)
 
     def _start_thread(self) -> None:
         if self.threads == 1:
@@ -86,9 +120,13 @@ class ScoringTeam:
 
     def close(self) -> None:
         """End the threads; frames that still wait are not scored."""
-        if self._executor is not None:
+        if self._executor is not None and self._pid == os.getpid():
             self._executor.shutdown(wait=True, cancel_futures=True)
-            self._executor = None
+        self._executor = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy starts threads of its own.
+        return {**vars(self), "_executor": None}
 
 
 def _on_accelerator(reward_model: RewardModel) -> bool:

@@ -4,15 +4,41 @@ Nothing here knows reward models; who calls them, and from how many threads of P
 """
 
 import contextlib
+import os
 import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["kept_torch_threads", "one_torch_thread", "take_torch_threads", "threads_of_one_call"]
+__all__ = [
+    "kept_torch_threads",
+    "on_one_thread",
+    "one_torch_thread",
+    "survive_forks",
+    "take_torch_threads",
+    "threads_of_one_call",
+]
 
 _STARTING = threading.Lock()
 _before: list[int] = []  # what `one_torch_thread` found, outermost first
+
+
+def survive_forks() -> None:
+    """Give torch one thread in every process that is forked from this one from now on; called once torch is imported.
+
+    OpenMP's threads are not copied by a fork, and the first layer that wants them waits for ever.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_take_one_after_fork)
+
+
+def _take_one_after_fork() -> None:
+    global _STARTING
+    _STARTING = threading.Lock()  # another thread of the parent may have held it
+    _before.clear()
+    torch: Any = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
 
 
 @contextlib.contextmanager
@@ -25,6 +51,22 @@ def kept_torch_threads() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def on_one_thread() -> Iterator[None]:
+    """Run a short call with one thread of torch, in a process whose other computations keep theirs.
+
+    Two microseconds, so that it may stand around every call. A thread that computes for the first time ever within
+    another one's block keeps one thread.
+    """
+    torch: Any = sys.modules.get("torch")
+    if torch is None or torch.get_num_threads() == 1:
+        yield
+        return
+    with kept_torch_threads():
+        torch.set_num_threads(1)
+        yield
 
 
 @contextlib.contextmanager

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
+from gym_vlmrm.task.parts import Prompt, Strict, sentences
 from gym_vlmrm.task.rules import QUANTITY_NAME, Quantities, parse_rule, quantity_names
-from gym_vlmrm.task.strict import Prompt, Strict, sentences
 
 __all__ = ["CaptionSpec", "GradeSpec"]
 

@@ -41,11 +41,15 @@ def builtin_tasks() -> dict[str, TaskSpec]:
     return {name: load_task(name) for name in builtin_paths()}
 
 
-def load_task(name: str | os.PathLike[str]) -> TaskSpec:
+def load_task(name: str | os.PathLike[str], *, alone: bool = False) -> TaskSpec:
     """Load a task by short name (``splits``), environment ID (``VLMRM/Humanoid-Splits-v0``) or path of a YAML file.
 
     IDs are those of built-in tasks and of what `register_task` registered. Where the task names no model, the
     environment variable ``GYM_VLMRM_MODEL`` does, now: it changes no task that was loaded, nor a run's.
+
+    Args:
+        name: of the task.
+        alone: whether a file must stand alone, without `include:`.
 
     Raises:
         UnknownTaskError: nothing goes by that name.
@@ -58,8 +62,10 @@ def load_task(name: str | os.PathLike[str]) -> TaskSpec:
     path = Path(text)
     if path.suffix in (".yaml", ".yml") or path.is_file():
         if not path.is_file():
+            if path.exists():
+                raise TaskError(f"no task file at '{text}': it is no regular file")
             raise UnknownTaskError(f"no task file at '{text}'{did_you_mean(path.stem, known)}")
-        return _validate(read_document(path, builtin_folder()), path)
+        return _validate(read_document(path, None if alone else builtin_folder()), path)
     ids, registered = _builtin_ids(), _registered_tasks()
     task_id = text.removeprefix("gym_vlmrm:")
     if task_id in ids:
@@ -113,9 +119,15 @@ def override(
 ) -> TaskSpec:
     """Return the task with the given values replaced; ``None`` keeps what the task says.
 
+    Of a reward made of parts, `model`, `baseline` and `alpha` change what parts that name none go by, and `goal` the
+    part ``reward.goal``.
+
     Raises:
-        TaskError: a value is not allowed; the message names the field.
+        TaskError: a value is not allowed, or there is no ``reward.goal`` to replace; the message names the field.
     """
+    if goal is not None and task.reward.goal is None:
+        message = f"{task.id}: reward.goal: the reward is made of parts and has no goal to replace; change its parts"
+        raise TaskError(message, field=("reward", "goal"))
     reward = {
         "model": model,
         "goal": list(goal) if isinstance(goal, tuple) else goal,
@@ -163,7 +175,8 @@ def _explain(error: ValidationError) -> tuple[Location, str]:
     # A misspelt key is the cause of the missing one that is complained about before it.
     first = next((mistake for mistake in errors if mistake["type"] == "extra_forbidden"), errors[0])
     # Union members appear in pydantic's location as type names that the file does not contain.
-    location = tuple(part for part in first["loc"] if not _MEMBER.match(str(part)))
+    misplaced = first.get("ctx", {}).get("at", ())
+    location = tuple(part for part in (*first["loc"], *misplaced) if not _MEMBER.match(str(part)))
     field = ".".join(map(str, location)) or "task"
     if first["type"] == "extra_forbidden":
         return location, f"{field}: unknown key{did_you_mean(str(location[-1]), _known_keys(location))}"

@@ -1,8 +1,7 @@
 """What a task is: strict, frozen models of a task file (see `gym_vlmrm.task.catalog` for reading one)."""
 
-import os
 import re
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import (
     BeforeValidator,
@@ -15,18 +14,18 @@ from pydantic import (
     model_validator,
 )
 
+from gym_vlmrm.errors import did_you_mean
 from gym_vlmrm.task.captions import CaptionSpec
+from gym_vlmrm.task.parts import MAIN, Brief, CameraName, Strict, misplaced
 from gym_vlmrm.task.plain import from_json, to_json
+from gym_vlmrm.task.reward_spec import MODEL_VARIABLE, RewardSpec
 from gym_vlmrm.task.rules import Rule, parse_rule
-from gym_vlmrm.task.strict import Prompt, Strict, sentences
 
 __all__ = [
-    "FOR_GYMNASIUM", "MODEL_VARIABLE", "CameraSpec", "EnvSpec", "Look", "Quality", "Recipe", "RewardSpec", "SceneSpec",
-    "TaskSpec",
+    "FOR_GYMNASIUM", "MODEL_VARIABLE", "CameraSpec", "ContinuationSpec", "EnvSpec", "FurtherCamera", "Look", "Quality",
+    "Recipe",
+    "RewardSpec", "SceneSpec", "TaskSpec",
 ]  # fmt: skip
-
-MODEL_VARIABLE = "GYM_VLMRM_MODEL"
-"""Environment variable: the model of every task that names none, read when the `TaskSpec` is made and never again."""
 
 Look: TypeAlias = Literal["textured", "original"]
 Quality: TypeAlias = Literal["draft", "standard", "paper"]
@@ -60,24 +59,24 @@ class EnvSpec(Strict):
     """Steps until truncation; ``None`` keeps the environment's own limit."""
 
 
-class CameraSpec(Strict):
-    """A free MuJoCo camera that looks at a fixed point, or one of the model's own cameras by `name` or `id`."""
+_Distance = Annotated[float, Field(gt=0, le=_MAX_METRES)]
+_Point = Annotated[list[_Metres], Field(min_length=3, max_length=3)]
+_Elevation = Annotated[float, Field(ge=-90, le=90)]
+_Azimuth = Annotated[float, Field(ge=-3600, le=3600)]
+_CameraOfModel = Annotated[str, Field(min_length=1, max_length=200)]
+_CameraNumber = Annotated[int, Field(ge=0)]
 
-    distance: float = Field(default=3.5, gt=0, le=_MAX_METRES)
-    """Distance of the camera from `lookat` [m]."""
-    lookat: list[_Metres] = Field(default=[0.0, 0.0, 1.0], min_length=3, max_length=3)
-    """Point in the middle of the picture (x, y, z) [m]."""
-    elevation: float = Field(default=-10.0, ge=-90, le=90)
-    """Angle above the horizon of the viewing direction [deg]; negative looks down."""
-    azimuth: float = Field(default=180.0, ge=-3600, le=3600)
-    """Heading of the viewing direction [deg]; 180 looks along -x and so sees the humanoid's face."""
-    name: str | None = Field(default=None, min_length=1, max_length=200)
+
+class _Aimed(Strict):
+    """A camera that is free, or one of the model's own: never both."""
+
+    name: _CameraOfModel | None = None
     """A camera that the environment's model defines, instead of the four numbers."""
-    id: int | None = Field(default=None, ge=0)
+    id: _CameraNumber | None = None
     """The same by its number."""
 
     @model_validator(mode="after")
-    def _one_kind(self) -> "CameraSpec":
+    def _one_kind(self) -> Self:
         own = [key for key in _FIXED_CAMERA if getattr(self, key) is not None]
         free = [key for key in _FREE_CAMERA if key in self.model_fields_set]
         if len(own) + bool(free) > 1:
@@ -96,70 +95,74 @@ class CameraSpec(Strict):
         return {key: value for key, value in handler(self).items() if key in keys and value is not None}
 
 
-class SceneSpec(Strict):
+class CameraSpec(_Aimed):
+    """A free MuJoCo camera that looks at a fixed point, or one of the model's own cameras by `name` or `id`."""
+
+    distance: _Distance = 3.5
+    """Distance of the camera from `lookat` [m]."""
+    lookat: _Point = Field(default=[0.0, 0.0, 1.0])
+    """Point in the middle of the picture (x, y, z) [m]."""
+    elevation: _Elevation = -10.0
+    """Angle above the horizon of the viewing direction [deg]; negative looks down."""
+    azimuth: _Azimuth = 180.0
+    """Heading of the viewing direction [deg]; 180 looks along -x and so sees the humanoid's face."""
+
+
+class FurtherCamera(_Aimed):
+    """A camera of ``scene.cameras``: what it leaves out is that of ``scene.camera``."""
+
+    distance: _Distance | None = None
+    lookat: _Point | None = None
+    elevation: _Elevation | None = None
+    azimuth: _Azimuth | None = None
+
+
+class SceneSpec(Brief):
     """How the environment looks. ``scene: original`` is short for ``scene: {look: original}``."""
+
+    always = frozenset({"look", "camera", "quality", "render_size"})
+    short = "look"
 
     look: Look = "textured"
     """``textured`` is this package's own scene where the environment has one; ``original`` is the environment's own."""
     camera: CameraSpec | None = None
     """Environments that Gymnasium's MuJoCo renderer draws; ``None`` keeps the environment's own camera."""
+    cameras: dict[CameraName, FurtherCamera] = Field(default={}, max_length=8)
+    """Further cameras by name, for ``reward.cameras``; what one leaves out, `camera` says."""
     quality: Quality = "draft"
     """``paper``: shadows, reflections, 4x multisampling; ``standard``: multisampling only; ``draft``: neither."""
     render_size: int | None = Field(default=None, ge=16, le=2048)
     """Side of the square frame [px]; ``None`` takes the input size of the reward model."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _expand_short_form(cls, value: Any) -> Any:
-        return {"look": value} if isinstance(value, str) else value
-
-
-def _default_model() -> str:
-    return os.environ.get(MODEL_VARIABLE, "").strip() or "embedded"
-
-
-class RewardSpec(Strict):
-    """The sentence that rewards, and the model that judges."""
-
-    goal: Prompt
-    """Goal prompt: one sentence, or several whose embeddings are averaged."""
-    baseline: Prompt | None = None
-    """Baseline prompt: the scene without the goal. Needed when ``alpha > 0``."""
-    alpha: float = Field(default=0.0, ge=0, le=1)
-    """Strength of goal-baseline regularisation; 0 is the cosine similarity."""
-    model: str = Field(default_factory=_default_model)
-    """``embedded``, ``brightness`` (a stand-in), or any open_clip model name; left out, what `MODEL_VARIABLE` says."""
-    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
-    """Arithmetic of the image tower; ``int8`` is for transformers on a CPU."""
-    device: str = "auto"
-    """``auto``, ``cpu``, ``cuda``, ``cuda:1`` ..."""
-    every: int = Field(default=1, ge=1)
-    """Score every k-th frame of an episode and hold the reward in between."""
-
-    @field_validator("goal", "baseline")
-    @classmethod
-    def _no_empty_list(cls, value: Any) -> Any:
-        if isinstance(value, list) and not value:
-            raise ValueError("needs at least one sentence")
-        return value
-
     @model_validator(mode="after")
-    def _alpha_needs_baseline(self) -> "RewardSpec":
-        if self.alpha > 0 and self.baseline is None:
-            raise ValueError(
-                f"alpha is {self.alpha} but there is no baseline prompt; add 'baseline:' or set alpha to 0"
-            )
+    def _main_is_taken(self) -> "SceneSpec":
+        if MAIN in self.cameras:
+            raise misplaced(f"'{MAIN}' is what 'scene.camera' is called; choose another name", "cameras", MAIN)
         return self
 
-    @property
-    def goals(self) -> list[str]:
-        """The goal prompts: at least one sentence."""
-        return sentences(self.goal)
+    def camera_of(self, name: str) -> CameraSpec:
+        """Return a camera by its name; what one of `cameras` leaves out is `camera`'s, else `CameraSpec`'s own."""
+        main = self.camera or CameraSpec()
+        if name == MAIN:
+            return main
+        camera = self.cameras[name]
+        below = {} if camera.fixed is not None or main.fixed is not None else main.model_dump()
+        return CameraSpec.model_validate({**below, **camera.model_dump()})
 
-    @property
-    def baselines(self) -> list[str]:
-        """The baseline prompts; empty where there is none."""
-        return sentences(self.baseline)
+
+class ContinuationSpec(Strict):
+    """Which episodes of a training go on when their time is over, instead of beginning anew: those that end well.
+
+    "Well" is what the reward model says of the last frames, compared with what it said of the ends of the first
+    episodes and of the best moments of late (see `gym_vlmrm.learning.continuation`). ``true`` takes these defaults.
+    """
+
+    probability: float = Field(default=0.9, gt=0, le=1)
+    """How often an episode that ends well goes on."""
+    level: float = Field(default=0.75, gt=0, lt=1)
+    """Where "well" begins, on the way from the ends of the untrained policy (0) to the best moments of late (1)."""
+    frames: int = Field(default=8, ge=1, le=1000)
+    """Scored frames at the end of an episode whose mean reward counts."""
 
 
 class Recipe(Strict):
@@ -169,7 +172,7 @@ class Recipe(Strict):
     """Name of an algorithm of stable-baselines3 or sb3-contrib, such as ``PPO`` or ``SAC``."""
     steps: int = Field(ge=1)
     """Environment steps over all environments."""
-    num_envs: int = Field(default=8, ge=1)
+    num_envs: int = Field(default=8, ge=1, le=10_000)
     """Environments stepped together."""
     normalize_observation: bool = False
     """Scale observations by their running mean and variance."""
@@ -181,8 +184,15 @@ class Recipe(Strict):
     """Environment steps between checkpoints; ``None`` makes twenty of them."""
     reward_every: int | None = Field(default=None, ge=1)
     """``reward.every`` while this recipe trains; ``None`` keeps the task's."""
+    continuation: ContinuationSpec | None = None
+    """Which episodes go on when their time is over; ``None`` lets all begin anew."""
     hyperparameters: Arguments = Field(default={})
     """Constructor arguments of the algorithm, as stable-baselines3 names them."""
+
+    @field_validator("continuation", mode="before")
+    @classmethod
+    def _switch(cls, value: Any) -> Any:
+        return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
 
 class TaskSpec(Strict):
@@ -213,6 +223,17 @@ class TaskSpec(Strict):
     def _stands_on_another_environment(self) -> "TaskSpec":
         if self.env.id.rpartition(":")[2] == self.id:
             raise ValueError(f"id and env.id are both '{self.id}'; env.id names the environment below the task")
+        return self
+
+    @model_validator(mode="after")
+    def _has_the_cameras(self) -> "TaskSpec":
+        known = [MAIN, *self.scene.cameras]
+        for part in self.reward.all_parts:
+            for name in part.cameras:
+                if name not in known:
+                    written = part.at and part.at[0] == "parts" and self.reward.parts[int(part.at[1])].cameras
+                    at = ("reward", *(part.at if written else ()), "cameras")
+                    raise misplaced(f"'{name}' is no camera of the scene{did_you_mean(name, known)}", *at)
         return self
 
     @field_validator("success")

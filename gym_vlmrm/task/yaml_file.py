@@ -18,7 +18,7 @@ MAX_BYTES = 1_000_000
 MAX_NODES = 20_000
 MAX_DEPTH = 50
 MAX_INCLUDES = 8
-_OBSERVED = re.compile(r"""(?<=[\[,{: ])(obs\[\d{1,9}\][^,\[\]{}"'\n#]*)(?=[,\]}])""")
+_OBSERVED = re.compile(r"""('[^'\n]*'|"[^"\n]*")|(?<=[\[,{: ])(obs\[\d{1,9}\][^,\[\]{}"'\n#]{0,200}?)(?=\s*[,\]}])""")
 """What reads as a rule or a quantity to everybody but YAML, which sees a list begin within braces or brackets."""
 MAX_NUMBER = 400
 """Longest scalar other than text [characters]: Python's own conversions take quadratic time."""
@@ -94,12 +94,15 @@ def shorten(text: object, limit: int = 80) -> str:
     return line if len(line) <= limit else line[: limit - 4] + " ..."
 
 
-def read_document(path: Path, bases: Path, *, trail: tuple[Path, ...] = (), origin: Place | None = None) -> Document:
+def read_document(
+    path: Path, bases: Path | None, *, trail: tuple[Path, ...] = (), origin: Place | None = None
+) -> Document:
     """Read a task file and what it includes.
 
     Args:
         path: the file.
-        bases: folder where an included file is looked for that is not beside the file that includes it.
+        bases: folder where an included file is looked for that is not beside the file that includes it; without one
+            nothing may be included.
         trail: the files that led here by including one another.
         origin: the line that includes this file.
 
@@ -117,6 +120,8 @@ def read_document(path: Path, bases: Path, *, trail: tuple[Path, ...] = (), orig
         return document
     name = document.data.pop("include")
     place = document.places[("include",)]
+    if bases is None:
+        raise TaskError(f"{place}: include: the task of a run stands alone; write what it includes into it")
     if not isinstance(name, str):
         raise TaskError(f"{place}: include: needs the name of one file, got {shorten(repr(name))}")
     base = read_document(_find_include(name, path, bases, place), bases, trail=(*trail, resolved), origin=place)
@@ -175,12 +180,12 @@ def _parse(path: Path) -> Document:
     try:
         return _build(path, text)
     except TaskError:
-        quoted = _OBSERVED.sub(r'"\1"', text)
+        quoted = _OBSERVED.sub(lambda found: found[1] or f'"{found[2]}"', text)
         if quoted == text:
             raise
         with contextlib.suppress(TaskError):
             return _build(path, quoted)
-        raise
+        raise  # what is wrong with the file as it is written
 
 
 def _build(path: Path, text: str) -> Document:
@@ -224,6 +229,13 @@ def _kind(value: Any) -> str:
     return "an empty file" if value is None else f"a {type(value).__name__}"
 
 
+_TAGS = {
+    f"tag:yaml.org,2002:{kind}"
+    for kind in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "binary", "merge", "value")
+}
+"""Kinds of values that a task can be made of, and be written as again: no sets, no ordered or repeated mappings."""
+
+
 class _Builder:
     """Turns YAML nodes into plain data, remembers places, and refuses duplicate keys and alias bombs."""
 
@@ -240,6 +252,10 @@ class _Builder:
         if self.nodes > MAX_NODES:
             raise TaskError(f"{self.path}:{line}: more than {MAX_NODES:,} values once aliases are expanded")
         self.places.setdefault(location, Place(self.path, line))
+        if node.tag not in _TAGS:
+            tag = shorten(node.tag.replace("tag:yaml.org,2002:", "!!"))
+            field = f"{shorten('.'.join(map(str, location)))}: " if location else ""
+            raise TaskError(f"{self.path}:{line}: {field}the tag {tag} is not for task files; leave it out")
         if isinstance(node, yaml.MappingNode):
             return dict(self._items(node, location))
         if isinstance(node, yaml.SequenceNode):

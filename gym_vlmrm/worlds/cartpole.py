@@ -1,7 +1,7 @@
 """Gymnasium's CartPole-v1 in a scene of this package, with or without early termination."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
@@ -34,6 +34,11 @@ class CartPoleScene(FlatScene, CartPoleEnv, EzPickle):
     name, title = "cartpole", "CartPole"
     view = (_LEFT, _BOTTOM, _EXTENT)
     quantity_names = ("pole_angle", "pole_tilt", "cart_position", "cart_distance", "within_bounds")
+    quantity_units: ClassVar[dict[str, str]] = {
+        "pole_angle": "deg", "pole_tilt": "deg", "cart_position": "m", "cart_distance": "m", "within_bounds": "0 or 1",
+    }  # fmt: skip
+    observation_names = ("cart position [m]", "cart velocity [m/s]", "pole angle [rad]", "pole velocity [rad/s]")
+    action_names = ("push to the left", "push to the right")
 
     def __init__(self, *, terminate: bool = True, **kwargs: Any) -> None:
         """Build the cart and its pole.

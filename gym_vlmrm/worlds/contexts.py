@@ -5,13 +5,17 @@ Left to itself it draws in whichever context is current: perhaps in another envi
 
 import contextlib
 import functools
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-__all__ = ["current", "keep_viewers_apart", "rendering_module"]
+from gym_vlmrm.worlds.forks import abandon
+
+__all__ = ["current", "keep_viewers_apart", "leave_inherited", "rendering_module"]
 
 _DONE = "_gym_vlmrm_keeps_apart"
+_PID = "_gym_vlmrm_pid"
 
 
 @contextlib.contextmanager
@@ -43,8 +47,14 @@ def keep_viewers_apart() -> None:
     if viewer is None or hasattr(viewer, _DONE):
         return
     draw, end = getattr(viewer, "render", None), getattr(viewer, "free", None)
+    make, here = viewer.__init__, os.getpid()
     if draw is None or end is None or not hasattr(viewer, "make_context_current"):
         return  # another Gymnasium than 1.1 to 1.4; perhaps it minds its contexts
+
+    @functools.wraps(make)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        setattr(self, _PID, os.getpid())
+        make(self, *args, **kwargs)
 
     @functools.wraps(draw)
     def render(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -54,10 +64,23 @@ def keep_viewers_apart() -> None:
     @functools.wraps(end)
     def free(self: Any) -> None:
         drawing, context = vars(self).pop("con", None), getattr(self, "opengl_context", None)
+        if getattr(self, _PID) != os.getpid():  # a fork's copy of it
+            abandon(drawing, context)
+            return
         if drawing is not None and context is not None:
             with contextlib.suppress(Exception), current(context):  # a context that is gone already
                 drawing.free()
         end(self)
 
-    viewer.render, viewer.free = render, free
+    viewer.__init__, viewer.render, viewer.free = init, render, free
+    setattr(viewer, _PID, here)  # of those that exist already
     setattr(viewer, _DONE, True)
+
+
+def leave_inherited(renderers: Iterable[Any]) -> None:
+    """Have Gymnasium's MuJoCo renderers make new viewers instead of those that a fork copied from the parent."""
+    for renderer in renderers:
+        known = getattr(renderer, "_viewers", {})
+        for mode in [mode for mode, viewer in known.items() if getattr(viewer, _PID, os.getpid()) != os.getpid()]:
+            known.pop(mode).free()
+            renderer.viewer = None

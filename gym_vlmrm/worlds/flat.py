@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.errors import RenderingError, TaskError
-from gym_vlmrm.task.spec import Look, Quality
+from gym_vlmrm.task.spec import Look
 from gym_vlmrm.worlds.canvas import Canvas, fit_square
+from gym_vlmrm.worlds.quality import Drawn
 
 __all__ = ["FlatScene"]
 
@@ -31,7 +32,7 @@ class FlatScene:
         *,
         look: Look = "textured",
         camera: dict[str, Any] | None = None,
-        quality: Quality = "draft",
+        quality: Drawn = "draft",
         render_size: int = 224,
         render_mode: str = "rgb_array",
         **kwargs: Any,

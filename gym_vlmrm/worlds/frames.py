@@ -11,9 +11,11 @@ from gymnasium.vector import VectorEnv
 
 from gym_vlmrm.arrays import Frames
 from gym_vlmrm.errors import TrainingError
+from gym_vlmrm.task.parts import PLAIN_SHOTS, Shots
+from gym_vlmrm.worlds.cameras import picture_shape, take_pictures
 from gym_vlmrm.worlds.state import WorldState, put_state, state_of
 
-__all__ = ["FrameObservation", "check_every", "is_scored", "refused_hindsight"]
+__all__ = ["FrameObservation", "check_every", "is_scored", "refused_hindsight", "turn_of"]
 
 
 def _refuse(*_: Any, **__: Any) -> Any:
@@ -44,6 +46,11 @@ def is_scored(step: int, every: int) -> bool:
     return (step - 1) % every == 0
 
 
+def turn_of(step: int, every: int) -> int:
+    """Number of a scored step among those of its episode, from 0; the picture that it begins with counts as 0 too."""
+    return max(step - 1, 0) // every
+
+
 def check_every(envs: VectorEnv[Any, Any, Any], every: int) -> None:
     """Make sure that the frames which are scored are those which `FrameObservation` draws; others are blank.
 
@@ -64,24 +71,27 @@ class FrameObservation(gym.Wrapper[dict[str, Any], Any, Any, Any]):
     """Adds the rendered frame to the observation: ``{"state": observation, "frame": uint8 (S, S, 3)}``.
 
     An automatic reset replaces what `render` shows, but not what an observation carries: in a vector environment the
-    last frame of an episode stays in the terminal observation. Steps that are not scored, and resets, carry zeros.
+    last frame of an episode stays in the terminal observation. Steps that are not scored, and resets, carry zeros;
+    unless a reward needs more pictures: of other cameras, uint8 (C, S, S, 3), or of what an episode begins with.
     """
 
     counters = ("_step", "_due")
 
-    def __init__(self, env: gym.Env[Any, Any], size: int, every: int = 1) -> None:
+    def __init__(self, env: gym.Env[Any, Any], size: int, every: int = 1, shots: Shots = PLAIN_SHOTS) -> None:
         """Wrap an environment whose `render` returns uint8 (size, size, 3).
 
         Args:
             env: the environment.
             size: side of its frames [px].
             every: render every k-th frame of an episode only.
+            shots: the pictures that are needed of a step.
         """
         super().__init__(env)
-        self.every = every
-        frame = spaces.Box(0, 255, (size, size, 3), np.uint8)
+        self.every, self.shots = every, shots
+        shape = picture_shape(shots, size)
+        frame = spaces.Box(0, 255, shape, np.uint8)
         self.observation_space = spaces.Dict({"state": env.observation_space, "frame": frame})
-        self._blank: Frames = np.zeros((size, size, 3), np.uint8)
+        self._blank: Frames = np.zeros(shape, np.uint8)
         self._step = 0
         self.deferred = False
         """Whether frames of steps that end no episode are blank until whoever steps this environment calls `draw`."""
@@ -104,10 +114,10 @@ class FrameObservation(gym.Wrapper[dict[str, Any], Any, Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Reset the environment; the frame is blank, since no transition has been made."""
+        """Reset the environment; the frame is blank, as no transition was made, unless beginnings are needed."""
         observation, info = self.env.reset(seed=seed, options=options)
         self._step, self._due = 0, False
-        return {"state": observation, "frame": self._blank}, info
+        return {"state": observation, "frame": self._take() if self.shots.begins else self._blank}, info
 
     def step(self, action: Any) -> tuple[dict[str, Any], Any, bool, bool, dict[str, Any]]:
         """Step, and take the picture of the state that the step led to."""
@@ -115,13 +125,15 @@ class FrameObservation(gym.Wrapper[dict[str, Any], Any, Any, Any]):
         self._step += 1
         scored = is_scored(self._step, self.every)
         self._due = scored and self.deferred and not (terminated or truncated)
-        frame = self.env.render() if scored and not self._due else self._blank
+        frame = self._take() if scored and not self._due else self._blank
         return {"state": observation, "frame": frame}, reward, terminated, truncated, info
+
+    def _take(self) -> Frames:
+        return take_pictures(self.env, self.shots, turn_of(self._step, self.every))
 
     def draw(self) -> Frames | None:
         """Return the frame that the last step left out, if it did."""
         if not self._due:
             return None
         self._due = False
-        frame: Any = self.env.render()
-        return np.asarray(frame, np.uint8)
+        return np.asarray(self._take(), np.uint8)

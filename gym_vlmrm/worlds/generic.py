@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.errors import RenderingError, TaskError, VLMRMError, did_you_mean
 from gym_vlmrm.interrupts import is_for_the_caller
-from gym_vlmrm.task.spec import CameraSpec, Quality, SceneSpec
+from gym_vlmrm.task.spec import CameraSpec, SceneSpec
 from gym_vlmrm.worlds.canvas import fit_square
-from gym_vlmrm.worlds.contexts import keep_viewers_apart
+from gym_vlmrm.worlds.contexts import keep_viewers_apart, leave_inherited
 from gym_vlmrm.worlds.gl import ensure_gl
 from gym_vlmrm.worlds.guard import describe, guard_construction
 from gym_vlmrm.worlds.hidden import HiddenWrapper
-from gym_vlmrm.worlds.quality import FLOOR_SQUARE, QUALITIES, set_drawing
-from gym_vlmrm.worlds.viewers import Viewers
+from gym_vlmrm.worlds.quality import FLOOR_SQUARE, QUALITIES, Drawn, set_drawing
+from gym_vlmrm.worlds.viewers import Viewers, find_renderers
 
 __all__ = ["SquareFrame", "find_environment", "make_generic"]
 
@@ -32,7 +32,9 @@ MAX_SIDE = 8192
 class SquareFrame(HiddenWrapper):
     """`render` returns uint8 (size, size, 3): padded to a square, then resized smoothly."""
 
-    counters = ()
+    counters = ("cameras",)
+    has_own_camera = False
+    """Whether it is known what the camera sees where a task says nothing."""
 
     def __init__(self, env: gym.Env[Any, Any], env_id: str, size: int, camera: CameraSpec | None = None) -> None:
         """Wrap an environment; where MuJoCo draws it, `camera` moves the camera.
@@ -44,11 +46,13 @@ class SquareFrame(HiddenWrapper):
         keep_viewers_apart()
         self._env_id, self._size = env_id, size
         self._viewers = Viewers(env, env_id, camera)
+        self._pid = os.getpid()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment, and see what draws it now."""
         if self._viewers.renderers:
             _prepare_drawing(strict=False)  # some draw what they observe
+        self._mind_forks()
         result = self.env.reset(seed=seed, options=options)
         keep_viewers_apart()
         self._viewers.look_anew()
@@ -67,6 +71,7 @@ class SquareFrame(HiddenWrapper):
             RenderingError: the environment draws nothing, or no picture.
         """
         _prepare_drawing(strict=bool(self._viewers.renderers))
+        self._mind_forks()
         try:
             frame = self.env.render()
         except (ImportError, gym.error.DependencyNotInstalled) as error:
@@ -74,6 +79,28 @@ class SquareFrame(HiddenWrapper):
         keep_viewers_apart()
         self._viewers.after_drawing()
         return fit_square(self._checked(frame), self._size)
+
+    def look_through(self, camera: CameraSpec) -> None:
+        """Look through another camera from now on.
+
+        Raises:
+            TaskError: the environment's model lacks it.
+        """
+        self._viewers.turn_to(camera)
+
+    @property
+    def cameras(self) -> list[dict[str, dict[str, Any]]]:
+        """Where what draws it looks from (see `Viewers.cameras`)."""
+        return self._viewers.cameras
+
+    @cameras.setter
+    def cameras(self, cameras: list[dict[str, dict[str, Any]]]) -> None:
+        self._viewers.put_cameras(cameras, self.render)
+
+    def _mind_forks(self) -> None:
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            leave_inherited(find_renderers(self.env))
 
     def _checked(self, frame: Any) -> NDArray[np.uint8]:
         if not (
@@ -87,8 +114,10 @@ class SquareFrame(HiddenWrapper):
         return frame[..., :3]
 
 
-def make_generic(env_id: str, kwargs: dict[str, Any], scene: SceneSpec, render_size: int) -> gym.Env[Any, Any]:
-    """Make a registered environment that renders square frames, without a time limit.
+def make_generic(
+    env_id: str, kwargs: dict[str, Any], scene: SceneSpec, render_size: int, *, film: bool = False
+) -> gym.Env[Any, Any]:
+    """Make a registered environment that renders square frames, without a time limit; `film` as in `make_world`.
 
     Raises:
         TaskError: no such environment, it cannot be made (with these `kwargs`), or the camera does not fit.
@@ -110,7 +139,7 @@ def make_generic(env_id: str, kwargs: dict[str, Any], scene: SceneSpec, render_s
         if mode != "rgb_array":
             raise RenderingError(f"environment '{env_id}' cannot render 'rgb_array'; it ignores render_mode", field=_ID)
         if _is_mujoco(env.unwrapped):
-            _fit(env.unwrapped, scene.quality, render_size)
+            _fit(env.unwrapped, "film" if film else scene.quality, render_size)
         return SquareFrame(env, env_id, render_size, scene.camera)
     except VLMRMError:
         env.close()
@@ -164,14 +193,14 @@ def _prepare_drawing(*, strict: bool) -> None:
             ensure_gl()
 
 
-def _fit(env: Any, quality: Quality, size: int) -> None:
+def _fit(env: Any, quality: Drawn, size: int) -> None:
     """Draw at the size of the frame, without what costs time."""
     import mujoco
 
     model, renderer = env.model, env.mujoco_renderer
     env.width = env.height = renderer.width = renderer.height = size
     set_drawing(model.vis, quality, size)
-    if not QUALITIES[quality].effects:
+    if not QUALITIES[quality].effects or quality == "film":  # no floor of a film is a mirror
         model.mat_reflectance[:] = 0
     planes = model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
     model.geom_size[planes, 2] = np.maximum(model.geom_size[planes, 2], FLOOR_SQUARE)

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from multiprocessing import parent_process
 
 from gym_vlmrm.errors import RenderingError
+from gym_vlmrm.worlds.forks import begin_anew, note_drawing
 from gym_vlmrm.worlds.triton import load_triton_apart
 
 __all__ = ["BACKENDS", "ensure_gl"]
 
-_EGL_EXTENSIONS, _EGL_PLATFORM_DEVICE, _MAX_DEVICES = 0x3055, 0x313F, 16
+_EGL_PLATFORM_DEVICE, _MAX_DEVICES = 0x313F, 16
 _proven: set[str] = set()
 
 
@@ -85,7 +86,7 @@ def ensure_gl() -> str:
     and environments, not pixels, are what runs in parallel.
 
     Raises:
-        RenderingError: no backend works, or the one that ``MUJOCO_GL`` names does not.
+        RenderingError: no backend works, or the one that ``MUJOCO_GL`` names does not, or not after a fork.
     """
     os.environ.setdefault("LP_NUM_THREADS", "1")
     chosen = os.environ.get("MUJOCO_GL", "").strip().lower()
@@ -100,6 +101,8 @@ def ensure_gl() -> str:
     elif chosen not in _proven and not BACKENDS[chosen]():
         raise RenderingError(f"MUJOCO_GL is '{chosen}', which does not work here; {_CURE[chosen]}, or unset MUJOCO_GL")
     _proven.add(chosen)
+    begin_anew(chosen)
+    note_drawing(chosen)
     if parent_process() is None:  # whoever draws here may train here later, by any library; workers do not
         load_triton_apart()
     return chosen

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium.envs.classic_control.continuous_mountain_car import Continuous_MountainCarEnv
@@ -31,6 +31,9 @@ class MountainCarScene(FlatScene, Continuous_MountainCarEnv, EzPickle):
     name, title = "mountain-car", "MountainCar"
     view = (_LEFT, _BOTTOM, _EXTENT)
     quantity_names = ("car_position", "car_velocity", "car_height")
+    quantity_units: ClassVar[dict[str, str]] = {"car_velocity": "per step"}
+    observation_names = ("car position", "car velocity [per step]")
+    action_names = ("thrust",)
 
     def __init__(self, *, absorbing: bool = False, **kwargs: Any) -> None:
         """Build the mountain and its car.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.errors import RenderingError
 from gym_vlmrm.worlds.contexts import current
+from gym_vlmrm.worlds.forks import abandon
 from gym_vlmrm.worlds.gl import ensure_gl
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class _Context:
     def __init__(self, model: "mujoco.MjModel", size: int) -> None:
         import mujoco
 
+        self.pid = os.getpid()
+        """The process in which it can be used."""
         self._gl: Any = None
         self._gl = _make_context(ensure_gl(), size)
         self._gl.make_current()
@@ -68,12 +71,16 @@ class _Context:
 
     def __del__(self) -> None:
         # Left to itself, MuJoCo would free these objects in whatever context is current: perhaps another environment's.
-        with contextlib.suppress(Exception):
-            if self._gl is not None:
+        try:
+            if self.pid != os.getpid():
+                abandon(self._gl, self.mjr)
+            elif self._gl is not None:
                 with current(self._gl):
                     self.mjr.free()
                 self._gl.free()
                 self._gl = None
+        except Exception:  # as Python ends, modules are empty already, contextlib too
+            pass
 
 
 class _ThreadsContexts(threading.local):
@@ -136,6 +143,7 @@ class OffscreenRenderer:
         self.camera = mujoco.MjvCamera()
         self.look_through(None)
         self._option, self._perturbation = mujoco.MjvOption(), mujoco.MjvPerturb()
+        self._assets = assets
         self._context: _Context | None = _context_for(model, size, assets)
         self._scene = mujoco.MjvScene(model, maxgeom=200 + model.ngeom)
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
@@ -150,9 +158,15 @@ class OffscreenRenderer:
         self.camera.fixedcamid = -1 if number is None else number
 
     def render(self) -> NDArray[np.uint8]:
-        """Return the current state as a new uint8 array (size, size, 3)."""
+        """Return the current state as a new uint8 array (size, size, 3).
+
+        Raises:
+            RenderingError: this process was forked from the one that made this, and OpenGL cannot begin anew in it.
+        """
         assert self._context is not None, "the renderer is closed"
         mj, context = self._mujoco, self._context
+        if context.pid != os.getpid():  # a fork's copy of it
+            self._context = context = _context_for(self.model, self.size, self._assets)
         context.make_current()
         categories = mj.mjtCatBit.mjCAT_STATIC | mj.mjtCatBit.mjCAT_DYNAMIC
         mj.mjv_updateScene(

@@ -101,7 +101,10 @@ class BodySurvey(Protocol):
 
 
 class Scene(Protocol):
-    """A Gymnasium environment of this package: it names what it shows, and can be put into any configuration."""
+    """A Gymnasium environment of this package: it names what it shows, and can be put into any configuration.
+
+    It may also have ``quantity_units`` (unit by name), ``observation_names`` and ``action_names``, for `vlmrm show`.
+    """
 
     name: ClassVar[str]
     """Short name, such as ``cartpole``."""
@@ -138,8 +141,10 @@ def can_pose(task: TaskSpec) -> bool:
     return not any(name.startswith(("obs[", "info.")) for name in quantity_names(rule))
 
 
-def make_scene(env_id: str, kwargs: dict[str, Any], scene: SceneSpec, render_size: int) -> gym.Env[Any, Any]:
-    """Make an environment of `SCENES` that renders square frames, without a time limit.
+def make_scene(
+    env_id: str, kwargs: dict[str, Any], scene: SceneSpec, render_size: int, *, film: bool = False
+) -> gym.Env[Any, Any]:
+    """Make an environment of `SCENES` that renders square frames, without a time limit; `film` as in `make_world`.
 
     Raises:
         TaskError: it cannot be made with these `kwargs`, or a camera is given and it has none.
@@ -151,9 +156,11 @@ def make_scene(env_id: str, kwargs: dict[str, Any], scene: SceneSpec, render_siz
         message = f"scene.camera is for environments that MuJoCo draws, and '{env_id}' is drawn flat; remove it"
         raise TaskError(message, field=("scene", "camera"))
     camera = None if scene.camera is None else scene.camera.model_dump()
+    if film:
+        camera = getattr(scene_class, "film_camera", camera)
     with guard_construction(env_id, kwargs):
         env: gym.Env[Any, Any] = scene_class(
-            look=scene.look, camera=camera, quality=scene.quality, render_size=render_size, **kwargs
+            look=scene.look, camera=camera, quality="film" if film else scene.quality, render_size=render_size, **kwargs
         )
     return env
 

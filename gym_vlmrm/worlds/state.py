@@ -1,10 +1,13 @@
 """The whole state of a world as plain data: what it takes to go on from a moment as if nothing had happened.
 
-A state is a dictionary of numbers, strings, arrays, ``None``, and lists, tuples and dictionaries of those. Worlds that
-have one: the scenes, Gymnasium's classic control and MuJoCo environments, and any environment whose class has both
-``get_state()``, which returns such data, and ``set_state(state)``.
+A state is a dictionary of numbers, strings, arrays, ``None``, and lists, tuples and dictionaries of those, none of them
+of a class of its own, so that what is read is what was told. Worlds that
+have one: the scenes, Gymnasium's classic control, toy text and MuJoCo environments, and any environment whose class has
+both ``get_state()``, which returns such data, and ``set_state(state)``.
 """
 
+import copy
+from functools import partial
 from typing import Any, TypeAlias
 
 import gymnasium as gym
@@ -12,8 +15,12 @@ import numpy as np
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 from gym_vlmrm.errors import WorldError
+from gym_vlmrm.interrupts import is_for_the_caller
+from gym_vlmrm.worlds.guard import describe
 
-__all__ = ["WorldState", "is_plain", "put_random_state", "put_state", "random_state", "state_of"]
+__all__ = [
+    "WorldState", "check_position", "is_plain", "put_random_state", "put_state", "random_state", "state_of",
+]  # fmt: skip
 
 WorldState: TypeAlias = dict[str, Any]
 
@@ -23,7 +30,14 @@ _GYMNASIUM: dict[type, tuple[str, ...]] = {
     PassiveEnvChecker: ("checked_reset", "checked_step", "checked_render"),
 }
 """Gymnasium's wrappers by the attributes that make up their state; ours say so themselves, as ``counters``."""
-_CLASSIC = ("state", "steps_beyond_terminated", "last_u")
+_SIMPLE: dict[str, tuple[str, ...]] = {
+    "gymnasium.envs.classic_control.": ("state", "steps_beyond_terminated", "last_u"),
+    "gymnasium.envs.toy_text.": (
+        "s", "lastaction", "fickle_step", "taxi_orientation",
+        "dealer", "player", "dealer_top_card_suit", "dealer_top_card_value_str",
+    ),
+}  # fmt: skip
+"""Attributes that make up the state of Gymnasium's simple environments, by the package of the class."""
 _GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 _DERIVED = (
     "x", "geom_x", "site_x", "cam_x", "light_x", "subtree_", "cinert", "cvel", "cacc", "cfrc_", "cdof", "qfrc_", "qacc",
@@ -34,11 +48,7 @@ _DERIVED = (
 
 
 def state_of(env: gym.Env[Any, Any]) -> WorldState | None:
-    """Return the state of a world, wrappers included, or ``None`` where it has none that can be told.
-
-    Raises:
-        Whatever the environment's own ``get_state`` raises.
-    """
+    """Return the state of a world, wrappers included, or ``None`` where it has none that can be told."""
     layers: list[dict[str, Any]] = []
     while isinstance(env, gym.Wrapper):
         names = _counters(type(env))
@@ -50,10 +60,17 @@ def state_of(env: gym.Env[Any, Any]) -> WorldState | None:
     if read is None:
         return None
     generator = env._np_random
+    try:
+        world = read[0](env)
+        random = None if generator is None else random_state(generator)
+    except Exception as error:  # such as the NotImplementedError of a base class
+        if is_for_the_caller(error):
+            raise
+        return None
     state = {
         "layers": layers,
-        "world": read[0](env),
-        "random": None if generator is None else random_state(generator),
+        "world": world,
+        "random": random,
         "seed": env._np_random_seed,
     }
     return state if is_plain(state) else None
@@ -63,8 +80,7 @@ def put_state(env: gym.Env[Any, Any], state: WorldState) -> None:
     """Put a world of the same task into a state. It is reset first, for what it sets up only then.
 
     Raises:
-        WorldError: the state is that of another world.
-        Whatever the environment's own ``set_state`` raises.
+        WorldError: the state is that of another world, or the environment's own ``set_state`` refuses it.
     """
     env.reset(seed=0)
     try:
@@ -81,8 +97,10 @@ def put_state(env: gym.Env[Any, Any], state: WorldState) -> None:
         if state["random"] is not None:
             env._np_random = put_random_state(env._np_random, state["random"])
         env._np_random_seed = state["seed"]
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise WorldError(f"this state is not that of such a world ({' '.join(str(error).split())})") from None
+    except Exception as error:
+        if is_for_the_caller(error):
+            raise
+        raise WorldError(f"this state is not that of such a world ({describe(error)})") from error
 
 
 def _counters(layer: type) -> tuple[str, ...] | None:
@@ -97,25 +115,36 @@ def _kind(env: Any) -> tuple[Any, Any] | None:
     """How the state of an environment is read and written, or ``None`` where it has none."""
     modules = [ancestor.__module__ for ancestor in type(env).__mro__]
     if modules[0].startswith("gymnasium.") or modules[0].startswith("gym_vlmrm."):
-        if any(module.startswith("gymnasium.envs.classic_control.") for module in modules):
-            return _classic, _put_classic
+        for package, names in _SIMPLE.items():
+            if any(module.startswith(package) for module in modules):
+                return partial(_simple, names), partial(_put_simple, names)
         if "gymnasium.envs.mujoco.mujoco_env" in modules:
             return _mujoco, _put_mujoco
     own = all(callable(getattr(env, name, None)) for name in ("get_state", "set_state"))
     if own and "gymnasium.envs.mujoco.mujoco_env" not in modules:  # whose set_state takes something else
-        return lambda env: env.get_state(), lambda env, state: env.set_state(state)
+        return _own, lambda env, state: env.set_state(copy.deepcopy(state))
     return None
 
 
-def _classic(env: Any) -> dict[str, Any]:
-    return {name: _copied(getattr(env, name)) for name in _CLASSIC if hasattr(env, name)}
+def _own(env: Any) -> Any:
+    state = env.get_state()
+    # Copied, as an environment may go on with the very arrays that it told.
+    return copy.deepcopy(state) if is_plain(state) else state
 
 
-def _put_classic(env: Any, state: dict[str, Any]) -> None:
-    if not state.keys() <= set(_CLASSIC):
-        raise ValueError("no state of classic control")
+def _simple(names: tuple[str, ...], env: Any) -> dict[str, Any]:
+    values = {name: copy.copy(getattr(env, name)) for name in names if hasattr(env, name)}
+    # Blackjack's suit is a word of numpy's, which no file holds.
+    return {name: str(value) if isinstance(value, str) else value for name, value in values.items()}
+
+
+def _put_simple(names: tuple[str, ...], env: Any, state: dict[str, Any]) -> None:
+    if not state.keys() <= set(names):
+        raise ValueError("not its names")
     for name, value in state.items():
-        setattr(env, name, _copied(value))
+        if isinstance(value, str) and not value.isalnum():  # Blackjack's suits are names of pictures
+            raise ValueError(f"{name} of {value!r:.50}")
+        setattr(env, name, copy.copy(value))
 
 
 def _mujoco(env: Any) -> dict[str, Any]:
@@ -126,7 +155,7 @@ def _mujoco(env: Any) -> dict[str, Any]:
     physics = np.empty(mujoco.mj_stateSize(model, kind))
     mujoco.mj_getState(model, data, physics, kind)
     # What Pusher and Reacher draw at random, they keep beside MuJoCo.
-    drawn = {name: _copied(getattr(env, name)) for name in ("goal", "goal_pos", "cylinder_pos") if hasattr(env, name)}
+    drawn = {name: copy.copy(getattr(env, name)) for name in ("goal", "goal_pos", "cylinder_pos") if hasattr(env, name)}
     # After a step MuJoCo's results are those of its last substep, and rewards and observations read them.
     return {
         "physics": physics,
@@ -157,35 +186,63 @@ def _put_mujoco(env: Any, state: dict[str, Any]) -> None:
         target[...] = value
     for name, value in state["drawn"].items():
         if name in ("goal", "goal_pos", "cylinder_pos"):
-            setattr(env, name, _copied(value))
+            setattr(env, name, copy.copy(value))
 
 
-def _copied(value: Any) -> Any:
-    return value.copy() if isinstance(value, np.ndarray) else value
+_MAX_DEPTH = 100
+_MAX_BITS = 4096
+_MAX_BYTES = 8
 
 
-def is_plain(value: Any) -> bool:
-    """Whether a value is made of what can be stored: numbers, strings, ``None``, arrays, and collections of those."""
-    if isinstance(value, np.ndarray):
-        return value.dtype.kind in "biuf"
-    if isinstance(value, dict):
-        return all(isinstance(key, str | int) and is_plain(item) for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return all(map(is_plain, value))
-    return value is None or isinstance(value, bool | int | float | str | np.number | np.bool_)
+def is_plain(value: Any, depth: int = _MAX_DEPTH) -> bool:
+    """Whether a value is made of what can be stored: numbers, strings, ``None``, arrays, and collections of those.
+
+    A class of its own, such as that of a named or masked one, would be lost.
+    """
+    kind = type(value)
+    if kind is np.ndarray or isinstance(value, np.number | np.bool_):
+        return value.dtype.kind in "biuf" and value.dtype.itemsize <= _MAX_BYTES and value.dtype.isnative
+    if kind is int:
+        return int(value).bit_length() <= _MAX_BITS
+    if kind is dict:
+        return depth > 0 and all(
+            type(key) in (str, int, bool) and is_plain(key) and is_plain(item, depth - 1) for key, item in value.items()
+        )
+    if kind in (list, tuple):
+        return depth > 0 and all(is_plain(item, depth - 1) for item in value)
+    return value is None or kind in (bool, float, str)
 
 
 def random_state(generator: np.random.Generator) -> dict[str, Any]:
-    """Return the state of a generator of random numbers as plain data."""
-    return dict(generator.bit_generator.state)
+    """Return the state of a generator of random numbers as plain data; raises ValueError for one that nobody knows."""
+    state = dict(generator.bit_generator.state)
+    _check_generator(state)
+    return state
 
 
 def put_random_state(generator: np.random.Generator | None, state: dict[str, Any]) -> np.random.Generator:
     """Return the generator, or a new one, in a state; raises ValueError, KeyError or TypeError where it is none."""
+    _check_generator(state)
     name = state["bit_generator"]
-    if name not in _GENERATORS:
-        raise ValueError(f"no generator is called {name!r}")
     if generator is None or type(generator.bit_generator).__name__ != name:
         generator = np.random.Generator(getattr(np.random, name)())
     generator.bit_generator.state = state
     return generator
+
+
+_POSITIONS = {"MT19937": 624, "Philox": 4}
+"""Numbers that a generator holds in stock."""
+
+
+def _check_generator(state: dict[str, Any]) -> None:
+    name = state["bit_generator"]
+    if name not in _GENERATORS:
+        raise ValueError(f"no generator is called {name!r:.50}")
+    if name in _POSITIONS:
+        check_position(name, state["state"]["pos"] if name == "MT19937" else state["buffer_pos"])
+
+
+def check_position(generator: str, position: Any) -> None:
+    """Check a place within a generator's stock, as numpy reads there without looking; raises ValueError."""
+    if not 0 <= int(position) <= _POSITIONS[generator]:
+        raise ValueError(f"place {position!r:.50} in the stock of {generator}")

@@ -3,10 +3,12 @@
 import contextlib
 import os
 import sys
+from functools import cache
 
 __all__ = ["load_triton_apart"]
 
 
+@cache  # a search in vain would be repeated for every frame
 def load_triton_apart() -> None:
     """Load triton with its own LLVM symbols, before torch's optimisers, torchvision or peft would; without it, nothing.
 

@@ -3,6 +3,7 @@
 import gc
 import types
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -88,10 +89,53 @@ class Viewers:
             self._has_drawn = True
             self._look()
 
+    def turn_to(self, camera: CameraSpec) -> None:
+        """Look through another camera, from now on.
+
+        Raises:
+            TaskError: no model has the camera.
+        """
+        self._camera = camera
+        self._aim(list(self.renderers), camera)
+
     def _look(self) -> None:
         if self._camera is not None:
             self.renderers = find_renderers(self._env)
             self._aim_all()
+
+    @property
+    def cameras(self) -> list[dict[str, dict[str, Any]]]:
+        """Where each renderer looks from, by kind of picture; nothing of those that have drawn none yet.
+
+        A camera without a fixed aim is aimed at wherever the body is when the first picture is drawn, so it is part of
+        the state of a world.
+        """
+        self._find_if_none()
+        return [{mode: _camera_state(viewer.cam) for mode, viewer in _by_mode(found)} for found in self.renderers]
+
+    def put_cameras(self, cameras: list[dict[str, dict[str, Any]]], draw: Callable[[], Any]) -> None:
+        """Aim the renderers as those of another such environment were; `draw` makes them draw.
+
+        Raises:
+            ValueError, KeyError, TypeError: they do not fit.
+        """
+        self._find_if_none()
+        if any(cameras) and [set(stored) for stored in cameras] != [set(dict(_by_mode(r))) for r in self.renderers]:
+            draw()
+            self._find_if_none()
+        if any(cameras) and len(cameras) != len(self.renderers):
+            raise ValueError(f"{len(cameras)} cameras where there are {len(self.renderers)}")
+        for renderer, stored in zip(self.renderers, cameras, strict=False):
+            for mode, viewer in _by_mode(renderer):
+                if mode in stored:
+                    _put_camera(viewer.cam, stored[mode])
+                elif viewer is not renderer:  # not yet drawn there: the first picture will aim it
+                    viewer.close()
+                    del renderer._viewers[mode]
+
+    def _find_if_none(self) -> None:
+        if not self.renderers:
+            self.renderers = find_renderers(self._env)
 
     def _aim_all(self) -> None:
         new = [renderer for renderer in self.renderers if renderer not in self._aimed]
@@ -165,5 +209,24 @@ def _set_free(renderer: Any, camera: CameraSpec) -> None:
 
 def _viewers(renderer: Any) -> list[Any]:
     """Return what was made so far of offscreen viewers; a loose one is its own."""
+    return [viewer for _, viewer in _by_mode(renderer)]
+
+
+def _by_mode(renderer: Any) -> list[tuple[str, Any]]:
     known = getattr(renderer, "_viewers", None)
-    return [renderer] if known is None else [viewer for viewer in known.values() if hasattr(viewer, "opengl_context")]
+    if known is None:
+        return [("", renderer)]
+    return [(mode, viewer) for mode, viewer in known.items() if hasattr(viewer, "opengl_context")]
+
+
+_CAMERA_STATE = ("type", "fixedcamid", "trackbodyid", "distance", "azimuth", "elevation")
+
+
+def _camera_state(camera: Any) -> dict[str, Any]:
+    return {**{name: getattr(camera, name) for name in _CAMERA_STATE}, "lookat": np.array(camera.lookat)}
+
+
+def _put_camera(camera: Any, state: dict[str, Any]) -> None:
+    for name in _CAMERA_STATE:
+        setattr(camera, name, state[name])
+    camera.lookat[:] = state["lookat"]

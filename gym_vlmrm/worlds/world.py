@@ -1,5 +1,6 @@
 """The world of a task: one environment that draws square frames and reports its own verdicts, or a pool of them."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -8,7 +9,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.wrappers import TimeLimit
 
 from gym_vlmrm.errors import TaskError
+from gym_vlmrm.task.parts import PLAIN_SHOTS
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.cameras import with_cameras
 from gym_vlmrm.worlds.frames import FrameObservation
 from gym_vlmrm.worlds.generic import find_environment, make_generic
 from gym_vlmrm.worlds.guard import Guarded
@@ -42,6 +45,8 @@ def make_world(
     frames: bool = False,
     every: int = 1,
     verdicts: bool = False,
+    wrap: Callable[[Any], Any] | None = None,
+    film: bool = False,
 ) -> gym.Env[Any, Any]:
     """Build a task's environment: its own reward, frames of its scene, and verdicts in ``info``.
 
@@ -56,30 +61,36 @@ def make_world(
         frames: whether observations are ``{"state": ..., "frame": ...}`` (see `FrameObservation`) or plain.
         every: where there are frames, draw every k-th of an episode only.
         verdicts: whether infos hold only what training and judging need (see `OnlyVerdicts`).
+        wrap: a user's own wrapper, applied before frames are added.
+        film: whether frames are drawn for people and not for a reward: with shadows, from where a film looks.
 
     Raises:
         TaskError: the environment is unknown or fails, or its kwargs, camera or rule of success do not fit it.
         RenderingError: the environment or this machine cannot draw.
     """
-    world: gym.Env[Any, Any] = _bare_world(task, render_size)
+    world: gym.Env[Any, Any] = _bare_world(task, render_size, film)
     limit = episode_limit(task) if limited else None
     if limit is not None:
         world = TimeLimit(world, limit)
     if verdicts:
         world = OnlyVerdicts(world, judged=task.success is not None)
-    return FrameObservation(world, render_size, every) if frames else world
+    if wrap is not None:
+        world = wrap(world)
+    shots = PLAIN_SHOTS if film else task.reward.shots
+    return FrameObservation(world, render_size, every, shots) if frames else world
 
 
-def _bare_world(task: TaskSpec, render_size: int) -> TaskInfo:
+def _bare_world(task: TaskSpec, render_size: int, film: bool) -> TaskInfo:
     env_id, kwargs = task.env.id, dict(task.env.kwargs)
     reserved = sorted(_SET_BY_SCENE & kwargs.keys())
     if reserved:
         message = f"task '{task.id}': env.kwargs has '{reserved[0]}', which the section 'scene:' sets"
         raise TaskError(message, field=("env", "kwargs", reserved[0]))
     make = make_scene if env_id in SCENES else make_generic
-    env = make(env_id, kwargs, task.scene, render_size)
+    env = make(env_id, kwargs, task.scene, render_size, film=film)
     try:
-        return TaskInfo(Guarded(env, env_id), task, partial(_bare_world, task, render_size))
+        seen = env if film else with_cameras(env, task.scene, env_id)
+        return TaskInfo(Guarded(seen, env_id), task, partial(_bare_world, task, render_size, film))
     except TaskError:
         env.close()
         raise
@@ -93,6 +104,8 @@ def make_worlds(
     frames: bool = True,
     every: int | None = None,
     verdicts: bool = False,
+    wrap: Callable[[Any], Any] | None = None,
+    film: bool = False,
     workers: int | None = None,
     autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
     timeout: float | None = None,
@@ -106,6 +119,8 @@ def make_worlds(
         frames: as `make_world`, but on where nothing is said.
         every: as `make_world`; ``None`` takes the task's ``reward.every``.
         verdicts: as `make_world`.
+        wrap: as `make_world`.
+        film: as `make_world`.
         workers: worker processes; ``None`` takes one per usable core.
         autoreset_mode: any of Gymnasium's three.
         timeout: how long to wait for a worker [s] (see `gym_vlmrm.worlds.pools.pool.make_pool`).
@@ -121,5 +136,7 @@ def make_worlds(
         frames=frames,
         every=every or task.reward.every,
         verdicts=verdicts,
+        wrap=wrap,
+        film=film,
     )
     return make_pool(build, num_envs, workers=workers, autoreset_mode=autoreset_mode, timeout=timeout)

@@ -5,7 +5,7 @@ from typing import Any
 
 from gym_vlmrm import load_task
 from gym_vlmrm.learning.run_folder import RunFolder
-from gym_vlmrm.task.catalog import override
+from gym_vlmrm.task.catalog import override, task_from_dict
 from gym_vlmrm.task.spec import Recipe, TaskSpec
 
 SMALL = {"policy_kwargs": {"net_arch": [8]}}
@@ -31,6 +31,24 @@ DQN = Recipe(
 
 def cartpole(**changes: Any) -> TaskSpec:
     return override(load_task("cartpole"), model="brightness", max_episode_steps=20, **changes)
+
+
+def cartpole_of_parts() -> TaskSpec:
+    """A task whose reward remembers: windows, last potentials, weights that fade."""
+    return load_changed({
+        "goal": "light", "avoid": "dark", "model": "brightness", "every": 2, "task": 0.5, "weight": 2.0,
+        "fade": {"to": 0.5, "over": 150},
+        "parts": [
+            {"name": "brighter", "goal": "light", "baseline": "dark", "window": {"frames": 3, "join": "change"}},
+            {"name": "shaped", "goal": "light", "window": {"frames": 2, "stride": 2}, "shape": "potential"},
+        ],
+    })  # fmt: skip
+
+
+def load_changed(reward: dict[str, Any]) -> TaskSpec:
+    """CartPole with another reward and short episodes."""
+    task = cartpole()
+    return task_from_dict({**task.model_dump(exclude_unset=True), "reward": reward})
 
 
 def rows(run: RunFolder) -> list[dict[str, str]]:

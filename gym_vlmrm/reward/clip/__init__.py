@@ -1,4 +1,4 @@
-"""Rewards of CLIP-type models: all that imports torch and open_clip."""
+"""Rewards of CLIP-type models: all that imports torch, and open_clip where a model is not `small`."""
 
 from gym_vlmrm.worlds.triton import load_triton_apart
 

@@ -9,13 +9,14 @@ __all__ = ["fold_batch_norms"]
 
 
 def fold_batch_norms(tower: nn.Module) -> None:
-    """Fold in place, in open_clip's ``ModifiedResNet``, which rewards survive to rounding; other towers stay."""
-    from open_clip.modified_resnet import Bottleneck, ModifiedResNet
+    """Fold in place, in a ``ModifiedResNet``, which rewards survive to rounding; other towers stay.
 
-    if not isinstance(tower, ModifiedResNet):
+    Open_clip's and this package's are told by their names: open_clip is not imported for it.
+    """
+    if type(tower).__name__ != "ModifiedResNet":
         return
     for module in list(tower.modules()):
-        if isinstance(module, ModifiedResNet | Bottleneck):
+        if type(module).__name__ in ("ModifiedResNet", "Bottleneck"):
             # In both, `bnI` follows `convI` and nothing lies between them.
             for index in (1, 2, 3):
                 _fold(module, f"conv{index}", f"bn{index}")

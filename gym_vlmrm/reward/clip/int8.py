@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as functional
-from open_clip.modified_resnet import AttentionPool2d
 from torch import nn
 
 from gym_vlmrm.errors import ModelError
@@ -73,7 +72,7 @@ def quantise(tower: nn.Module, mean: torch.Tensor, std: torch.Tensor, dtype: tor
 def _replace(parent: nn.Module, dtype: torch.dtype) -> int:
     count = 0
     for name, child in list(parent.named_children()):
-        if isinstance(child, AttentionPool2d):
+        if type(child).__name__ == "AttentionPool2d":  # open_clip's, and this package's
             continue  # it reads the weights of its layers instead of calling them
         if isinstance(child, nn.MultiheadAttention):
             if not _SelfAttention.fits(child):

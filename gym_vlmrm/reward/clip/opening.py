@@ -13,13 +13,18 @@ import torch
 
 from gym_vlmrm.errors import ModelError, did_you_mean
 from gym_vlmrm.reward.clip.hub import impatient_hub
-from gym_vlmrm.reward.folders import CONFIG_FILE, MERGES_FILE, check_config, check_folder
+from gym_vlmrm.reward.folders import (
+    CONFIG_FILE,
+    MERGES_FILE,
+    SCHEMAS,
+    UNTRAINED,
+    check_config,
+    check_folder,
+    state_of_files,
+)
 
-__all__ = ["UNTRAINED", "check_name", "load_tokenizer", "open_model", "state_of_files"]
+__all__ = ["check_name", "load_tokenizer", "open_model"]
 
-UNTRAINED = "untrained"
-"""Pretrained tag of this package: random weights, for measuring speed."""
-_SCHEMAS = ("hf-hub:", "local-dir:")
 logger = logging.getLogger("gym_vlmrm")
 
 
@@ -35,10 +40,11 @@ def open_model(name: str, device: torch.device) -> tuple[Any, Any]:
         ModelError: unknown name, or unreachable or unreadable weights.
     """
     arguments = _creation_arguments(name)
+    text = _folder_text_config(name)
     try:
-        with impatient_hub(offline=_is_whole(name)):
-            _check_configuration(name)
-            with _no_questions(name):
+        with impatient_hub(offline=text is not None and "hf_model_name" not in text):
+            _check_fetched_configuration(name)
+            with _no_questions(name, text):
                 return open_clip.create_model(**arguments, device=device), _tokenizer(name)
     except ModelError:
         raise
@@ -52,7 +58,7 @@ def load_tokenizer(name: str) -> Any:
     Raises:
         ModelError: unknown name, or no such files here.
     """
-    if not name.startswith(_SCHEMAS) and name.partition("/")[0] not in open_clip.list_models():
+    if not name.startswith(SCHEMAS) and name.partition("/")[0] not in open_clip.list_models():
         raise ModelError(f"unknown model '{name}'")
     return _kept_tokenizer(name, state_of_files(name))
 
@@ -61,8 +67,9 @@ def load_tokenizer(name: str) -> Any:
 def _kept_tokenizer(name: str, _: object) -> Any:
     try:
         with impatient_hub(offline=True):
-            _check_configuration(name)
-            with _no_questions(name):
+            text = _folder_text_config(name)
+            _check_fetched_configuration(name)
+            with _no_questions(name, text):
                 return _tokenizer(name)
     except ModelError:
         raise
@@ -70,34 +77,20 @@ def _kept_tokenizer(name: str, _: object) -> Any:
         raise ModelError(_cannot_load(name, error)) from None
 
 
-def _is_whole(name: str) -> bool:
-    """Whether a model needs nothing from the Hub: a folder that builds on no text tower of transformers."""
-    return name.startswith("local-dir:") and "hf_model_name" not in _folder_config(name)["model_cfg"].get(
-        "text_cfg", {}
-    )
+def _folder_text_config(name: str) -> dict[str, Any] | None:
+    """Check the folder of a ``local-dir:`` model, and return what it says of its text tower; ``None`` of other names.
 
-
-def _folder_config(name: str) -> dict[str, Any]:
-    """Configuration of a ``local-dir:`` model, its folder checked."""
-    return check_folder(Path(name.removeprefix("local-dir:")))
-
-
-def _text_config(name: str) -> dict[str, Any]:
-    text: dict[str, Any] = _folder_config(name)["model_cfg"].get("text_cfg", {})
+    Where that builds on no text tower of transformers, the model needs nothing from the Hub.
+    """
+    if not name.startswith("local-dir:"):
+        return None
+    text: dict[str, Any] = check_folder(Path(name.removeprefix("local-dir:")))["model_cfg"].get("text_cfg", {})
     return text
 
 
-def _is_plain(name: str) -> bool:
-    """Whether nothing of a folder's model is made by transformers."""
-    text = _text_config(name)
-    return not text.get("hf_tokenizer_name") and not text.get("hf_model_name")
-
-
-def _check_configuration(name: str) -> None:
-    """Read what a stranger wrote before open_clip does, and refuse what may run a program or take all memory."""
-    if name.startswith("local-dir:"):
-        _folder_config(name)
-    elif name.startswith(_SCHEMAS):
+def _check_fetched_configuration(name: str) -> None:
+    """Read what a stranger put on the Hub before open_clip does; refuse what may run a program or take all memory."""
+    if name.startswith(SCHEMAS) and not name.startswith("local-dir:"):
         config = None
         with contextlib.suppress(Exception):  # what cannot be had fails later, with its reason
             config = open_clip.get_model_config(name)
@@ -106,10 +99,16 @@ def _check_configuration(name: str) -> None:
 
 
 @contextlib.contextmanager
-def _no_questions(name: str) -> Iterator[None]:
-    """Keep transformers from asking in the terminal whether a model's own program may run: it may not."""
+def _no_questions(name: str, text: dict[str, Any] | None) -> Iterator[None]:
+    """Keep transformers from asking in the terminal whether a model's own program may run: it may not.
+
+    Args:
+        name: of the model.
+        text: what its folder says of its text tower; ``None`` where it has none.
+    """
     modules: Any = None
-    if name.startswith(_SCHEMAS) and not (name.startswith("local-dir:") and _is_plain(name)):
+    plain = text is not None and not text.get("hf_tokenizer_name") and not text.get("hf_model_name")
+    if name.startswith(SCHEMAS) and not plain:
         with contextlib.suppress(ImportError):
             from transformers import dynamic_module_utils as modules
     if modules is None:
@@ -127,11 +126,12 @@ def check_name(name: str) -> None:
     """Check that a name means a model, without loading it; raises ModelError."""
     if not name.endswith(f"/{UNTRAINED}"):  # which warns, and cannot miss its weights
         _creation_arguments(name)
+        _folder_text_config(name)
 
 
 def _creation_arguments(name: str) -> dict[str, Any]:
-    if name.startswith(_SCHEMAS):
-        _check_local_folder(name)
+    if name.startswith(SCHEMAS):
+        _check_there_is_a_configuration(name)
         return {"model_name": name, "require_pretrained": True}
     architecture, _, pretrained = name.partition("/")
     known = open_clip.list_models()
@@ -167,20 +167,19 @@ def _trained_preprocessing(architecture: str, tags: list[str]) -> dict[str, Any]
     return {key: configs[0][key] for key in keys if configs and key in configs[0]}
 
 
-def _check_local_folder(name: str) -> None:
+def _check_there_is_a_configuration(name: str) -> None:
     if not name.startswith("local-dir:"):
         return
     folder = Path(name.removeprefix("local-dir:"))
     if not (folder / CONFIG_FILE).is_file():
         raise ModelError(f"model '{name}': no {CONFIG_FILE} in {folder}; local-dir: needs a folder with it and weights")
-    check_folder(folder)
 
 
 def _tokenizer(name: str) -> Any:
     folder = Path(name.removeprefix("local-dir:"))
     if name.startswith("local-dir:") and (folder / MERGES_FILE).is_file():
         return open_clip.get_tokenizer(name, bpe_path=str(folder / MERGES_FILE))
-    return open_clip.get_tokenizer(name if name.startswith(_SCHEMAS) else name.partition("/")[0])
+    return open_clip.get_tokenizer(name if name.startswith(SCHEMAS) else name.partition("/")[0])
 
 
 def _cannot_load(name: str, error: Exception) -> str:
@@ -191,20 +190,3 @@ def _cannot_load(name: str, error: Exception) -> str:
     elif isinstance(error, ImportError):
         cure = "install the package that it names (pip install 'gym-vlmrm[transformers]' for SigLIP-type models)"
     return f"cannot load model '{name}' ({type(error).__name__}: {reason}); {cure}"
-
-
-def state_of_files(name: str) -> tuple[tuple[str, int, int], ...]:
-    """Path, time of change and size of every local file that a model is read from."""
-    if name.startswith("local-dir:"):
-        paths = sorted(Path(name.removeprefix("local-dir:")).glob("*"))
-    elif name.startswith(_SCHEMAS):
-        return ()
-    else:
-        paths = [Path(name.partition("/")[2])]
-    states = []
-    for path in paths:
-        with contextlib.suppress(OSError, ValueError):
-            if path.is_file():
-                state = path.stat()
-                states.append((str(path.resolve()), state.st_mtime_ns, state.st_size))
-    return tuple(states)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward.clip.text_cache import TextCache, cache_folder
+from gym_vlmrm.task.yaml_file import shorten
 
-__all__ = ["TextTower", "unread_part", "weights_digest"]
+__all__ = ["TextTower", "tokens_of", "unread_part", "weights_digest"]
 
 KEPT_PARAMETERS = 50_000_000
 """Text towers up to this size stay in memory; larger ones are loaded again when a new sentence comes."""
@@ -52,7 +53,7 @@ class TextTower:
         Raises:
             ModelError: the weights are needed again and changed on disk meanwhile.
         """
-        tokens = self._tokenizer(list(sentences))  # (K, L)
+        tokens = tokens_of(self._tokenizer, sentences)  # (K, L)
         cache = TextCache(cache_folder() if self._reload else None, f"{self._fingerprint}:{self._device.type}")
         keys = [tuple(row) for row in tokens.tolist()]
         found = {key: cache.get(key) for key in keys}
@@ -98,6 +99,22 @@ def weights_digest(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
+def tokens_of(tokenizer: Any, sentences: Sequence[str], **options: Any) -> torch.Tensor:
+    """Return the tokens (K, L) of sentences.
+
+    Raises:
+        ModelError: the tokenizer fails on them; those written in Rust do so with what is no Exception.
+    """
+    try:
+        tokens: torch.Tensor = tokenizer(list(sentences), **options)
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(f"the model's tokenizer fails on '{shorten(sentences[-1])}' ({reason})") from error
+    return tokens
+
+
 def unread_part(tokenizer: Any, sentence: str) -> str:
     """Return the words at the end of a sentence that do not fit into the tokens of the model; mostly none.
 
@@ -114,9 +131,9 @@ def unread_part(tokenizer: Any, sentence: str) -> str:
 
 def _fits(tokenizer: Any, texts: Sequence[str]) -> torch.Tensor:
     """Whether each of the texts (K,) is read whole: room for two tokens more is filled with padding only."""
-    cut = tokenizer(["", *texts])
+    cut = tokens_of(tokenizer, ["", *texts])
     length = cut.shape[1]
-    whole = tokenizer(["", *texts], context_length=length + 2)
+    whole = tokens_of(tokenizer, ["", *texts], context_length=length + 2)
     if getattr(getattr(tokenizer, "tokenizer", None), "padding_side", "right") == "left":
         cut, whole = cut.flip(1), whole.flip(1)
     padding = whole[0, -1]

@@ -18,10 +18,12 @@ from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward.clip.devices import SMALL_TOWER, choose_device, choose_precision
 from gym_vlmrm.reward.clip.folding import fold_batch_norms
 from gym_vlmrm.reward.clip.int8 import quantise
-from gym_vlmrm.reward.clip.opening import UNTRAINED, open_model, state_of_files
 from gym_vlmrm.reward.clip.preprocessing import Preprocessing
+from gym_vlmrm.reward.clip.small import open_small
 from gym_vlmrm.reward.clip.text import TextTower, weights_digest
+from gym_vlmrm.reward.folders import UNTRAINED, state_of_files
 from gym_vlmrm.reward.protocol import check_frames
+from gym_vlmrm.reward.threads import survive_forks
 
 __all__ = ["Towers", "load_towers"]
 
@@ -38,6 +40,7 @@ CPU_MICRO_BATCH = 16
 """Larger ones were never clearly faster on a CPU, and sometimes slower: they leave the processor's caches."""
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.bfloat16}
 logger = logging.getLogger("gym_vlmrm")
+survive_forks()
 
 
 class Towers:
@@ -166,8 +169,17 @@ def _micro_batch(device: torch.device, parameters: int) -> int:
     return MIDDLE_MICRO_BATCH if parameters < MIDDLE_TOWER else MICRO_BATCH
 
 
+def _open(name: str) -> tuple[Any, Any]:
+    found = open_small(name)
+    if found is not None:
+        return found
+    from gym_vlmrm.reward.clip.opening import open_model  # imports open_clip
+
+    return open_model(name, torch.device("cpu"))
+
+
 def _load_text(name: str) -> Any:
-    return _without_visual(open_model(name, torch.device("cpu"))[0])
+    return _without_visual(_open(name)[0])
 
 
 def _memory_format(visual: torch.nn.Module) -> torch.memory_format:
@@ -220,7 +232,7 @@ def load_towers(name: str, device: str = "auto", precision: str = "auto") -> Tow
         ModelError: unknown name, unreachable or unreadable weights, or no such device.
     """
     chosen = choose_device(device)
-    model, tokenizer = open_model(name, torch.device("cpu"))
+    model, tokenizer = _open(name)
     parameters = sum(parameter.numel() for parameter in model.visual.parameters())
     arithmetic = choose_precision(precision, chosen, parameters)
     with _enough_memory(name, chosen):

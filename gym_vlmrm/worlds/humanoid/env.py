@@ -9,17 +9,20 @@ from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 
 from gym_vlmrm.arrays import Floats
-from gym_vlmrm.task.spec import Look, Quality
+from gym_vlmrm.task.spec import CameraSpec, Look
+from gym_vlmrm.worlds.humanoid.film_look import FILM_CAMERA, dress_for_film
 from gym_vlmrm.worlds.humanoid.look import PAPER_CAMERA, dress, set_quality
-from gym_vlmrm.worlds.humanoid.quantities import QUANTITIES, quantities
+from gym_vlmrm.worlds.humanoid.quantities import QUANTITIES, UNITS, quantities
 from gym_vlmrm.worlds.offscreen import OffscreenRenderer
 from gym_vlmrm.worlds.poses.survey import BODY_SPACE, PoseSurvey
-from gym_vlmrm.worlds.quality import QUALITIES
+from gym_vlmrm.worlds.quality import QUALITIES, Drawn
 from gym_vlmrm.worlds.scene import BodySurvey, SearchSpace
 from gym_vlmrm.worlds.viewers import camera_number
 
 __all__ = ["HumanoidScene"]
 
+_OF_A_STEP = ("x_velocity", "y_velocity", "reward_survive", "reward_forward", "reward_ctrl", "reward_contact")
+"""Keys of Gymnasium's infos that are missing after a reset."""
 _METADATA: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 67}
 
 
@@ -31,14 +34,15 @@ class HumanoidScene(HumanoidEnv):
 
     metadata = _METADATA
     name = "humanoid"
-    quantity_names = QUANTITIES
+    quantity_names, quantity_units = QUANTITIES, UNITS
+    film_camera = FILM_CAMERA
 
     def __init__(
         self,
         *,
         look: Look = "textured",
         camera: dict[str, Any] | None = None,
-        quality: Quality = "draft",
+        quality: Drawn = "draft",
         render_size: int = 224,
         render_mode: str = "rgb_array",
         **kwargs: Any,
@@ -49,7 +53,7 @@ class HumanoidScene(HumanoidEnv):
             look: ``textured`` or ``original``.
             camera: any of `distance` [m], `lookat` [m], `elevation` [deg], `azimuth` [deg]; the rest comes from the
                 paper's camera (textured) or Gymnasium's (original). Or `name` or `id` of a camera of the model.
-            quality: see `gym_vlmrm.task.spec.SceneSpec`.
+            quality: see `gym_vlmrm.task.spec.SceneSpec`; ``film`` dresses a textured humanoid for people.
             render_size: side of the square frame [px].
             render_mode: only ``rgb_array``.
             kwargs: those of Gymnasium's `HumanoidEnv`.
@@ -78,7 +82,7 @@ class HumanoidScene(HumanoidEnv):
     def _initialize_simulation(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
         spec = mujoco.MjSpec.from_file(self.fullpath)
         if self._look == "textured":
-            dress(spec)
+            dress_for_film(spec) if self._quality == "film" else dress(spec)
         set_quality(spec, self._quality, self._size)
         model = spec.compile()
         return model, mujoco.MjData(model)
@@ -97,11 +101,30 @@ class HumanoidScene(HumanoidEnv):
         if self._renderer is not None:
             self._aim(self._renderer)
 
+    @property
+    def has_own_camera(self) -> bool:
+        """Whether a task that names no camera looks through the one of `CameraSpec`'s own numbers."""
+        return self._look == "textured"
+
+    def look_through(self, camera: CameraSpec) -> None:
+        """Look through another camera from now on; raises TaskError as `set_camera` does."""
+        self.set_camera(**camera.model_dump())
+
     def _aim(self, renderer: OffscreenRenderer) -> None:
         renderer.look_through(self._fixed)
         renderer.camera.lookat[:] = self._camera["lookat"]
         for name in ("distance", "elevation", "azimuth"):
             setattr(renderer.camera, name, float(self._camera[name]))
+
+    def step(self, action: NDArray[np.float32]) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step as `HumanoidEnv`; numbers in the info are numpy's."""
+        observation, reward, terminated, truncated, info = super().step(action)  # type: ignore[no-untyped-call]
+        return observation, reward, terminated, truncated, _of_numpy(info)
+
+    def _get_reset_info(self) -> dict[str, Any]:
+        # The keys of a step's info, as many libraries want the same ones always.
+        info = super()._get_reset_info()  # type: ignore[no-untyped-call]
+        return _of_numpy(info | dict.fromkeys(_OF_A_STEP, 0.0))
 
     def _mirrored(self) -> mujoco.MjData:
         """Return data of the current ``qpos`` with positions computed from it.
@@ -156,3 +179,7 @@ class HumanoidScene(HumanoidEnv):
             self._renderer.close()
             self._renderer = None
         super().close()  # type: ignore[no-untyped-call]
+
+
+def _of_numpy(info: dict[str, Any]) -> dict[str, Any]:
+    return {key: np.float64(value) if isinstance(value, float | int) else value for key, value in info.items()}

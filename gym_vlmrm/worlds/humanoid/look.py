@@ -3,8 +3,7 @@
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from gym_vlmrm.task.spec import Quality
-from gym_vlmrm.worlds.quality import FLOOR_SQUARE, set_drawing
+from gym_vlmrm.worlds.quality import FLOOR_SQUARE, Drawn, set_drawing
 
 if TYPE_CHECKING:
     import mujoco
@@ -86,7 +85,7 @@ def dress(spec: "mujoco.MjSpec") -> None:
     _remove_unused(spec)
 
 
-def set_quality(spec: "mujoco.MjSpec", quality: Quality, size: int) -> None:
+def set_quality(spec: "mujoco.MjSpec", quality: Drawn, size: int) -> None:
     """Set what a frame of `size` pixels costs; shadows and reflections themselves are flags of the renderer."""
     set_drawing(spec.visual, quality, size)
     for geom in spec.geoms:

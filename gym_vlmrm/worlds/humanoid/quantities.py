@@ -34,7 +34,7 @@ import numpy as np
 if TYPE_CHECKING:
     import mujoco
 
-__all__ = ["HIP_REST", "QUANTITIES", "quantities"]
+__all__ = ["HIP_REST", "QUANTITIES", "UNITS", "quantities"]
 
 HIP_REST = (0.02, 0.16, -0.30)
 """Where a left hand rests on the hip, in the torso's frame (forward, left, up) [m]; the right one mirrors it."""
@@ -201,3 +201,15 @@ _SINGLE = (
 )
 QUANTITIES: tuple[str, ...] = (*(f"{side}_{name}" for side in ("left", "right") for name in _SIDED), *_SINGLE)
 """Name of every quantity."""
+
+
+def _unit(name: str) -> str:
+    if name in ("torso_up", "pelvis_up"):
+        return "cosine"
+    if name.endswith("_bend"):
+        return "deg"
+    return "count" if name.endswith("_contacts") else "0 or 1" if name.endswith("_contact") else "m"
+
+
+UNITS: dict[str, str] = {name: _unit(name) for name in QUANTITIES}
+"""Unit of every quantity."""

@@ -5,4 +5,5 @@
 * `workers`: processes that obey one numbered command at a time, so that no answer is taken for another's.
 * `server`: what such a process does for a pool: it steps its share of the worlds, then draws them.
 * `pool`: Gymnasium's vector environment over all of that.
+* `each`: single environments of a pool.
 """

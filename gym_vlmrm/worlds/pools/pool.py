@@ -8,6 +8,7 @@ modes are Gymnasium's own. Workers simulate and render; they never load a reward
 import itertools
 import operator
 import pickle
+import sys
 from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any, TypeAlias
@@ -24,17 +25,35 @@ from gymnasium.vector.utils import (
 )
 from numpy.typing import NDArray
 
-from gym_vlmrm.errors import ResetNeededError
+from gym_vlmrm.errors import ResetNeededError, VLMRMError, did_you_mean, whole_number
 from gym_vlmrm.worlds.pools.cores import usable_cores
 from gym_vlmrm.worlds.pools.processes import in_main_thread, pack_registrations, patience, worker_context
-from gym_vlmrm.worlds.pools.server import work
+from gym_vlmrm.worlds.pools.server import TypedInfos, work
 from gym_vlmrm.worlds.pools.workers import Workers
 
-__all__ = ["INTERRUPTED", "EnvPool", "Seeds", "make_pool"]
+__all__ = ["INTERRUPTED", "EnvPool", "Seeds", "find_autoreset_mode", "make_pool"]
 
 INTERRUPTED = "the last step was cut short, so what comes next belongs to no step; call reset() first"
 Seeds: TypeAlias = int | np.integer[Any] | Sequence[int | None] | NDArray[np.integer[Any]] | None
+OnEnvs: TypeAlias = Callable[[Sequence[gym.Env[Any, Any]], Sequence[Any]], list[Any]]
 OnShare: TypeAlias = Callable[[slice, Any, dict[str, Any]], None]
+
+
+class _WrongArgument(VLMRMError, ValueError):
+    pass
+
+
+def find_autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
+    """Return one of Gymnasium's three modes, given it, its value (``SameStep``) or its name (``SAME_STEP``).
+
+    Raises:
+        VLMRMError, which is a ValueError as well: there is no such mode.
+    """
+    for known in AutoresetMode:
+        if mode in (known, known.value, known.name):
+            return known
+    guess = did_you_mean(str(mode), [known.value for known in AutoresetMode])
+    raise _WrongArgument(f"autoreset_mode is {mode!r}, and there is no such mode{guess}")
 
 
 def make_pool(
@@ -56,24 +75,50 @@ def make_pool(
             environment variable ``GYM_VLMRM_TIMEOUT`` says, else five minutes; ``inf`` waits for ever.
 
     Raises:
-        ValueError: `num_envs` or `workers` is below 1.
+        VLMRMError, which is a ValueError as well: `num_envs` or `workers` is no number from 1; there is no such mode.
         WorkerError: a worker died or hangs while it starts.
         VLMRMError: `timeout` is no positive number.
     """
-    if num_envs < 1 or (workers is not None and workers < 1):
-        raise ValueError(f"num_envs and workers must be at least 1, got {num_envs} and {workers}")
+    num_envs = whole_number("num_envs", num_envs, 1, error=_WrongArgument)
+    if workers is not None:
+        workers = whole_number("workers", workers, 1, error=_WrongArgument)
+    mode = find_autoreset_mode(autoreset_mode)
     seconds = patience(timeout)
     workers = min(num_envs, workers or usable_cores())
     if workers == 1:
-        return _OneProcess([make_env] * num_envs, autoreset_mode=autoreset_mode)
-    return EnvPool(make_env, num_envs, workers, AutoresetMode(autoreset_mode), seconds)
+        return _OneProcess([make_env] * num_envs, autoreset_mode=mode)
+    return EnvPool(make_env, num_envs, workers, mode, seconds)
 
 
-class _OneProcess(SyncVectorEnv):
+def rows_of(actions: Any, envs: VectorEnv[Any, Any, Any]) -> list[Any]:
+    """Return a batch of actions one by one, as many as there are environments.
+
+    Raises:
+        VLMRMError, which is a ValueError as well: they are more or fewer, or no batch.
+    """
+    try:
+        rows = list(iterate(envs.action_space, actions))
+    except (TypeError, ValueError, LookupError):
+        kind = type(actions).__name__
+        raise _WrongArgument(f"actions must be a batch of {envs.num_envs}, one per environment; got {kind}") from None
+    if len(rows) != envs.num_envs:
+        raise _WrongArgument(f"actions must be a batch of {envs.num_envs}, one per environment; got {len(rows)}")
+    return rows
+
+
+class _OneProcess(TypedInfos, SyncVectorEnv):
     """Gymnasium's vector environment in one process, with the seeds that `EnvPool` takes."""
 
     def reset(self, *, seed: Seeds = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         return super().reset(seed=_seeds(seed, self.num_envs), options=options)
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        rows_of(actions, self)  # Gymnasium would step the first few
+        return super().step(actions)
+
+    def apply(self, function: OnEnvs, rows: Sequence[int], arguments: Sequence[Any]) -> list[Any]:
+        """Return what a function makes of some environments (see `EnvPool.apply`)."""
+        return function([self.envs[row] for row in rows], arguments)
 
 
 class EnvPool(VectorEnv[Any, Any, Any]):
@@ -97,6 +142,7 @@ class EnvPool(VectorEnv[Any, Any, Any]):
         blueprint = make_env()
         self.single_observation_space = blueprint.observation_space
         self.single_action_space = blueprint.action_space
+        self.autoreset_mode = autoreset_mode
         self.metadata = {**blueprint.metadata, "autoreset_mode": autoreset_mode}
         self.render_mode = blueprint.render_mode
         blueprint.close()
@@ -152,7 +198,7 @@ class EnvPool(VectorEnv[Any, Any, Any]):
     def step_async(self, actions: Any) -> None:
         """Start a step in the workers without waiting for it."""
         self.check_workers()
-        rows = list(iterate(self.action_space, actions))
+        rows = rows_of(actions, self)
         if not self._whole:
             raise ResetNeededError(INTERRUPTED)
         self._whole = False
@@ -186,7 +232,35 @@ class EnvPool(VectorEnv[Any, Any, Any]):
     def set_attr(self, name: str, values: Any) -> None:
         """Set an attribute of every environment, to one value or to one value each."""
         each = list(values) if isinstance(values, list | tuple) else [values] * self.num_envs
+        if len(each) != self.num_envs:
+            raise _WrongArgument(f"{len(each)} values of '{name}' for {self.num_envs} environments")
         self._obey("set_attr", [(name, each[share]) for share in self._slices])
+
+    def apply(self, function: OnEnvs, rows: Sequence[int], arguments: Sequence[Any]) -> list[Any]:
+        """Return what a function makes of some environments, where they are.
+
+        Args:
+            function: takes environments and as many arguments, and returns as many values; it must pickle. Each worker
+                calls it once for all of its environments that are meant.
+            rows: their numbers, from 0.
+            arguments: one per row.
+        """
+        places = [
+            [place for place, row in enumerate(rows) if share.start <= row < share.stop] for share in self._slices
+        ]
+        answers = self._obey(
+            "apply",
+            [
+                (function, [rows[place] - share.start for place in chosen], [arguments[place] for place in chosen])
+                for share, chosen in zip(self._slices, places, strict=True)
+            ],
+        )
+        values = {
+            place: value
+            for chosen, found in zip(places, answers, strict=True)
+            for place, value in zip(chosen, found, strict=True)
+        }
+        return [values[place] for place in range(len(rows))]
 
     def check_workers(self) -> None:
         """Raise the WorkerError after which nothing goes on, if there was one."""
@@ -201,6 +275,11 @@ class EnvPool(VectorEnv[Any, Any, Any]):
         return self._workers.receive()
 
     @property
+    def num_workers(self) -> int:
+        """Worker processes."""
+        return len(self._slices)
+
+    @property
     def _processes(self) -> list[Any]:
         return self._workers.processes
 
@@ -210,8 +289,14 @@ class EnvPool(VectorEnv[Any, Any, Any]):
     def _join(self, infos: list[dict[str, Any]]) -> dict[str, Any]:
         return _join_infos(infos, [share.stop - share.start for share in self._slices])
 
-    def __del__(self) -> None:
-        if hasattr(self, "_workers"):
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a vector environment over worker processes cannot be copied or pickled; make another by gymnasium.make_vec"
+        )
+
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        # As Python ends, modules are empty already, and workers were ended before that.
+        if not ending() and hasattr(self, "_workers"):
             self.close()
 
 

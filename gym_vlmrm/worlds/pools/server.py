@@ -8,7 +8,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+import numpy as np
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import (
     concatenate,
     create_empty_array,
@@ -24,7 +25,19 @@ from gym_vlmrm.worlds.offscreen import opengl_name
 from gym_vlmrm.worlds.pools.processes import adopt_registrations, begin_worker
 from gym_vlmrm.worlds.pools.workers import NOTE, START
 
-__all__ = ["Server", "work"]
+__all__ = ["Server", "TypedInfos", "work"]
+
+
+class TypedInfos(VectorEnv[Any, Any, Any]):
+    """A vector environment that joins numpy's bools to an array of bool; Gymnasium makes one of objects of them."""
+
+    def _add_info(self, vector_infos: dict[str, Any], env_info: dict[str, Any], env_num: int) -> dict[str, Any]:
+        plain = {key: bool(value) if isinstance(value, np.bool_) else value for key, value in env_info.items()}
+        return super()._add_info(vector_infos, plain, env_num)
+
+
+class _Share(TypedInfos, SyncVectorEnv):
+    pass
 
 
 def work(
@@ -54,7 +67,7 @@ def work(
                 # the share is touched: resets count in some.
                 first.reset(seed=0)
                 first.env.render()
-            envs = SyncVectorEnv([make_env.fn] * (share.stop - share.start), copy=False, autoreset_mode=mode)
+            envs = _Share([make_env.fn] * (share.stop - share.start), copy=False, autoreset_mode=mode)
             first.close()  # not before: until now it held the OpenGL context that the others may share
         except BaseException as error:
             connection.send_bytes(_message(START, False, _portable(error)))
@@ -138,6 +151,12 @@ class Server:
     def set_attr(self, argument: tuple[str, list[Any]]) -> None:
         """Set an attribute of every environment."""
         self.envs.set_attr(*argument)
+
+    def apply(self, argument: tuple[Any, list[int], list[Any]]) -> list[Any]:
+        """Call a function with some environments of the share, if any are meant."""
+        function, rows, arguments = argument
+        found: list[Any] = function([self.envs.envs[row] for row in rows], arguments) if rows else []
+        return found
 
     def _write(self, observations: Any) -> None:
         for index, observation in enumerate(iterate(self.envs.observation_space, observations)):

@@ -1,6 +1,7 @@
 """Worker processes that obey one command at a time: whatever cuts one short, no answer is taken for another's."""
 
 import contextlib
+import os
 import pickle
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
@@ -39,6 +40,7 @@ class Workers:
             timeout: how long any command may take [s].
         """
         self.timeout = timeout
+        self._pid = os.getpid()
         self.processes: list[Any] = []
         self._connections: list[Connection] = []
         self._number, self._command = START, "start"
@@ -136,9 +138,14 @@ class Workers:
         """Make sure that commands can be given.
 
         Raises:
-            WorkerError: they never can again, for the reason that was given the first time.
+            WorkerError: they never can again, for the reason that was given the first time, or they belong to the
+                process from which this one was forked.
             RuntimeError: the workers were told to close.
         """
+        if self._pid != os.getpid():
+            raise WorkerError(
+                f"this vector environment belongs to process {self._pid}, from which this one was forked; make one here"
+            )
         if self._talking is not None:
             message = f"the talk with {self._name(self._talking)} was interrupted within a message"
             raise self._fail(f"{message}; make the environment anew")
@@ -169,7 +176,12 @@ class Workers:
         return WorkerError(message)
 
     def stop(self, grace: float = _GRACE) -> None:
-        """Let the workers end, and end those that have not after `grace` seconds."""
+        """Let the workers end, and end those that have not after `grace` seconds; those of another process stay."""
+        if self._pid != os.getpid():  # the parent goes on using them
+            for connection in self._connections:
+                connection.close()
+            self._connections.clear()
+            return
         self._at_exit.cancel()
         _end(self.processes, self._connections, grace)
 
