@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gym_vlmrm.errors import ModelError
-from gym_vlmrm.reward.folders import CONFIG_FILE, check_folder, read_words
+from gym_vlmrm.reward.folders import CONFIG_FILE, check_folder, read_words, read_worlds
 from gym_vlmrm.reward.notices import first_to_say
 from gym_vlmrm.reward.protocol import RewardModel
 from gym_vlmrm.task.catalog import load_task, override
@@ -20,8 +20,8 @@ from gym_vlmrm.task.yaml_file import shorten
 
 __all__ = [
     "EMBEDDED_FOLDER", "MODELS", "CutPromptWarning", "UnknownWordsWarning", "check_model_name", "choose_frame_size",
-    "cut_prompts", "describe_cut", "load_judge", "load_reward_model", "model_frame_size", "model_location",
-    "tell_of_model", "unknown_words",
+    "cut_prompts", "describe_cut", "known_worlds", "load_judge", "load_reward_model", "model_frame_size",
+    "model_location", "tell_of_model", "unknown_words",
 ]  # fmt: skip
 
 MODELS: dict[str, str] = {
@@ -181,6 +181,20 @@ def unknown_words(model: str, sentences: Sequence[str]) -> list[str]:
         return []
     words = dict.fromkeys(word for sentence in sentences for word in re.findall(r"[\w']+", sentence.lower()))
     return [word for word in words if word not in known]
+
+
+def known_worlds(model: str) -> set[str] | None:
+    """Return the environments, by ID, whose frames a model was trained on; ``None`` where it does not list them.
+
+    A model that lists them knows nothing else; one that does not, such as a published CLIP, may know anything.
+
+    Raises:
+        ModelError: the list cannot be read.
+    """
+    location = model_location(model)
+    if model in MODELS or not location.startswith("local-dir:"):
+        return None
+    return read_worlds(location.removeprefix("local-dir:"))
 
 
 def cut_prompts(model: str, sentences: Iterable[str]) -> dict[str, str]:

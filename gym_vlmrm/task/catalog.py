@@ -28,6 +28,7 @@ __all__ = [
     "load_task",
     "override",
     "task_from_dict",
+    "with_captions",
 ]
 
 
@@ -148,6 +149,24 @@ def override(
     # The task's model stays even where only the environment variable named it, which may say something else by now.
     told = merge(task.model_dump(exclude_unset=True), {"reward": {"model": task.reward.model}})
     return task_from_dict(overlay(told, changes), origin=task.id)
+
+
+def with_captions(task: TaskSpec, path: str | os.PathLike[str]) -> TaskSpec:
+    """Return the task with the captions of a YAML file, whose only key is ``captions``, instead of its own.
+
+    Raises:
+        TaskError: the file is wrong; the message names file, line and field.
+    """
+    place = Path(path)
+    document = read_document(place, builtin_folder())
+    for key in document.data:
+        if key != "captions":
+            where = document.places.get((key,), place)
+            raise TaskError(f"{where}: {shorten(str(key))}: unknown key; a file of captions has one key, 'captions'")
+    if not document.data.get("captions"):
+        raise TaskError(f"{place}: holds no captions; write 'captions:' and a list of sentences with rules")
+    told = merge(task.model_dump(exclude_unset=True), {"reward": {"model": task.reward.model}})
+    return _validate(Document({**told, "captions": document.data["captions"]}, document.places), place)
 
 
 OVERRIDES = tuple(inspect.signature(override).parameters)[1:]

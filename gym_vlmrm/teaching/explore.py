@@ -1,36 +1,50 @@
-"""Frames of a world, spread over what its captions tell apart, found by going on from where others came to.
+"""States of a world, spread over what is told apart there, found by going on from where others came to.
 
-Random play from the start sees little of most worlds. So states that were reached are kept, cell by cell of what the
-captions say and read, and play goes on from cells that were seldom chosen ("Go-Explore", Ecoffet et al. 2021,
-arXiv 2004.12919, without its second phase). Worlds whose state cannot be told are begun anew each time.
+Random play from the start sees little of most worlds. So states that were reached are kept, cell by cell of the
+quantities that are read and of how true the captions are, and play goes on from cells that were seldom chosen
+("Go-Explore", Ecoffet et al. 2021, arXiv 2004.12919, without its second phase). Where a world's state cannot be told,
+every stint goes on from where the last one ended, and begins anew where an episode is over.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_vlmrm.errors import TaskError
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.task.captions import CaptionSpec
+from gym_vlmrm.task.rules import quantity_names
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.readings import Readings
+from gym_vlmrm.worlds.scene import find_scene
 from gym_vlmrm.worlds.state import WorldState, put_state, state_of
 from gym_vlmrm.worlds.world import make_world
 
 __all__ = ["Explorer", "Sight"]
 
 BINS = 6
-"""Of each quantity that captions read, and of each caption's truth."""
+"""Of each quantity that is read, and of each caption's truth."""
 HOLDS = (1, 2, 4, 8, 16)
 """For how many steps an action is held."""
+EXTREME = 0.3
+"""How often a drawn action lies in a corner of its box: what is worth seeing often takes all the force there is."""
 STINT = 24
-"""Most steps from a state to the next choice of one."""
+"""Most steps from one choice of a state to the next."""
+ANEW = 0.1
+"""How often play begins anew all the same."""
 LEAD = 2.0
 """How many times as many states as the average cell one may show."""
 PER_CELL = 4
 """States kept of each cell."""
+PATIENCE = 200
+"""Steps per state wanted, at most: a world may have but few cells."""
+POSED_ANYWHERE = 0.25
+"""Share of the posed states that come from anywhere in the space of configurations."""
+Act = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -40,14 +54,17 @@ class Sight:
     frame: NDArray[np.uint8]
     """(S, S, 3)."""
     truths: tuple[float, ...]
-    """How true each caption is."""
+    """How true each caption is, in [0, 1]."""
+    quantities: dict[str, float]
+    success: bool
+    """What the task's rule says; False without one."""
     state: WorldState | None
-    """What it takes to go on from here; ``None`` where the world cannot tell."""
+    """What it takes to go on from here; ``None`` where the world cannot tell, or the episode is over."""
 
 
 @dataclass
 class _Cell:
-    states: list[WorldState | None] = field(default_factory=list)
+    states: list[WorldState] = field(default_factory=list)
     chosen: int = 0
     shown: int = 0
 
@@ -55,54 +72,138 @@ class _Cell:
 class Explorer:
     """Plays a task's world and remembers where it came to."""
 
-    def __init__(self, task: TaskSpec, size: int, seed: int) -> None:
+    def __init__(self, task: TaskSpec, captions: Sequence[CaptionSpec], size: int, seed: int) -> None:
         """Build the world; `size` is the side of its frames [px].
 
         Raises:
-            TaskError: the task has no captions, or they read what its world does not have.
+            TaskError: the captions read what the world does not have.
+            RenderingError: it cannot be drawn.
         """
-        self.captions: Sequence[CaptionSpec] = task.captions
-        if not self.captions:
-            raise TaskError(
-                f"task '{task.id}' has no captions; write under captions: what is seen when", field=("captions",)
+        self.task, self.captions = task, captions
+        self.world: gym.Env[Any, Any] = make_world(task, render_size=size, limited=True)
+        self._rule = task.success_rule
+        judged = [] if self._rule is None else list(quantity_names(self._rule))
+        of_captions = [name for caption in captions for name in caption.reads()]
+        written = [caption.model_dump(mode="json") for caption in captions]
+        try:
+            self._read = Readings(self.world, of_captions, task_id=task.id, written=written, field="captions")
+            self._read_all = Readings(
+                self.world, [*of_captions, *judged], task_id=task.id, written=task.success, field="success"
             )
-        names = list(dict.fromkeys(name for caption in self.captions for name in caption.reads()))
-        probe = task.model_copy(update={"success": {"any": [f"{name} > 0" for name in names]} if names else None})
-        self.world: gym.Env[Any, Any] = make_world(probe, render_size=size, limited=True)
+        except BaseException:
+            self.world.close()
+            raise
+        self._names = list(dict.fromkeys([*of_captions, *judged]))
         self.world.action_space.seed(seed)
         self._rng = np.random.default_rng([seed, 7])
-        self._seed = seed
-        self._episodes = 0
-        self._shown = 0
+        self._seed, self._episodes, self._shown = seed, 0, 0
         self._cells: dict[tuple[int, ...], _Cell] = {}
-        self._low: NDArray[np.float64] | None = None
-        self._high: NDArray[np.float64] | None = None
-        self._names = names
+        self._low: Floats | None = None
+        self._high: Floats | None = None
+
+    @property
+    def tells_states(self) -> bool:
+        """Whether the world can be put back into a state; known once it has begun."""
+        return any(cell.states for cell in self._cells.values())
 
     def close(self) -> None:
         """Free the world."""
         self.world.close()
 
-    def sights(self, act: Callable[[Any], Any] | None = None) -> Iterator[Sight]:
-        """Yield states without end, rare ones oftener; `act` turns an observation into an action, else at random."""
-        observation, over = self._begin(), False
-        for _ in iter(int, 1):
-            cell = self._choose()
-            if cell is None or (over and cell.states[0] is None):
+    def explore(self, count: int, on_done: Callable[[int], None] = lambda _: None) -> list[Sight]:
+        """Return states, seldom ones preferred; fewer than `count` where the world shows no more of them.
+
+        Raises:
+            TaskError: captions read of ``info`` what a step does not bring.
+            RenderingError, WorldError: the world cannot be drawn, or fails.
+        """
+        found: list[Sight] = []
+        for sight in islice(self._wander(), PATIENCE * count):
+            if sight is not None:
+                found.append(sight)
+                on_done(len(found))
+            if len(found) == count:
+                break
+        return found
+
+    def follow(self, act: Act, count: int, stride: int) -> Iterator[Sight]:
+        """Yield every `stride`-th state of episodes in which `act` turns observations into actions."""
+        left, observation = count, self._begin()
+        while left > 0:
+            for _ in range(stride):
+                observation, _, terminated, truncated, info = self.world.step(act(observation))
+                if terminated or truncated:
+                    break
+            yield self._see(observation, info, None if terminated or truncated else state_of(self.world))
+            left -= 1
+            if terminated or truncated:
                 observation = self._begin()
-            elif cell.states[-1] is not None:
-                state = cell.states[self._rng.integers(len(cell.states))]
-                assert state is not None
+
+    @property
+    def can_pose(self) -> bool:
+        """Whether the world is a scene that can be put into any configuration, and names all that is read."""
+        return find_scene(self.task.env.id) is not None and not any(
+            name.startswith(("obs[", "info.")) for name in self._names
+        )
+
+    def posed(self, count: int) -> Iterator[Sight]:
+        """Yield configurations of a scene: a part from anywhere, the others from what an audit of it looks at."""
+        from gym_vlmrm.finetuning.scenes import scene_states
+
+        env: Any = self.world.unwrapped
+        for state in islice(scene_states(env, self._rng, POSED_ANYWHERE), count):
+            yield self.pose(state)
+
+    def pose(self, configuration: Floats) -> Sight:
+        """Put the scene into a configuration (C,)."""
+        if self._episodes == 0:
+            self._begin()
+        env: Any = self.world.unwrapped
+        env.place(configuration)
+        return self._see(None, {}, None)
+
+    def go_on(self, state: WorldState | None) -> Sight | None:
+        """Return what is seen after a stint from a state, from the start for ``None``.
+
+        ``None`` is returned where a quantity is no number there.
+        """
+        if state is None:
+            self._begin()
+        else:
+            put_state(self.world, state)
+        for action in self.stint():
+            observation, _, terminated, truncated, info = self.world.step(action)
+            over = bool(terminated or truncated)
+            if over:
+                break
+        quantities = self._read_all(observation, info)
+        if not np.isfinite([quantities[name] for name in self._names]).all():
+            return None
+        return self._see(observation, info, None if over else state_of(self.world))
+
+    def states(self) -> list[WorldState]:
+        """Return the states that are kept now, cell by cell."""
+        return [state for cell in self._cells.values() for state in cell.states]
+
+    def stint(self) -> list[Any]:
+        """Draw actions for one stint, some held for several steps."""
+        return list(islice(self._actions(), int(self._rng.integers(1, STINT + 1))))
+
+    def _wander(self) -> Iterator[Sight | None]:
+        """Yield a state, or None for one that resembles too many others, of every step that is made."""
+        over = True
+        while True:
+            state = self._choose()
+            if state is not None:
                 put_state(self.world, state)
+            elif over or self.tells_states or self._rng.random() < ANEW:
+                self._begin()
             over = False
-            for step, action in enumerate(self._actions()):
-                chosen = action if act is None else act(observation)
-                observation, _, terminated, truncated, info = self.world.step(chosen)
-                sight = self._look(observation, info, final=terminated or truncated)
-                if sight is not None:
-                    yield sight
+            for action in self.stint():
+                observation, _, terminated, truncated, info = self.world.step(action)
                 over = bool(terminated or truncated)
-                if over or step >= STINT:
+                yield self._look(observation, info, final=over)
+                if over:
                     break
 
     def _begin(self) -> Any:
@@ -110,45 +211,55 @@ class Explorer:
         return self.world.reset(seed=self._seed + self._episodes)[0]
 
     def _actions(self) -> Iterator[Any]:
+        space = self.world.action_space
+        bounded = isinstance(space, gym.spaces.Box) and np.isfinite(space.low).all() and np.isfinite(space.high).all()
         while True:
-            action = self.world.action_space.sample()
-            if self._rng.random() < 0.3 and isinstance(self.world.action_space, gym.spaces.Box):
-                low, high = self.world.action_space.low, self.world.action_space.high
-                if np.isfinite(low).all() and np.isfinite(high).all():
-                    action = np.where(self._rng.random(low.shape) < 0.5, low, high).astype(low.dtype)
+            action = space.sample()
+            if bounded and self._rng.random() < EXTREME:
+                action = np.where(self._rng.random(space.shape) < 0.5, space.low, space.high)  # type: ignore[attr-defined]
+                action = action.astype(space.dtype)
             for _ in range(int(self._rng.choice(HOLDS))):
                 yield action
 
-    def _choose(self) -> _Cell | None:
-        if not self._cells or self._rng.random() < 0.1:
+    def _choose(self) -> WorldState | None:
+        """Choose a state to go on from; None to begin anew, or where no state can be told."""
+        cells = [cell for cell in self._cells.values() if cell.states]
+        if not cells or self._rng.random() < ANEW:
             return None
-        cells = list(self._cells.values())
         weights = 1 / np.sqrt([1.0 + cell.chosen for cell in cells])
         cell = cells[int(self._rng.choice(len(cells), p=weights / weights.sum()))]
         cell.chosen += 1
-        return cell
+        return cell.states[int(self._rng.integers(len(cell.states)))]
 
     def _look(self, observation: Any, info: Mapping[str, Any], final: bool) -> Sight | None:
-        quantities = self.world.get_wrapper_attr("read_quantities")(observation, info)
-        truths = tuple(caption.truth(quantities) for caption in self.captions)
+        quantities = self._read_all(observation, info)
+        truths = self._truths(quantities)
         values = np.array([quantities[name] for name in self._names])
-        if not (np.isfinite(truths).all() and np.isfinite(values).all()):
+        if not np.isfinite(values).all():
             return None
         cell = self._cells.setdefault(self._key(values, truths), _Cell())
-        wanted = len(cell.states) < PER_CELL
-        if not wanted and cell.shown > LEAD * self._shown / len(self._cells):
+        fresh = len(cell.states) < PER_CELL and not final
+        if not fresh and cell.shown > LEAD * self._shown / len(self._cells):
             return None  # common cells shall not drown the rare
         cell.shown += 1
         self._shown += 1
         state = None if final else state_of(self.world)
-        if not final:
-            if wanted:
-                cell.states.append(state)
-            else:
-                cell.states[self._rng.integers(PER_CELL)] = state
-        return Sight(np.asarray(self.world.render()), truths, state)
+        if state is not None and fresh:
+            cell.states.append(state)
+        elif state is not None:
+            cell.states[int(self._rng.integers(len(cell.states)))] = state
+        return self._see(observation, info, state)
 
-    def _key(self, values: NDArray[np.float64], truths: Sequence[float]) -> tuple[int, ...]:
+    def _see(self, observation: Any, info: Mapping[str, Any], state: WorldState | None) -> Sight:
+        quantities = self._read_all(observation, info)
+        frame = np.array(self.world.render())
+        success = self._rule is not None and bool(self._rule.holds(quantities))
+        return Sight(frame, self._truths(quantities), quantities, success, state)
+
+    def _truths(self, quantities: Mapping[str, float]) -> tuple[float, ...]:
+        return tuple(caption.truth(quantities) for caption in self.captions)
+
+    def _key(self, values: Floats, truths: Sequence[float]) -> tuple[int, ...]:
         self._low = values if self._low is None else np.minimum(self._low, values)
         self._high = values if self._high is None else np.maximum(self._high, values)
         share = (values - self._low) / np.maximum(self._high - self._low, 1e-9)
