@@ -44,6 +44,14 @@ PER_CELL = 4
 """States kept of each cell."""
 SCOUTING = 12
 """Steps per state wanted that are made before any is drawn, so that what is hard to reach is known by then."""
+PERSISTENCE = 10
+"""How many times as many are made while a caption, or the rule of success, has never been true."""
+FOREMOST = 8
+"""Cells where it is truest."""
+DRIVEN = 0.5
+"""How often play goes on meanwhile from where such a caption is truest."""
+REACHED = 0.9
+"""From this truth on a caption counts as true."""
 PATIENCE = 30
 """Steps per state wanted, at most: a world may have but few cells."""
 POSED_ANYWHERE = 0.25
@@ -69,6 +77,8 @@ class Sight:
 @dataclass
 class _Cell:
     states: list[WorldState] = field(default_factory=list)
+    truths: Floats | None = None
+    """The least that each caption is true here."""
     chosen: int = 0
     shown: int = 0
 
@@ -102,6 +112,8 @@ class Explorer:
         self._rng = np.random.default_rng([seed, 7])
         self._seed, self._episodes, self._shown = seed, 0, 0
         self._cells: dict[tuple[int, ...], _Cell] = {}
+        self._best = np.zeros(len(captions))
+        self._succeeded = self._rule is None
         self._low: Floats | None = None
         self._high: Floats | None = None
 
@@ -123,8 +135,10 @@ class Explorer:
         """
         found: list[Sight] = []
         if not self._cells:
-            for _ in islice(self._wander(draw=False), SCOUTING * count):
-                pass
+            for steps, _ in enumerate(self._wander(draw=False), 1):
+                enough = SCOUTING * count if not self._unreached else PERSISTENCE * SCOUTING * count
+                if steps >= enough:
+                    break
         for sight in self._revisit(count) if self.tells_states else islice(self._wander(), PATIENCE * count):
             if sight is not None:
                 found.append(sight)
@@ -218,6 +232,10 @@ class Explorer:
             if not draw and not self.tells_states:
                 return
 
+    @property
+    def _unreached(self) -> bool:
+        return not self._succeeded or bool((self._best < REACHED).any())
+
     def _revisit(self, count: int) -> Iterator[Sight | None]:
         """Go on a little from states of every cell in turn, those first that were shown least."""
         for _ in range(2 * count):
@@ -251,6 +269,10 @@ class Explorer:
         cells = [cell for cell in self._cells.values() if cell.states]
         if not cells or self._rng.random() < ANEW:
             return None
+        lacking = np.flatnonzero(self._best < REACHED)
+        if len(lacking) and self._rng.random() < DRIVEN:
+            wanted = int(self._rng.choice(lacking))
+            cells = sorted(cells, key=lambda cell: -cell.truths[wanted])[:FOREMOST]  # type: ignore[index]
         weights = 1 / np.sqrt([1.0 + cell.chosen for cell in cells])
         cell = cells[int(self._rng.choice(len(cells), p=weights / weights.sum()))]
         cell.chosen += 1
@@ -262,7 +284,10 @@ class Explorer:
         values = np.array([quantities[name] for name in self._names])
         if not np.isfinite(values).all():
             return None
+        self._best = np.maximum(self._best, truths)
+        self._succeeded = self._succeeded or bool(self._rule is not None and self._rule.holds(quantities))
         cell = self._cells.setdefault(self._key(values, truths), _Cell())
+        cell.truths = np.array(truths) if cell.truths is None else np.minimum(cell.truths, truths)
         fresh = len(cell.states) < PER_CELL and not final
         if not fresh and (not draw or cell.shown > LEAD * self._shown / len(self._cells)):
             return None  # common cells shall not drown the rare
