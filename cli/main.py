@@ -18,7 +18,7 @@ __all__ = ["COMMANDS", "app", "main"]
 
 FIRST = (
     "tasks", "show", "new", "check", "plan", "train", "runs", "zoo", "watch", "eval", "compare", "report", "export",
-    "audit", "calibrate", "prompts", "score", "models", "finetune", "schema", "serve", "doctor",
+    "audit", "calibrate", "prompts", "score", "models", "teach", "finetune", "schema", "serve", "doctor",
 )  # fmt: skip
 """The help page's order: from a task to its agent, then what judges the reward. Others follow by name."""
 

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from open_clip.tokenizer import SimpleTokenizer
 
 from embedded_model.dataset import load_domain
-from embedded_model.image_tower import train_image_tower
 from embedded_model.settings import GOAL_WEIGHT, RecipeSettings
 from embedded_model.space import DOMAINS
-from embedded_model.text_tower import train_text_tower
 from gym_vlmrm.arrays import Frames
 from gym_vlmrm.files import replacing
 from gym_vlmrm.finetuning.scratch import CONTEXT_LENGTH, build_clip
 from gym_vlmrm.finetuning.vocabulary import MAX_VOCABULARY
 from gym_vlmrm.reward.folders import MERGES_FILE
+from gym_vlmrm.teaching.image_tower import mean_weights, train_image_tower
+from gym_vlmrm.teaching.text_tower import train_text_tower
 from gym_vlmrm.tensors import load_tensors, save_tensors
 
 __all__ = ["Weights", "averaged_image", "fit_image", "fit_text", "refit_image", "sample_data"]
@@ -110,20 +110,10 @@ def refit_image(data: Path, work: Path, number: int, settings: RecipeSettings) -
 
 
 def averaged_image(work: Path, settings: RecipeSettings) -> Weights:
-    """Return the mean of the last rounds' image towers.
-
-    Each round starts from the one before, so they are near enough for that (Izmailov et al., "Averaging weights leads
-    to wider optima and better generalization", UAI 2018). What fools one of them fools the mean less.
-    """
+    """Return the mean of the last rounds' image towers."""
     last = len(settings.rounds)
     numbers = range(max(last - settings.averaged + 1, 0), last + 1)
-    towers = [load_tensors(_tower_file(work, number)) for number in numbers]
-    return {
-        name: torch.stack([tower[name] for tower in towers]).double().mean(0).to(value.dtype)
-        if value.is_floating_point()
-        else value
-        for name, value in towers[-1].items()
-    }
+    return mean_weights([load_tensors(_tower_file(work, number)) for number in numbers])
 
 
 def sample_data(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 
-from embedded_model.image_tower import OVERRATING, PEAK_RATE
+from gym_vlmrm.teaching.image_tower import OVERRATING, PEAK_RATE
 
 __all__ = ["COUNTS", "POPULATION", "RecipeSettings", "Round"]
 

@@ -1,8 +1,9 @@
 """Frames and captions as a training takes them: pictures of the model's size, graded targets, a held-out share."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from scipy.sparse import csr_matrix, identity
 from gym_vlmrm.finetuning.captions import Captioned, CaptionError, read_picture
 from gym_vlmrm.reward.clip.preprocessing import Preprocessing
 
-__all__ = ["CaptionedFrames", "Indices", "prepare", "split"]
+__all__ = ["CaptionedFrames", "Indices", "prepare", "resized", "split"]
 
 MAX_PAIRS = 20_000_000
 """Most pairs of captions of one picture, over all pictures; each takes some ten bytes."""
@@ -86,13 +87,19 @@ def prepare(data: Captioned, preprocess: Mapping[str, Any]) -> CaptionedFrames:
     numbers = {text: number for number, text in enumerate(texts)}
     members = [np.array([numbers[text] for text in captions]) for captions in data.captions]
     fit = Preprocessing(preprocess, torch.device("cpu"))
-    pixels = np.empty((count, *fit.image_size, 3), np.uint8)
-    for row, picture in enumerate(data.pictures):
-        frame = picture if isinstance(picture, np.ndarray) else read_picture(picture)
-        pixels[row] = fit.levels(torch.from_numpy(np.array(frame))[None])[0].permute(1, 2, 0).numpy()
+    pixels = resized(data.pictures, fit)
     scores = None if data.scores is None else [np.array(row, np.float32) for row in data.scores]
     kinship = csr_matrix(identity(len(texts), np.float32)) if data.complete else _kinship(members, scores, len(texts))
     return CaptionedFrames(pixels, texts, members, kinship, scores)
+
+
+def resized(pictures: Iterable[Path | NDArray[np.uint8]], fit: Preprocessing) -> NDArray[np.uint8]:
+    """Return picture files or frames (H, W, 3) at a model's input size, (N, H, W, 3); raises CaptionError."""
+    rows = []
+    for picture in pictures:
+        frame = picture if isinstance(picture, np.ndarray) else read_picture(picture)
+        rows.append(fit.levels(torch.from_numpy(np.array(frame))[None])[0].permute(1, 2, 0).numpy())
+    return np.array(rows, np.uint8).reshape(-1, *fit.image_size, 3)
 
 
 def _kinship(members: list[Indices], scores: list[NDArray[np.float32]] | None, count: int) -> csr_matrix:

@@ -2,10 +2,13 @@
 
 import contextlib
 import math
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -14,6 +17,7 @@ from gym_vlmrm.finetuning.adapters import insert_adapters
 from gym_vlmrm.finetuning.base import Base
 from gym_vlmrm.finetuning.data import CaptionedFrames, Indices
 from gym_vlmrm.finetuning.loss import SigmoidHead, separation
+from gym_vlmrm.finetuning.norms import settle_norms
 from gym_vlmrm.finetuning.parts import choose_weights
 from gym_vlmrm.finetuning.settings import SCRATCH, Settings
 from gym_vlmrm.finetuning.state import Measurement
@@ -47,8 +51,26 @@ def default_rate(settings: Settings, base: Base) -> float:
 class Learner:
     """Holds a model in training."""
 
-    def __init__(self, base: Base, frames: CaptionedFrames, training: Indices, settings: Settings, rate: float) -> None:
-        """Choose what changes, and calibrate the logits on the first frames of `training`."""
+    def __init__(
+        self,
+        base: Base,
+        frames: CaptionedFrames,
+        training: Indices,
+        settings: Settings,
+        rate: float,
+        *,
+        overrating: float = 1.0,
+    ) -> None:
+        """Choose what changes, and calibrate the logits on the first frames of `training`.
+
+        Args:
+            base: the model.
+            frames: pictures and captions.
+            training: numbers of the pictures that train.
+            settings: how.
+            rate: peak learning rate.
+            overrating: how much worse it is to rate a picture too high than too low.
+        """
         self.base, self.frames, self.training, self.settings = base, frames, training, settings
         self.model: Any = base.model.eval()
         self.preprocessing = Preprocessing(base.preprocess_cfg, base.device)
@@ -60,6 +82,7 @@ class Learner:
         self.moving = settings.model == SCRATCH
         self._adapted = self._insert_adapters() if settings.train == "adapters" else None
         chosen = choose_weights(self.model, settings.train)
+        self.overrating = overrating
         self.head = self._make_head()
         self.learned: dict[str, Tensor] = {**chosen, **{f"head.{k}": v for k, v in self.head.named_parameters()}}
         self.buffers: dict[str, Tensor] = dict(self.model.named_buffers()) if self.moving else {}
@@ -110,7 +133,8 @@ class Learner:
         factor = _schedule(step, steps)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * factor
-        loss = self.head(self._images(rows, rng), self._texts(columns), self._targets(rows, columns))
+        targets = self._targets(rows, columns)
+        loss = self.head(self._images(rows, rng), self._texts(columns), targets, self.overrating)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(list(self.learned.values()), 1.0)
@@ -120,18 +144,14 @@ class Learner:
             raise ModelError(f"the loss is no number any more at step {step + 1}; use a lower --learning-rate")
         return value
 
-    @torch.no_grad()
     def settle(self) -> None:
         """Take the running means of a model from scratch anew: in its first steps they lag far behind the weights."""
-        norms = [module for module in self.model.modules() if isinstance(module, nn.BatchNorm2d)]
-        if not self.moving or not norms:
-            return
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the plain mean over the batches below
-        self.model.train()
-        for batch in range(min(SETTLING, self.per_epoch)):
-            self._images(self.training[batch :: self.per_epoch][: self.batch_size])
+        if self.moving:
+            batches = (
+                self.training[batch :: self.per_epoch][: self.batch_size]
+                for batch in range(min(SETTLING, self.per_epoch))
+            )
+            settle_norms(self.model, (partial(self._images, rows) for rows in batches))
 
     @torch.no_grad()
     def measure(self, step: int, rows: Indices) -> Measurement:
@@ -147,6 +167,22 @@ class Learner:
         targets = self._targets(rows, columns)
         auc = separation((images @ texts.T).cpu(), targets.cpu())
         return Measurement(step, float(self.head(images, texts, targets).item()), auc)
+
+    @torch.no_grad()
+    def believed(self, frames: NDArray[np.uint8], sentences: Sequence[str]) -> NDArray[np.float32]:
+        """Return how true (N, T) sentences among the captions seem of frames (N, H, W, 3), in [0, 1]."""
+        self.model.eval()
+        places = {text: number for number, text in enumerate(self.frames.texts)}
+        texts = self._texts(np.array([places[sentence] for sentence in sentences]))
+        size = self.settings.batch_size
+        parts = []
+        for start in range(0, len(frames), size):
+            pixels = torch.from_numpy(frames[start : start + size]).to(self.base.device)
+            with self._precision():
+                features = self.model.encode_image(self.preprocessing(pixels))
+            logits = self.head.logits(functional.normalize(features.float(), dim=-1), texts)
+            parts.append(torch.sigmoid(logits).cpu().numpy())
+        return np.concatenate(parts)
 
     def _draw(self, step: int) -> tuple[Indices, Indices, np.random.Generator]:
         rng = np.random.default_rng([self.settings.seed, 2, step])

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gym_vlmrm.finetuning.caution import cautious
 from gym_vlmrm.learning.statistics import auc
 
 __all__ = ["SigmoidHead", "separation"]
@@ -28,15 +29,19 @@ class SigmoidHead(nn.Module):
         """Return logits (B, T) of unit embeddings (B, D) and (T, D)."""
         return self.log_scale.clamp(max=self.largest).exp() * images @ texts.T + self.bias
 
-    def forward(self, images: Tensor, texts: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, images: Tensor, texts: Tensor, targets: Tensor, overrating: float = 1.0) -> Tensor:
         """Return the loss of unit embeddings (B, D), (T, D) against targets (B, T) in [0, 1].
 
         Each pair counts on its own, so a caption may be true of many pictures; pairs that are true and pairs
-        that are not weigh the same together, however rare either is.
+        that are not weigh the same together, however rare either is. Where a pair is rated too high, its loss
+        counts `overrating` times.
         """
         logits = self.logits(images, texts)
         sides = ((functional.softplus(-logits), targets), (functional.softplus(logits), 1 - targets))
-        return torch.stack([(loss * share).sum() / share.sum() for loss, share in sides if share.sum() > 0]).mean()
+        weights = 1.0 if overrating == 1 else cautious(torch.sigmoid(logits.detach()) - targets, overrating)
+        return torch.stack(
+            [(loss * share * weights).sum() / share.sum() for loss, share in sides if share.sum() > 0]
+        ).mean()
 
     @torch.no_grad()
     def calibrate(self, images: Tensor, texts: Tensor, targets: Tensor) -> None:

@@ -18,7 +18,7 @@ from gym_vlmrm.finetuning.scratch import FRAME_SIZE
 from gym_vlmrm.task.rules import Rule, parse_rule
 from gym_vlmrm.worlds.scene import SCENES, BodySurvey, Grid, Scene, find_scene
 
-__all__ = ["SceneCaption", "gather", "scene_captions", "scene_names"]
+__all__ = ["SceneCaption", "gather", "scene_captions", "scene_names", "scene_states"]
 BLIND_SHARE = 0.25
 """Share of the states that come from anywhere in the search space."""
 TRIES = 20
@@ -76,7 +76,7 @@ def _draw(name: str, count: int, seed: int) -> Captioned:
     pictures: list[NDArray[np.uint8]] = []
     captions: list[list[str]] = []
     try:
-        for _, state in zip(range(TRIES * count), _states(scene, np.random.default_rng(seed)), strict=False):
+        for _, state in zip(range(TRIES * count), scene_states(scene, np.random.default_rng(seed)), strict=False):
             scene.place(state)
             known = scene.quantities()
             true = [sentence for row in scene_captions(name) if row.when.holds(known) for sentence in row.say]
@@ -90,12 +90,12 @@ def _draw(name: str, count: int, seed: int) -> Captioned:
     return Captioned(np.stack(pictures), captions, complete=True)
 
 
-def _states(scene: Scene, rng: np.random.Generator) -> Iterator[Floats]:
-    """Yield configurations: a part from anywhere, the others from what an audit of the scene looks at."""
+def scene_states(scene: Scene, rng: np.random.Generator, blind: float = BLIND_SHARE) -> Iterator[Floats]:
+    """Yield configurations: a share of them from anywhere, the others from what an audit of the scene looks at."""
     space, survey = scene.search_space(), scene.survey()
     telling = _from_grid(survey, rng) if isinstance(survey, Grid) else _from_bodies(survey, rng)
     while True:
-        yield space.decode(rng.random((1, space.dimension)))[0] if rng.random() < BLIND_SHARE else next(telling)
+        yield space.decode(rng.random((1, space.dimension)))[0] if rng.random() < blind else next(telling)
 
 
 def _from_grid(grid: Grid, rng: np.random.Generator) -> Iterator[Floats]:

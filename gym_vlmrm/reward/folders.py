@@ -23,10 +23,12 @@ __all__ = [
     "UNTRAINED",
     "WEIGHTS_FILE",
     "WORDS_FILE",
+    "WORLDS_FILE",
     "check_config",
     "check_entries",
     "check_folder",
     "read_words",
+    "read_worlds",
     "state_of_files",
 ]
 
@@ -36,6 +38,8 @@ MERGES_FILE = "bpe_merges.txt.gz"
 """A model folder that holds this file brings its own byte-pair vocabulary."""
 WORDS_FILE = "words.txt"
 """A model folder may list the words that its text tower was trained on, one a line."""
+WORLDS_FILE = "worlds.txt"
+"""A model folder may list the environments whose frames its image tower was trained on, by ID, one a line."""
 TOKENIZER_OPTIONS = frozenset({"clean", "strip_sep_token", "language"})
 """What a model's configuration may say to its tokenizer; all that open_clip's own configurations say."""
 UNTRAINED = "untrained"
@@ -193,11 +197,24 @@ def read_words(folder: str | os.PathLike[str]) -> set[str] | None:
     Raises:
         ModelError: the list cannot be read.
     """
-    path = Path(folder) / WORDS_FILE
+    return _read_list(Path(folder), WORDS_FILE)
+
+
+def read_worlds(folder: str | os.PathLike[str]) -> set[str] | None:
+    """Return the environment IDs whose frames a folder's model was trained on; ``None`` where it does not list them.
+
+    Raises:
+        ModelError: the list cannot be read.
+    """
+    return _read_list(Path(folder), WORLDS_FILE)
+
+
+def _read_list(folder: Path, name: str) -> set[str] | None:
+    path = folder / name
     try:
         if not path.is_file():
             return None
-        _size(path, Path(folder))
+        _size(path, folder)
         return set(read_text(path, MAX_TABLE, links=True).split())
     except (OSError, ValueError, RunError) as error:
         raise ModelError(f"{error}") from None

@@ -28,6 +28,7 @@ __all__ = [
     "load_task",
     "override",
     "task_from_dict",
+    "with_captions",
 ]
 
 
@@ -150,6 +151,24 @@ def override(
     return task_from_dict(overlay(told, changes), origin=task.id)
 
 
+def with_captions(task: TaskSpec, path: str | os.PathLike[str]) -> TaskSpec:
+    """Return the task with the captions of a YAML file, whose only key is ``captions``, instead of its own.
+
+    Raises:
+        TaskError: the file is wrong; the message names file, line and field.
+    """
+    place = Path(path)
+    document = read_document(place, builtin_folder())
+    for key in document.data:
+        if key != "captions":
+            where = document.places.get((key,), place)
+            raise TaskError(f"{where}: {shorten(str(key))}: unknown key; a file of captions has one key, 'captions'")
+    if not document.data.get("captions"):
+        raise TaskError(f"{place}: holds no captions; write 'captions:' and a list of sentences with rules")
+    told = merge(task.model_dump(exclude_unset=True), {"reward": {"model": task.reward.model}})
+    return _validate(Document({**told, "captions": document.data["captions"]}, document.places), place)
+
+
 OVERRIDES = tuple(inspect.signature(override).parameters)[1:]
 """Names of what can be replaced."""
 
@@ -176,19 +195,18 @@ def _explain(error: ValidationError) -> tuple[Location, str]:
     first = next((mistake for mistake in errors if mistake["type"] == "extra_forbidden"), errors[0])
     # Union members appear in pydantic's location as type names that the file does not contain.
     misplaced = first.get("ctx", {}).get("at", ())
-    location = tuple(
-        part
-        for part in (*first["loc"], *misplaced)
-        if not re.match(r"(constrained-)?(str|list|dict)\b|list\[", str(part))
-    )
+    location = tuple(part for part in (*first["loc"], *misplaced) if not _MEMBER.match(str(part)))
     field = ".".join(map(str, location)) or "task"
     if first["type"] == "extra_forbidden":
         return location, f"{field}: unknown key{did_you_mean(str(location[-1]), _known_keys(location))}"
     if first["type"] == "missing":
         return location, f"{field}: missing; every task needs it"
-    reason = first["msg"].removeprefix("Value error, ")
+    reason = re.sub(r" or instance of \w+", "", first["msg"].removeprefix("Value error, "))
     given = "" if first["type"] == "value_error" else f", got {shorten(repr(first['input']))}"
     return location, f"{field}: {reason[:1].lower() + reason[1:]}{given}"
+
+
+_MEMBER = re.compile(r"(constrained-)?(str|list|dict)\b|list\[|function-|[A-Z]\w*Spec\b")
 
 
 def _known_keys(location: Location) -> list[str]:
@@ -201,4 +219,4 @@ def _known_keys(location: Location) -> list[str]:
             return []
         nested = [candidate for candidate in candidates if hasattr(candidate, "model_fields")]
         model = nested[0] if nested else model
-    return list(getattr(model, "model_fields", {}))
+    return [field.alias or name for name, field in getattr(model, "model_fields", {}).items()]

@@ -18,8 +18,8 @@ import numpy as np
 from gym_vlmrm.arrays import Floats
 
 __all__ = [
-    "Comparison", "Quantities", "Rule", "parse_rule", "quantity_names", "quantity_scales", "rule_text", "shortfall",
-    "shortfalls", "unmet",
+    "QUANTITY_NAME", "Comparison", "Quantities", "Rule", "parse_rule", "quantity_names", "quantity_scales", "rule_text",
+    "shortfall", "shortfalls", "unmet",
 ]  # fmt: skip
 
 Quantities: TypeAlias = Mapping[str, float]
@@ -33,8 +33,11 @@ OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
+QUANTITY_NAME = r"obs\[\d{1,9}\]|[A-Za-z_][\w.]*"
+"""A regular expression of the names that rules may read."""
 _COMPARISON = re.compile(
-    r"(?P<name>obs\[\d{1,9}\]|[A-Za-z_][\w.]*)\s*(?P<op><=|>=|==|!=|<|>)\s*"
+    rf"(?P<name>{QUANTITY_NAME})"
+    r"\s*(?P<op><=|>=|==|!=|<|>)\s*"
     r"(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
 )
 MAX_DEPTH = 8

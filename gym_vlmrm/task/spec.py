@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from gym_vlmrm.errors import did_you_mean
+from gym_vlmrm.task.captions import CaptionSpec
 from gym_vlmrm.task.parts import MAIN, Brief, CameraName, Strict, misplaced
 from gym_vlmrm.task.plain import from_json, to_json
 from gym_vlmrm.task.reward_spec import MODEL_VARIABLE, RewardSpec
@@ -206,6 +207,8 @@ class TaskSpec(Strict):
     reward: RewardSpec
     success: Any = None
     """Rule over named state quantities (see `gym_vlmrm.task.rules`); never part of the reward."""
+    captions: list[CaptionSpec] = Field(default=[], max_length=200)
+    """What is seen when: what `vlmrm teach` teaches a reward model; never part of the reward itself."""
     training: dict[str, Recipe] = Field(default={})
     """Recipes by name; ``default`` is taken when none is named. ``null`` removes one of an included file."""
 
@@ -238,6 +241,16 @@ class TaskSpec(Strict):
                     written = part.at and part.at[0] == "parts" and self.reward.parts[int(part.at[1])].cameras
                     at = ("reward", *(part.at if written else ()), "cameras")
                     raise misplaced(f"'{name}' is no camera of the scene{did_you_mean(name, known)}", *at)
+        return self
+
+    @model_validator(mode="after")
+    def _says_nothing_twice(self) -> "TaskSpec":
+        said: set[str] = set()
+        for number, caption in enumerate(self.captions):
+            for sentence in caption.sentences:
+                if sentence in said:
+                    raise misplaced(f"'{sentence:.80}' is said twice; a sentence has one meaning", "captions", number)
+                said.add(sentence)
         return self
 
     @field_validator("success")

@@ -2,19 +2,19 @@
 
 import copy
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
 
-from gym_vlmrm.errors import ResetNeededError, TaskError, WorldError, did_you_mean
+from gym_vlmrm.errors import ResetNeededError, WorldError
 from gym_vlmrm.task.rules import quantity_names
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.task.yaml_file import shorten
 from gym_vlmrm.worlds.answers import one_number
 from gym_vlmrm.worlds.hidden import HiddenWrapper
+from gym_vlmrm.worlds.readings import Readings
 from gym_vlmrm.worlds.state import WorldState, put_state, state_of
 
 __all__ = ["TaskInfo", "task_reward"]
@@ -43,16 +43,14 @@ class TaskInfo(HiddenWrapper):
             TaskError: the rule of success reads a quantity that the environment does not have.
         """
         super().__init__(env)
-        self._task_id, self._env_id, self._written = task.id, task.env.id, task.success
+        self._env_id = task.env.id
         self._rule, self._rebuild = task.success_rule, rebuild
         self._was_reset = False
         self.has_lost_its_state = False
         """Whether this is a copy that must be reset before it is used."""
-        names = [] if self._rule is None else list(dict.fromkeys(quantity_names(self._rule)))
-        self._observed = {name: int(name[4:-1]) for name in names if name.startswith("obs[")}
-        self._informed = {name: name.removeprefix("info.") for name in names if name.startswith("info.")}
-        self._scenic = [name for name in names if name not in self._observed and name not in self._informed]
-        self._check_names()
+        names = [] if self._rule is None else quantity_names(self._rule)
+        self.read_quantities = Readings(env, names, task_id=task.id, written=task.success)
+        """Returns at least those quantities that the rule reads (see `Readings`)."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment, and say what the rule says of its first state."""
@@ -62,7 +60,7 @@ class TaskInfo(HiddenWrapper):
         return observation, {**info, "task_reward": np.float64(0.0), **success}
 
     def _judge_first(self, observation: Any, info: Mapping[str, Any]) -> bool:
-        if self._rule is None or any(one_number(info.get(key)) is None for key in self._informed.values()):
+        if self._rule is None or not self.read_quantities.complete(info):
             return False
         return bool(self._rule.holds(self.read_quantities(observation, info)))
 
@@ -98,54 +96,6 @@ class TaskInfo(HiddenWrapper):
                 "this copy of it begins anew: call reset() first"
             )
 
-    def read_quantities(self, observation: Any, info: Mapping[str, Any]) -> dict[str, float]:
-        """Return at least those quantities that the rule reads, of the current state and the step that led to it.
-
-        Raises:
-            TaskError: a value of ``info`` is missing or is no number.
-        """
-        values: dict[str, float] = {}
-        if self._scenic:
-            values |= self.env.unwrapped.quantities()  # type: ignore[attr-defined]
-        if self._observed:
-            flat = np.asarray(observation).reshape(-1)
-            values |= {name: float(flat[index]) for name, index in self._observed.items()}
-        for name, key in self._informed.items():
-            values[name] = self._number(name, key, info)
-        return values
-
-    def _number(self, name: str, key: str, info: Mapping[str, Any]) -> float:
-        if key not in info:
-            raise self._error(f"reads '{name}', which a step's info lacks", (f"info.{known}" for known in info), name)
-        number = one_number(info[key])
-        if number is None:
-            given = shorten(repr(info[key]))
-            message = f"task '{self._task_id}': success reads '{name}', which is {given} and not one number"
-            raise TaskError(message, field=self._place(name))
-        return number
-
-    def _check_names(self) -> None:
-        known: tuple[str, ...] = getattr(self.env.unwrapped, "quantity_names", ())
-        for name in self._scenic:
-            if name not in known:
-                others = known or ("obs[0]", "info.<name>")
-                raise self._error(f"reads '{name}', which this environment does not have", others, name)
-        space = self.env.observation_space
-        size = int(np.prod(space.shape)) if isinstance(space, gym.spaces.Box) else 0
-        for name, index in self._observed.items():
-            if index >= size:
-                cure = f"obs[0] to obs[{size - 1}] exist" if size else "only observations of a Box can be read"
-                raise TaskError(f"task '{self._task_id}': success reads '{name}'; {cure}", field=self._place(name))
-
-    def _error(self, what: str, known: Any, name: str) -> TaskError:
-        names = sorted(known)
-        guess = did_you_mean(name, names)
-        listing = "" if guess.startswith("; known") else f" known: {', '.join(names)}"
-        return TaskError(f"task '{self._task_id}': success {what}{guess}{listing}", field=self._place(name))
-
-    def _place(self, name: str) -> tuple[str | int, ...]:
-        return ("success", *(_find_name(self._written, name) or ()))
-
     def __reduce__(self) -> tuple[Any, ...]:
         state = state_of(self) if self._was_reset else None
         lost = self._was_reset and state is None
@@ -168,22 +118,6 @@ def task_reward(reward: Any, env_id: str) -> float:
         message = f"environment '{env_id}' rewards a step by {shorten(repr(reward))}, which is not one number"
         raise WorldError(message, field=("env", "id"))
     return number
-
-
-def _find_name(rule: Any, name: str) -> tuple[str | int, ...] | None:
-    """Return the keys that lead to the first comparison of a written rule that reads a quantity."""
-    if isinstance(rule, str):
-        return () if re.match(rf"\s*{re.escape(name)}\s*[<>=!]", rule) else None
-    parts: Iterable[tuple[str | int, Any]] = ()
-    if isinstance(rule, Mapping):
-        parts = rule.items()
-    elif isinstance(rule, Sequence):
-        parts = enumerate(rule)
-    for key, part in parts:
-        below = _find_name(part, name)
-        if below is not None:
-            return (key, *below)
-    return None
 
 
 def _restore(

@@ -13,7 +13,6 @@ from embedded_model.adversaries import overrated_states, search_poses
 from embedded_model.dataset import describe, load_domain, make_dataset
 from embedded_model.fitting import averaged_image, sample_data
 from embedded_model.grammar import Grammar
-from embedded_model.image_tower import OVERRATING, train_image_tower
 from embedded_model.recipe import empty_space, train_model
 from embedded_model.rendering import render_now
 from embedded_model.settings import RecipeSettings, Round
@@ -22,6 +21,7 @@ from embedded_model.states import HELD_OUT_PAIRS, SHARES, cartpole_states, human
 from gym_vlmrm.reward import load_reward_model
 from gym_vlmrm.reward.clip.towers import Towers, load_towers
 from gym_vlmrm.task.catalog import builtin_tasks, override
+from gym_vlmrm.teaching.image_tower import OVERRATING, train_image_tower
 
 
 def test_features_keep_the_order_of_the_kernel() -> None:

@@ -1,6 +1,6 @@
 """Training of the image tower: from pixels to the place in the embedding space that the state behind them has."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from gym_vlmrm.finetuning.caution import cautious
 from gym_vlmrm.finetuning.scratch import MEAN, STD
 
-__all__ = ["PEAK_RATE", "train_image_tower"]
+__all__ = ["OVERRATING", "PEAK_RATE", "mean_weights", "train_image_tower"]
 
 BATCH = 64
 PEAK_RATE = 2e-3
@@ -78,16 +79,29 @@ def train_image_tower(
     tower.eval()
 
 
+def mean_weights(towers: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the mean of the weights of some towers, each of which went on from the one before.
+
+    They are near enough for that (Izmailov et al., "Averaging weights leads to wider optima and better
+    generalization", UAI 2018). What fools one of them fools the mean less.
+    """
+    return {
+        name: torch.stack([tower[name] for tower in towers]).double().mean(0).to(value.dtype)
+        if value.is_floating_point()
+        else value
+        for name, value in towers[-1].items()
+    }
+
+
 def _loss(embeddings: Tensor, targets: Tensor, concepts: Tensor, overrating: Tensor) -> Tensor:
     """Squared error of embeddings (B, D), whose last coordinate is free, and of their concept scores (B, K).
 
     Squares, because their minimum is the mean of what a frame may show: limbs that are hidden are not wished for.
-    Scores that are too high weigh `overrating` times as much: an expectile (Newey and Powell 1987) below that mean.
+    Scores that are too high weigh `overrating` times as much (see `cautious`).
     """
     whole = 0.5 * (embeddings - targets)[:, :-1].square().sum(-1).mean()
     errors = (embeddings - targets) @ concepts.T
-    weights = torch.where(errors > 0, overrating, 1.0)
-    return whole + SCORE_WEIGHT * (weights * errors.square()).mean()
+    return whole + SCORE_WEIGHT * (cautious(errors, overrating) * errors.square()).mean()
 
 
 def _augment(frames: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,141 @@
+"""What is to be learned: the worlds of some tasks, what their captions mean, and frames with how true each is."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gym_vlmrm.errors import TaskError
+from gym_vlmrm.task.captions import CaptionSpec
+from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.task.yaml_file import shorten
+from gym_vlmrm.teaching.explore import Sight
+
+__all__ = ["Curriculum", "Lesson", "World", "join_lessons", "plan_curriculum"]
+
+MOST_MEANINGS = 300
+"""Most meanings that one model is taught; each has a direction of its own in the embedding space."""
+
+
+@dataclass
+class World:
+    """An environment as tasks show it, with the captions of all of them."""
+
+    tasks: list[TaskSpec]
+    captions: list[CaptionSpec] = field(default_factory=list)
+    meanings: list[int] = field(default_factory=list)
+    """Number of each caption's meaning."""
+
+    @property
+    def task(self) -> TaskSpec:
+        """The task in whose scene frames are drawn."""
+        return self.tasks[0]
+
+    @property
+    def goals(self) -> list[int]:
+        """Captions that say what a goal prompt of the tasks says; all captions where none does."""
+        wanted = {
+            " ".join(goal.split()) for task in self.tasks for part in task.reward.all_parts for goal in part.goals
+        }
+        named = [index for index, caption in enumerate(self.captions) if wanted & set(caption.sentences)]
+        return named or list(range(len(self.captions)))
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """Worlds, and the K meanings that their captions share."""
+
+    worlds: list[World]
+    meanings: list[list[str]]
+    """Sentences of each meaning."""
+
+    @property
+    def sentences(self) -> list[str]:
+        """All sentences."""
+        return [sentence for meaning in self.meanings for sentence in meaning]
+
+    @property
+    def goals(self) -> list[int]:
+        """Meanings of the goals of all tasks."""
+        return sorted({world.meanings[index] for world in self.worlds for index in world.goals})
+
+    def lesson(self, world: World, sights: Sequence[Sight]) -> "Lesson":
+        """Return frames of one world as a lesson: what is said of other worlds is not true there."""
+        truths = np.zeros((len(sights), len(self.meanings)), np.float32)
+        if sights:
+            truths[:, world.meanings] = np.array([sight.truths for sight in sights], np.float32)
+        size = sights[0].frame.shape if sights else (0, 0, 3)
+        frames = np.stack([sight.frame for sight in sights]) if sights else np.zeros((0, *size), np.uint8)
+        return Lesson(frames, truths)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """N frames, and how true each of the K meanings is of them."""
+
+    frames: NDArray[np.uint8]
+    """(N, S, S, 3)."""
+    truths: NDArray[np.float32]
+    """(N, K), in [0, 1]."""
+
+    def __len__(self) -> int:
+        return len(self.truths)
+
+    def pick(self, rows: NDArray[np.intp]) -> "Lesson":
+        """Return some of the frames."""
+        return Lesson(self.frames[rows], self.truths[rows])
+
+
+def join_lessons(lessons: Iterable[Lesson]) -> Lesson:
+    """Put lessons one behind the other."""
+    known = [lesson for lesson in lessons if len(lesson)]
+    return Lesson(np.concatenate([each.frames for each in known]), np.concatenate([each.truths for each in known]))
+
+
+def plan_curriculum(tasks: Sequence[TaskSpec]) -> Curriculum:
+    """Sort tasks into worlds, and their captions into meanings: captions that share a sentence mean the same.
+
+    Raises:
+        TaskError: a task without captions, one sentence with two rules in one world, or too many meanings.
+    """
+    worlds: dict[str, World] = {}
+    for task in tasks:
+        if not task.captions:
+            message = f"task '{task.id}' has no captions; write under 'captions:' what is seen when (docs/teaching.md)"
+            raise TaskError(message, field=("captions",))
+        key = repr((task.env.model_dump(), task.scene.model_dump()))
+        world = worlds.setdefault(key, World([]))
+        world.tasks.append(task)
+        world.captions += [caption for caption in task.captions if caption not in world.captions]
+    meanings: list[list[str]] = []
+    for world in worlds.values():
+        of_world: dict[int, CaptionSpec] = {}
+        for caption in world.captions:
+            meaning = _meaning(caption, meanings)
+            if meaning in of_world:
+                shared = next(text for text in caption.sentences if text in meanings[meaning])
+                message = f"task '{world.task.id}': the caption '{shorten(shared)}' has two rules in one world"
+                raise TaskError(message, field=("captions",))
+            of_world[meaning] = caption
+            meanings[meaning] += [text for text in caption.sentences if text not in meanings[meaning]]
+            world.meanings.append(meaning)
+    if len(meanings) > MOST_MEANINGS:
+        raise TaskError(
+            f"the tasks' captions have {len(meanings)} meanings; one model is taught {MOST_MEANINGS} at most"
+        )
+    return Curriculum(list(worlds.values()), meanings)
+
+
+def _meaning(caption: CaptionSpec, meanings: list[list[str]]) -> int:
+    """Return the number of a caption's meaning, a new one where no sentence of it is known."""
+    found = [index for index, known in enumerate(meanings) if set(known) & set(caption.sentences)]
+    if len(found) > 1:
+        first, second = (next(text for text in caption.sentences if text in meanings[index]) for index in found[:2])
+        raise TaskError(
+            f"a caption says '{shorten(first)}' and '{shorten(second)}', which elsewhere mean different things",
+            field=("captions",),
+        )
+    if not found:
+        meanings.append([])
+    return found[0] if found else len(meanings) - 1

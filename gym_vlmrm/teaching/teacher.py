@@ -1,0 +1,329 @@
+"""The whole way from tasks with captions to a model folder: draw, learn, hunt, learn again, audit."""
+
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gym_vlmrm.errors import ModelError, RunError, TaskError, VLMRMError, whole_number
+from gym_vlmrm.files import check_writable, is_free, make_folder, write_text
+from gym_vlmrm.finetuning.settings import SCRATCH
+from gym_vlmrm.learning.records import MAX_SEED
+from gym_vlmrm.learning.run_folder import RunFolder
+from gym_vlmrm.learning.stored_policy import load_agent
+from gym_vlmrm.reward.clip.towers import load_towers
+from gym_vlmrm.reward.folders import WORLDS_FILE
+from gym_vlmrm.reward.loading import known_worlds
+from gym_vlmrm.reward.threads import kept_torch_threads
+from gym_vlmrm.task.catalog import override
+from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.task.yaml_file import shorten
+from gym_vlmrm.teaching.card import TeachingRecord, write_card
+from gym_vlmrm.teaching.explore import Explorer, Sight
+from gym_vlmrm.teaching.figures import CaptionFigures, RoundFigures, Verdict, measure_captions
+from gym_vlmrm.teaching.hunt import Prey, hunt, policy_sights
+from gym_vlmrm.teaching.lessons import Curriculum, Lesson, World, join_lessons, plan_curriculum
+from gym_vlmrm.teaching.pupils import FinetunedPupil, Pupil, SmallPupil
+from gym_vlmrm.teaching.settings import TeachingSettings
+from gym_vlmrm.worlds.pools.cores import usable_cores
+
+__all__ = ["TeachingResult", "teach"]
+
+HELD_OUT = 0.15
+"""Frames that judge and never train, as a share of those that train; another exploration finds them."""
+POSED, FOLLOWED = 0.5, 0.25
+"""Shares of a world's frames that are posed, where it can be, and that show given policies, where there are some."""
+LEAST_FRAMES = 40
+"""Of each world."""
+AUDITED = 1500
+"""States that the audit's search for exploits scores."""
+THREADS = 2
+"""Threads that a small model learns with, where nothing else is said: more hardly help it."""
+FOOLED = 0.8
+"""From here on a goal seems true."""
+OnProgress = Callable[[str, int, int], None]
+OnNotice = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class TeachingResult:
+    """How a teaching ended."""
+
+    output: Path
+    seconds: float
+    """Wall-clock time [s]."""
+    frames: int
+    """Frames that were taught, those of the hunts too."""
+    captions: list[CaptionFigures]
+    rounds: list[RoundFigures]
+    verdicts: list[Verdict]
+
+
+@kept_torch_threads()
+def teach(
+    tasks: Sequence[TaskSpec],
+    output: Path,
+    settings: TeachingSettings = TeachingSettings(),  # noqa: B008  (frozen)
+    on_progress: OnProgress | None = None,
+    on_notice: OnNotice = lambda _: None,
+) -> TeachingResult:
+    """Teach a model the worlds of some tasks and write it to a new folder.
+
+    Args:
+        tasks: tasks with captions; those of one environment share its frames.
+        output: folder to make; must not hold anything. It appears when the model is taught, never before.
+        settings: how much, from what, with which seed.
+        on_progress: called with what is being done, and how much of it is done and to do.
+        on_notice: called with a sentence that the user should read.
+
+    Raises:
+        TaskError: no captions, captions that read what there is not, or a goal that never came true.
+        RenderingError, WorldError: an environment cannot be drawn, or fails.
+        ModelError: the model to fine-tune cannot be had, or the package ``tokenizers`` is missing.
+        RunError: the output folder holds something already, or cannot be written.
+    """
+    began = time.perf_counter()
+    report = on_progress or (lambda what, done, total: None)
+    _check(tasks, output, settings)
+    curriculum = plan_curriculum(tasks)
+    for sentence in _unheard(curriculum):
+        on_notice(f"no caption says the prompt '{shorten(sentence)}', so it will be read by its single words; add it")
+    check_writable(output)
+    output.absolute().parent.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(settings.workers or min(usable_cores(), THREADS))
+    with _workshop(output) as place, contextlib.ExitStack() as worlds:
+        pupil = _pupil(settings, place)
+        classes = [
+            worlds.enter_context(_Class(curriculum, number, pupil, settings))
+            for number in range(len(curriculum.worlds))
+        ]
+        lessons = [each.draw(report, on_notice) for each in classes]
+        pupil.begin(curriculum, join_lessons(lessons), settings.epochs, _learning(report, "learning"))
+        rounds = []
+        for number in range(1, settings.rounds + 1):
+            pupil.write(place)
+            preys = [each.hunt(number, place, report) for each in classes]
+            lessons += [each.lesson for each in preys]
+            rounds.append(_figures([prey for each in preys for prey in each.preys], sum(len(p.lesson) for p in preys)))
+            pupil.revise(join_lessons(lessons), number, _learning(report, f"learning again ({number})"))
+        pupil.write(place)
+        _write_worlds(place, curriculum, settings)
+        held_out = {number: each.held_out for number, each in enumerate(classes)}
+        captions = measure_captions(load_towers(f"local-dir:{place}", "cpu", "fp32"), curriculum, held_out)
+        record = TeachingRecord.of(tasks, settings, sum(map(len, lessons)), captions, rounds)
+        write_card(place, record)
+        _move(place, output)
+    verdicts = [_audit(task, output, settings, report) for task in tasks]
+    seconds = round(time.perf_counter() - began, 1)
+    write_card(output, record.model_copy(update={"verdicts": verdicts, "seconds": seconds}))
+    return TeachingResult(output, seconds, record.frames, captions, rounds, verdicts)
+
+
+def _check(tasks: Sequence[TaskSpec], output: Path, settings: TeachingSettings) -> None:
+    if not tasks:
+        raise TaskError("no task to teach; name at least one")
+    whole_number("seed", settings.seed, 0, MAX_SEED)
+    whole_number("rounds", settings.rounds, 0, 20)
+    if not 0 < settings.minutes <= 600:
+        raise TaskError(f"minutes must lie between 0 and 600, got {settings.minutes:g}")
+    if not is_free(output):
+        raise RunError(f"{output} exists already and is not empty; name another --output")
+    if settings.model in ("brightness",):
+        raise ModelError(f"model '{settings.model}' reads no sentences and cannot be taught; use scratch")
+
+
+def _unheard(curriculum: Curriculum) -> list[str]:
+    """Prompts of the tasks that are sentences of no caption."""
+    prompts = [
+        " ".join(text.split())
+        for world in curriculum.worlds
+        for task in world.tasks
+        for part in task.reward.all_parts
+        for text in (*part.goals, *part.baselines)
+    ]
+    return [text for text in dict.fromkeys(prompts) if text not in curriculum.sentences]
+
+
+@contextlib.contextmanager
+def _workshop(output: Path) -> Iterator[Path]:
+    """Lend a folder beside the output, and clear it away where it has not become the output."""
+    place = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".part", dir=output.absolute().parent))
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _move(place: Path, output: Path) -> None:
+    try:
+        place.chmod(0o755)
+        if output.exists():
+            output.rmdir()
+        place.rename(output)
+    except OSError as error:
+        raise RunError(f"cannot write '{output}' ({error.strerror or error})") from None
+
+
+def _pupil(settings: TeachingSettings, place: Path) -> Pupil:
+    if settings.model == SCRATCH:
+        scratch = place / "vocabulary"
+        make_folder(scratch)
+        return SmallPupil(settings.seed, scratch)
+    return FinetunedPupil(settings.model, settings.device, settings.seed)
+
+
+def _write_worlds(place: Path, curriculum: Curriculum, settings: TeachingSettings) -> None:
+    shutil.rmtree(place / "vocabulary", ignore_errors=True)
+    known = set() if settings.model == SCRATCH else known_worlds(settings.model) or set()
+    known |= {world.task.env.id for world in curriculum.worlds}
+    write_text(place / WORLDS_FILE, "\n".join(sorted(known)) + "\n")
+
+
+def _learning(report: OnProgress, what: str) -> Callable[[int, int], None]:
+    return lambda step, steps: report(what, step, steps)
+
+
+@dataclass(frozen=True)
+class _Hunted:
+    lesson: Lesson
+    preys: list[Prey]
+
+
+class _Class:
+    """One world while its lessons are drawn."""
+
+    def __init__(self, curriculum: Curriculum, number: int, pupil: Pupil, settings: TeachingSettings) -> None:
+        self.curriculum, self.world, self.pupil, self.settings = curriculum, curriculum.worlds[number], pupil, settings
+        task = self.world.task
+        self.size = task.scene.render_size or pupil.frame_size
+        self.seed = settings.seed + 100_000 * number
+        self.explorer = Explorer(task, self.world.captions, self.size, self.seed)
+        self.held_out = curriculum.lesson(self.world, [])
+        self._share = len(curriculum.worlds)
+
+    def __enter__(self) -> "_Class":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.explorer.close()
+
+    def draw(self, report: OnProgress, on_notice: OnNotice) -> Lesson:
+        """Draw a first lesson, and frames that will judge."""
+        count = max(self.settings.frames // self._share, LEAST_FRAMES)
+        judges = max(round(HELD_OUT * count), LEAST_FRAMES)
+        title = f"drawing {self.world.task.env.id}"
+
+        def done(seen: int) -> None:
+            report(title, min(seen, count + judges), count + judges)
+
+        sights = self._draw(self.explorer, count, done, self.settings.seed)
+        _check_sights(self.world, sights, on_notice)
+        other = Explorer(self.world.task, self.world.captions, self.size, self.seed + 50_000)
+        try:
+            held_out = self._draw(other, judges, lambda seen: done(count + seen), self.settings.seed + 1)
+        finally:
+            other.close()
+        self.held_out = self.curriculum.lesson(self.world, held_out)
+        return self.curriculum.lesson(self.world, sights)
+
+    def _draw(self, explorer: Explorer, count: int, done: Callable[[int], None], seed: int) -> list[Sight]:
+        sights: list[Sight] = []
+        agents = [load_agent(path) for path in self._policies()]
+        rng = np.random.default_rng([seed, 23])
+        for agent in agents:
+            sights += policy_sights(agent, explorer, round(FOLLOWED * count / len(agents)), rng)
+            done(len(sights))
+        if explorer.can_pose:
+            sights += explorer.posed(round(POSED * count))
+            done(len(sights))
+        before = len(sights)
+        return sights + explorer.explore(count - before, lambda seen: done(before + seen))
+
+    def _policies(self) -> list[Path]:
+        runs = [RunFolder.open(path) for path in self.settings.policies]
+        mine = [run for run in runs if run.task.env.id == self.world.task.env.id]
+        return [run.checkpoint("best").path for run in mine]
+
+    def hunt(self, number: int, place: Path, report: OnProgress) -> _Hunted:
+        """Hunt for what fools the pupil in this world, and make a lesson of it."""
+        count = max(self.settings.hunted // self._share, LEAST_FRAMES // 2)
+        title = f"hunting in {self.world.task.env.id} ({number})"
+
+        def rate(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+            return self.pupil.rate(frames)[:, self.world.meanings]
+
+        preys = hunt(
+            self.world, self.explorer, rate, count, self.seed + 1000 * number, place=place,
+            steps=self.settings.agent_steps, workers=self.settings.workers,
+            on_done=lambda done, total: report(title, done, total),
+        )  # fmt: skip
+        rng = np.random.default_rng([self.seed, 29, number])
+        kept = [sight for prey in preys for sight in prey.choose(count // len(preys), rng)]
+        return _Hunted(self.curriculum.lesson(self.world, kept), preys)
+
+
+def _check_sights(world: World, sights: Sequence[Sight], on_notice: OnNotice) -> None:
+    """Check that what was drawn can be learned from: pictures that differ, captions that are true of some.
+
+    Raises:
+        TaskError: a goal is true of no frame, or all frames are alike.
+    """
+    task = world.task
+    if len(sights) < LEAST_FRAMES // 2:
+        message = f"task '{task.id}': only {len(sights)} frames could be drawn that captions tell apart"
+        raise TaskError(f"{message}; give graded captions, or --policy RUN", field=("captions",))
+    if all(np.array_equal(sight.frame, sights[0].frame) for sight in sights[1:]):
+        raise TaskError(f"task '{task.id}': all {len(sights)} frames look alike; move scene.camera", field=("scene",))
+    truths = np.array([sight.truths for sight in sights])
+    for index, caption in enumerate(world.captions):
+        most = float(truths[:, index].max())
+        if most >= 0.9:
+            continue
+        ranges = ", ".join(_range(name, sights) for name in dict.fromkeys(caption.reads()))
+        seen = f"{len(sights):,} frames (at most {most:.2f}; {ranges})"
+        what = f"'{shorten(caption.sentences[0])}' is true of none of {seen}"
+        if index in world.goals:
+            raise TaskError(
+                f"task '{task.id}': the goal {what}; give --policy RUN that shows it, more --minutes, or another rule",
+                field=("captions", index),
+            )
+        on_notice(f"task '{task.id}': {what}, so it is taught only what it is not")
+
+
+def _range(name: str, sights: Sequence[Sight]) -> str:
+    values = [sight.quantities[name] for sight in sights]
+    return f"{name} was {min(values):.3g} to {max(values):.3g}"
+
+
+def _figures(preys: Sequence[Prey], kept: int) -> RoundFigures:
+    excess = np.concatenate([prey.excess for prey in preys])
+    ratings = np.concatenate([prey.ratings for prey in preys])
+    truths = ratings - excess
+    worst = np.sort(excess)[-max(len(excess) // 10, 1) :]
+    fooled = float(((ratings >= FOOLED) & (truths < 0.5)).mean())
+    return RoundFigures(seen=len(excess), kept=kept, fooled=round(fooled, 4), excess=round(float(worst.mean()), 4))
+
+
+def _audit(task: TaskSpec, output: Path, settings: TeachingSettings, report: OnProgress) -> Verdict:
+    """Audit a task with the model that was made for it, into a folder beside its weights."""
+    from gym_vlmrm import api
+
+    folder = output / "audit" / task.id.replace("/", "-")
+    try:
+        result = api.audit(
+            override(task, model=f"local-dir:{output}"), alpha=sorted({0.0, task.reward.alpha}), evaluations=AUDITED,
+            seed=settings.seed + 1, workers=settings.workers, output=folder, on_progress=report,
+        )  # fmt: skip
+    except VLMRMError as error:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+        return Verdict(task=task.id, label="not audited", reasons=[str(error)])
+    verdict = result.report.models[0].verdict
+    return Verdict(task=task.id, label=verdict.label, reasons=verdict.reasons)

@@ -1,0 +1,116 @@
+"""The named quantities of a world that rules read: of its scene, of an observation, of a step's info."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from gym_vlmrm.errors import TaskError, did_you_mean
+from gym_vlmrm.task.yaml_file import shorten
+from gym_vlmrm.worlds.answers import one_number
+
+__all__ = ["Readings"]
+
+
+class Readings:
+    """Reads quantities by name: ``obs[3]``, ``info.x_position``, or whatever the scene names."""
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        names: Iterable[str],
+        *,
+        task_id: str,
+        written: Any,
+        field: str = "success",
+    ) -> None:
+        """Prepare to read.
+
+        Args:
+            env: the world, wrapped or not.
+            names: what is read; again and again does no harm.
+            task_id: the task, for messages.
+            written: the section of the task file that reads them, in its YAML form, to say where a wrong name stands.
+            field: its key.
+
+        Raises:
+            TaskError: the world has no such quantity.
+        """
+        self._env, self._task_id, self._written, self._field = env, task_id, written, field
+        self._who = "a caption" if field == "captions" else field
+        known = list(dict.fromkeys(names))
+        self._observed = {name: int(name[4:-1]) for name in known if name.startswith("obs[")}
+        self._informed = {name: name.removeprefix("info.") for name in known if name.startswith("info.")}
+        self._scenic = [name for name in known if name not in self._observed and name not in self._informed]
+        self._check_names()
+
+    def complete(self, info: Mapping[str, Any]) -> bool:
+        """Whether an info has all that is read of it; that of a reset often has not."""
+        return all(one_number(info.get(key)) is not None for key in self._informed.values())
+
+    def __call__(self, observation: Any, info: Mapping[str, Any]) -> dict[str, float]:
+        """Return at least those quantities that were named, of the current state and the step that led to it.
+
+        Raises:
+            TaskError: a value of ``info`` is missing or is no number.
+        """
+        values: dict[str, float] = {}
+        if self._scenic:
+            values |= self._env.unwrapped.quantities()  # type: ignore[attr-defined]
+        if self._observed:
+            flat = np.asarray(observation).reshape(-1)
+            values |= {name: float(flat[index]) for name, index in self._observed.items()}
+        for name, key in self._informed.items():
+            values[name] = self._number(name, key, info)
+        return values
+
+    def _number(self, name: str, key: str, info: Mapping[str, Any]) -> float:
+        if key not in info:
+            raise self._error(f"reads '{name}', which a step's info lacks", (f"info.{known}" for known in info), name)
+        number = one_number(info[key])
+        if number is None:
+            given = shorten(repr(info[key]))
+            message = f"task '{self._task_id}': {self._who} reads '{name}', which is {given} and not one number"
+            raise TaskError(message, field=self._place(name))
+        return number
+
+    def _check_names(self) -> None:
+        known: tuple[str, ...] = getattr(self._env.unwrapped, "quantity_names", ())
+        for name in self._scenic:
+            if name not in known:
+                others = known or ("obs[0]", "info.<name>")
+                raise self._error(f"reads '{name}', which this environment does not have", others, name)
+        space = self._env.observation_space
+        size = int(np.prod(space.shape)) if isinstance(space, gym.spaces.Box) else 0
+        for name, index in self._observed.items():
+            if index >= size:
+                cure = f"obs[0] to obs[{size - 1}] exist" if size else "only observations of a Box can be read"
+                message = f"task '{self._task_id}': {self._who} reads '{name}'; {cure}"
+                raise TaskError(message, field=self._place(name))
+
+    def _error(self, what: str, known: Any, name: str) -> TaskError:
+        names = sorted(known)
+        guess = did_you_mean(name, names)
+        listing = "" if guess.startswith("; known") else f" known: {', '.join(names)}"
+        return TaskError(f"task '{self._task_id}': {self._who} {what}{guess}{listing}", field=self._place(name))
+
+    def _place(self, name: str) -> tuple[str | int, ...]:
+        return (self._field, *(_find_name(self._written, name) or ()))
+
+
+def _find_name(written: Any, name: str) -> tuple[str | int, ...] | None:
+    """Return the keys that lead to the first place of a written section that reads a quantity."""
+    if isinstance(written, str):
+        return () if re.match(rf"\s*{re.escape(name)}\s*([<>=!]|$)", written) else None
+    parts: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(written, Mapping):
+        parts = written.items()
+    elif isinstance(written, Sequence):
+        parts = enumerate(written)
+    for key, part in parts:
+        below = _find_name(part, name)
+        if below is not None:
+            return (key, *below)
+    return None
