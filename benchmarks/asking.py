@@ -3,7 +3,7 @@
 ``python benchmarks/asking.py train FOLDER cartpole kneeling splits --seeds 0,1,2`` trains each task both ways and
 writes what came out into ``FOLDER/results.jsonl``; begun again it goes on where it was (``--minutes`` ends it before).
 ``table FOLDER`` prints it. ``cost FOLDER kneeling`` measures steps/s where every judged frame costs what an untrained
-ViT-B-32 takes.
+ViT-B-32 takes, which is accounted and not run beside.
 """
 
 import argparse
@@ -23,11 +23,10 @@ from scipy.stats import binomtest
 
 from gym_vlmrm import load_reward_model, load_task
 from gym_vlmrm.learning import resume, train
-from gym_vlmrm.learning import setup as setup_module
-from gym_vlmrm.learning.agents import load_agent
 from gym_vlmrm.learning.playing import play
 from gym_vlmrm.learning.recipes import choose_recipe
 from gym_vlmrm.learning.run_folder import RunFolder
+from gym_vlmrm.learning.stored_policy import load_agent
 from gym_vlmrm.learning.trials import Trials
 from gym_vlmrm.learning.vec_env import pool_spaces
 from gym_vlmrm.reward.scoring import ScoringTeam
@@ -36,6 +35,8 @@ from gym_vlmrm.task.spec import Recipe, TaskSpec
 from gym_vlmrm.worlds.world import make_worlds
 
 SHARE = 0.05
+WARM_UP = 130
+"""Vector steps that are left out where costs are measured: the first two rollouts of a humanoid."""
 EPISODES = 50
 """Of each finished run, played by its best checkpoint and judged by the state."""
 BIGG, PAPER = 0.97e12, 10_000_000
@@ -169,53 +170,54 @@ def table(folder: Path) -> None:
           f"{asked * BIGG / 1e18:.3f} with a share of {SHARE:g} ({SHARE:.1%})")  # fmt: skip
 
 
-class Costly:
-    """The task's own judge, beside which an untrained ViT-B-32 works and is not listened to."""
+def seconds_per_frame(batch: int = 16, times: int = 3) -> float:
+    """CPU time that an untrained ViT-B-32 in bf16 takes for a picture, on one thread: the least of some batches [s]."""
+    import open_clip
+    import torch
 
-    def __init__(self, judge: Any) -> None:
-        import open_clip
-        import torch
-
-        self._judge, self._torch = judge, torch
-        model = open_clip.create_model("ViT-B-32")
-        self._tower = model.visual.eval()
-        for name in ("name", "frame_size", "device", "precision", "small", "weights_digest"):
-            if hasattr(judge, name):
-                setattr(self, name, getattr(judge, name))
-        self.seconds, self.frames = 0.0, 0
-
-    def __call__(self, frames: Any) -> Any:
-        """Return the judge's rewards of frames (N, H, W, 3)."""
-        began = time.perf_counter()
-        with self._torch.no_grad():
-            self._tower(self._torch.zeros(len(frames), 3, 224, 224))
-        self.seconds += time.perf_counter() - began
-        self.frames += len(frames)
-        return self._judge(frames)
+    torch.set_num_threads(1)
+    tower = open_clip.create_model("ViT-B-32").visual.eval().bfloat16()
+    pictures = torch.zeros(batch, 3, 224, 224, dtype=torch.bfloat16)
+    taken = []
+    with torch.no_grad():
+        for _ in range(times):
+            began = time.process_time()
+            tower(pictures)
+            taken.append((time.process_time() - began) / batch)
+    return min(taken)
 
 
-def cost(folder: Path, name: str, steps: int) -> None:
-    """Train a few rollouts each way with a costly judge, in turn, and print steps per second of wall and CPU time."""
-    load = setup_module.load_reward_model
+def cost(folder: Path, name: str, steps: int, vit: float) -> None:
+    """Train a few rollouts each way without trials, and print CPU time per step after the first rollout.
+
+    To it is added what the judged frames would take in a model that needs `vit` seconds for each.
+    """
     for way in ("always", "ask"):
         task, recipe = variant(name, way)
         recipe = recipe.model_copy(update={"steps": steps, "checkpoint_every": 10**9})
-        judges: list[Costly] = []
+        counted = Counted()
+        marks: list[tuple[int, float, int]] = []
 
-        def costly(task: TaskSpec, judges: list[Costly] = judges) -> Costly:
-            judges.append(Costly(load(task)))
-            return judges[0]
+        def look(
+            progress: Any,
+            counted: Counted = counted,
+            marks: list[tuple[int, float, int]] = marks,
+            recipe: Recipe = recipe,
+        ) -> None:
+            changed = not marks or counted.frames != marks[-1][2]  # asked frames come once a rollout
+            if progress.step > WARM_UP * recipe.num_envs and changed:
+                marks.append((progress.step, cpu_seconds(), counted.frames))
 
-        setup_module.load_reward_model = costly  # type: ignore[assignment]
-        Trials.play = _no_trial  # type: ignore[method-assign]
-        began = cpu_seconds()
-        result = train(task, recipe, seed=0, output=folder / f"cost-{name}-{way}-{time.time_ns()}", workers=1)
-        used = cpu_seconds() - began
-        (judge,) = judges
+        with counted.counting():
+            Trials.play = _no_trial  # type: ignore[method-assign]
+            train(
+                task, recipe, seed=0, output=folder / f"cost-{name}-{way}-{time.time_ns()}", workers=1, on_progress=look
+            )
+        (first, began, before), (last, ended, after) = marks[0], marks[-1]
+        own, share = (ended - began) / (last - first), (after - before) / (last - first)
         print(
-            f"{name} {way}: {result.step:,} steps in {result.seconds:.0f} s ({used:.0f} s of CPU), {judge.frames:,} "
-            f"frames judged at {1000 * judge.seconds / judge.frames:.0f} ms, {result.step / result.seconds:.0f} "
-            f"steps/s, {result.step / used:.0f} per CPU second",
+            f"{name} {way}: {1000 * own:.2f} ms of CPU per step beside {share:.3f} judged frames per step, "
+            f"{1 / own:.0f} steps/s; with {1000 * vit:.0f} ms per frame {1 / (own + share * vit):.0f} steps/s",
             flush=True,
         )
 
@@ -241,8 +243,9 @@ def main() -> None:
     if given.what == "table":
         table(given.folder)
     elif given.what == "cost":
+        vit = seconds_per_frame()
         for name in given.tasks:
-            cost(given.folder, name, given.steps or 4096)
+            cost(given.folder, name, given.steps or 5120, vit)
     else:
         deadline = time.monotonic() + 60 * given.minutes
         results = given.folder / "results.jsonl"
