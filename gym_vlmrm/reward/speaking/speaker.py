@@ -5,6 +5,7 @@ import hashlib
 import io
 import logging
 import os
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -75,6 +76,7 @@ class Speaker:
         self._server, self._answers = Server(self.address, self.model), Answers(cache_folder())
         self._team = ThreadPoolExecutor(self._concurrency, thread_name_prefix="asking")
         self._pid = os.getpid()
+        weakref.finalize(self, _close, self._server, self._answers, self._team).atexit = False
 
     def ask(self, pictures: Sequence[Picture], sentences: Sequence[str]) -> Floats:
         """Return the answers (N, S) about N pictures and S sentences.
@@ -139,6 +141,13 @@ class Speaker:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         Speaker.__init__(self, state["model"])
+
+
+def _close(server: Server, answers: Answers, team: ThreadPoolExecutor) -> None:
+    """End what a speaker that nobody needs any more has opened."""
+    team.shutdown(wait=False, cancel_futures=True)
+    server.close()
+    answers.close()
 
 
 def concurrency() -> int:
