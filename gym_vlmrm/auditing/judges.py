@@ -17,7 +17,8 @@ from gym_vlmrm.reward.formula import average_embedding
 from gym_vlmrm.reward.loading import check_model_name, check_watcher
 from gym_vlmrm.reward.parts import PartsReward
 from gym_vlmrm.reward.protocol import check_frames, check_rewards
-from gym_vlmrm.reward.speaking.model import Picture, SpeakingReward, contrast
+from gym_vlmrm.reward.speaking.model import SpeakingReward, contrast
+from gym_vlmrm.reward.speaking.speaker import Picture
 from gym_vlmrm.task.catalog import override
 from gym_vlmrm.task.spec import TaskSpec
 

@@ -10,7 +10,8 @@ from gym_vlmrm.planning.probe import Measured
 from gym_vlmrm.reward.folders import SCHEMAS, UNTRAINED
 from gym_vlmrm.reward.loading import MODELS
 from gym_vlmrm.reward.speaking.address import speaks
-from gym_vlmrm.reward.speaking.model import concurrency
+from gym_vlmrm.reward.speaking.model import FRAME_SIZE
+from gym_vlmrm.reward.speaking.speaker import concurrency
 from gym_vlmrm.task.catalog import override
 from gym_vlmrm.task.spec import TaskSpec
 
@@ -100,7 +101,7 @@ def _spoken(task: TaskSpec, names: Sequence[str]) -> Judging:
     if not task.reward.plain:
         raise ModelError("a plan knows judges that speak in rewards of one sentence only; plan without the parts")
     reward = task.reward
-    size = task.scene.render_size or 224
+    size = task.scene.render_size or FRAME_SIZE
     questions = len(reward.goals) + (len(reward.baselines) if reward.alpha else 0)
     note = f"an answer is taken to take {ANSWER:g} s, {concurrency()} at a time; none was asked, and none is cached"
     stand_in = override(task, model="brightness", render_size=size, alpha=0.0)

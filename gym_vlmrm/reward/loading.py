@@ -111,7 +111,7 @@ def _load(judge: RewardSpec, model: str, goals: list[str], baselines: list[str],
     if plain is not None:
         return plain
     if speaks(model):
-        from gym_vlmrm.reward.speaking import SpeakingReward
+        from gym_vlmrm.reward.speaking.model import SpeakingReward
 
         return SpeakingReward(model, goals, baselines, alpha)
     # Here and not above, because importing them imports torch.

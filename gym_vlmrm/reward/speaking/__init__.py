@@ -4,7 +4,6 @@ Importing this package imports neither the client library nor torch.
 """
 
 from gym_vlmrm.reward.speaking.address import Address, find_address, speaks
-from gym_vlmrm.reward.speaking.model import SpeakingReward
 from gym_vlmrm.reward.speaking.spending import Spending, spending, spent
 
-__all__ = ["Address", "SpeakingReward", "Spending", "find_address", "speaks", "spending", "spent"]
+__all__ = ["Address", "Spending", "find_address", "speaks", "spending", "spent"]

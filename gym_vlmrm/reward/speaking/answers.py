@@ -59,3 +59,10 @@ class Answers:
             return
         with self._lock, contextlib.suppress(sqlite3.Error), self._table:
             self._table.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, value))
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._table is not None:
+                self._table.close()
+            self._table = None

@@ -74,7 +74,7 @@ def _log_yes(choice: dict[str, Any]) -> float:
 
     Where none is listed it is at most that of the least likely token that is, which is taken.
     """
-    told = choice.get("logprobs")
+    told: Any = choice.get("logprobs")
     try:
         first = told["content"][0]
         tokens = {str(token["token"]): float(token["logprob"]) for token in (*first.get("top_logprobs", ()), first)}

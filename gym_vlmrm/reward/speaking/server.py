@@ -86,6 +86,10 @@ class Server:
                 raise
             raise self._error(f"broke off its answer ({self._clean(error)})") from None
 
+    def close(self) -> None:
+        """End the connections."""
+        self._client.close()
+
     def _read(self, response: Any) -> bytes:
         body = b""
         for part in response.iter_bytes():
