@@ -1,5 +1,6 @@
 """How seldom the judge is asked while an agent trains: the section ``reward.ask``."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
@@ -26,4 +27,8 @@ class AskSpec(Brief):
     @model_validator(mode="before")
     @classmethod
     def _expand_number(cls, value: Any) -> Any:
-        return {"share": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return {"share": value}
+        if not isinstance(value, Mapping | AskSpec):
+            raise ValueError("must be a share such as 0.05, or a mapping such as {share: 0.05}")
+        return value
