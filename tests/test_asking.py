@@ -237,7 +237,9 @@ def test_the_network_learns_and_its_error_is_that_of_its_answers() -> None:
     spread = np.std(truth(random.normal(size=(20_000, 4)).astype(np.float32)))
     assert np.sqrt(np.mean(wrong[-4:])) / spread < 0.35
     assert answers.watch.error == pytest.approx(np.sqrt(np.mean(wrong[-4:])) / spread, rel=0.5)
-    assert np.mean(at_random) == pytest.approx(np.mean(wrong), rel=0.15)  # unbiased, over a thousand of them
+    doubt = np.std(at_random) / np.sqrt(len(at_random))  # a few states at the rim make most of it
+    assert abs(np.mean(at_random) - np.mean(wrong)) < 4 * doubt  # unbiased
+    assert doubt < np.mean(wrong)
 
 
 def test_equal_beginnings_give_equal_answers_and_a_stored_state_goes_on_alike() -> None:
