@@ -185,8 +185,8 @@ def _make_piece(path: Path, seed: int, start: int, count: int, model: Path, chan
         spacings.append(spacing)
     with replacing(path) as part, part.open("wb") as file:
         np.savez(
-            file, units=np.array(units, np.float16), middles=np.array(middles, np.float16), grades=np.array(grades, np.float32),
-            spacings=np.array(spacings, np.float32),
+            file, units=np.array(units, np.float16), middles=np.array(middles, np.float16),
+            grades=np.array(grades, np.float32), spacings=np.array(spacings, np.float32),
         )  # fmt: skip
 
 
