@@ -185,14 +185,14 @@ def _make_piece(path: Path, seed: int, start: int, count: int, model: Path, chan
         spacings.append(spacing)
     with replacing(path) as part, part.open("wb") as file:
         np.savez(
-            file, units=np.float16(units), middles=np.float16(middles), grades=np.float32(grades),
-            spacings=np.float32(spacings),
+            file, units=np.array(units, np.float16), middles=np.array(middles, np.float16),
+            grades=np.array(grades, np.float32), spacings=np.array(spacings, np.float32),
         )  # fmt: skip
 
 
 def _watch_films(
     towers: Towers, bank: Bank, count: int, seed: list[int], channels: torch.Tensor
-) -> Iterator[tuple[Floats, Floats, Floats, int]]:
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32], Floats, int]]:
     """Yield embeddings, middles, grades and spacing of each film."""
     rng = np.random.default_rng(seed)
     for film in draw_films(bank, count, rng):
@@ -203,7 +203,7 @@ def _watch_films(
         yield unit, middle, np.stack(grades), step
 
 
-def _look(towers: Towers, frames: Frames, channels: torch.Tensor) -> tuple[Floats, Floats]:
+def _look(towers: Towers, frames: Frames, channels: torch.Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return embeddings (N, D), and some channels of the tower's middle (N, CHANNELS h w)."""
     told = towers.read_frames(frames, lambda middle, unit: torch.einsum("nchw,kc->nkhw", middle, channels).flatten(1))
     return told[:, :EMBEDDING_SIZE], told[:, EMBEDDING_SIZE:]
@@ -222,7 +222,8 @@ def _principal_channels(model: Path, bank: Bank, seed: int) -> NDArray[np.float3
     values, vectors = np.linalg.eigh(places.T @ places / len(places))
     kept = np.argsort(values)[::-1][:CHANNELS]
     signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(len(vectors))])
-    return (vectors * signs)[:, kept].T.astype(np.float32) / np.sqrt(values[kept, None]).astype(np.float32)
+    principal: NDArray[np.float32] = (vectors * signs)[:, kept].T.astype(np.float32)
+    return np.asarray(principal / np.sqrt(values[kept, None]).astype(np.float32))
 
 
 class _Networks(nn.Module):
@@ -231,14 +232,18 @@ class _Networks(nn.Module):
     def __init__(self, inputs: int, motions: int) -> None:
         super().__init__()
         film = READ * FILM + 1
-        self.look = nn.ModuleList([nn.Linear(inputs, LOOKED), nn.Linear(LOOKED, READ)])
+        self.look = nn.ModuleList([nn.Linear(*pair) for pair in pairwise([inputs, LOOKED, READ])])
         sizes = [film, *WATCHED, motions]
         self.watch = nn.ModuleList([nn.Linear(*pair) for pair in pairwise(sizes)])
 
     def forward(self, seen: torch.Tensor, spacings: torch.Tensor) -> torch.Tensor:
         """Return logits (N, K) of what was seen in films (N, FILM, I)."""
-        found = film_features(through(seen, [(layer.weight, layer.bias) for layer in self.look]), spacings)
-        return through(found, [(layer.weight, layer.bias) for layer in self.watch])
+        return through(film_features(through(seen, _layers(self.look)), spacings), _layers(self.watch))
+
+
+def _layers(network: nn.ModuleList) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The layers of a network, as matrix and bias."""
+    return [(layer.weight, layer.bias) for layer in network if isinstance(layer, nn.Linear)]
 
 
 def _fit(films: Films, settings: MotionSettings, say: Callable[[str], None]) -> dict[str, torch.Tensor]:

@@ -102,7 +102,7 @@ def _elsewhere(states: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _times(steps: int) -> Floats:
-    return np.arange(steps) * STEP
+    return np.arange(steps, dtype=np.float64) * STEP
 
 
 def _base(bank: Bank, rng: np.random.Generator) -> Floats:

@@ -21,6 +21,9 @@ from gym_vlmrm.task.spec import TaskSpec
 
 TASKS = builtin_tasks()
 every_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
+# The motion tasks share world and judge: of them one is played, which has two parts.
+PLAYED = {name: task for name, task in TASKS.items() if name == "walking" or not task.reward.sees_films}
+every_world = pytest.mark.parametrize("task", PLAYED.values(), ids=PLAYED.keys())
 models = pytest.mark.parametrize("model", ["brightness", pytest.param("embedded", marks=pytest.mark.slow)])
 assert gym_vlmrm.__all__
 
@@ -83,7 +86,7 @@ def test_the_embedded_model_knows_the_prompts(task: TaskSpec) -> None:
         assert part.sees_films or cut_prompts("embedded", sentences) == {}
 
 
-@every_task
+@every_world
 @models
 def test_gymnasiums_checker(task: TaskSpec, model: str) -> None:
     env = make(task, model=model)
@@ -95,7 +98,7 @@ def test_gymnasiums_checker(task: TaskSpec, model: str) -> None:
     env.close()
 
 
-@every_task
+@every_world
 def test_stable_baselines_checker(task: TaskSpec) -> None:
     from stable_baselines3.common.env_checker import check_env as check
 
@@ -107,7 +110,7 @@ def test_stable_baselines_checker(task: TaskSpec) -> None:
     env.close()
 
 
-@every_task
+@every_world
 @models
 def test_equal_seeds_give_equal_trajectories_and_rewards(task: TaskSpec, model: str) -> None:
     left, right = make(task, model=model), make(task, model=model)
@@ -119,7 +122,7 @@ def test_equal_seeds_give_equal_trajectories_and_rewards(task: TaskSpec, model: 
     right.close()
 
 
-@every_task
+@every_world
 def test_the_specification_makes_the_environment_again(task: TaskSpec) -> None:
     env = make(task, alpha=0.5, render_size=40, max_episode_steps=9)
     assert env.spec is not None
@@ -135,7 +138,7 @@ def test_the_specification_makes_the_environment_again(task: TaskSpec) -> None:
     env.close()
 
 
-@every_task
+@every_world
 def test_underneath_is_gymnasiums_environment(task: TaskSpec) -> None:
     env, plain = make(task), gym.make(task.env.id)
     assert isinstance(env.unwrapped, type(plain.unwrapped))
@@ -145,7 +148,7 @@ def test_underneath_is_gymnasiums_environment(task: TaskSpec) -> None:
     env.close()
 
 
-@every_task
+@every_world
 def test_the_time_limit_truncates_and_nothing_terminates(task: TaskSpec) -> None:
     env = make(task, reward="task", max_episode_steps=60 if task.env.id == "Humanoid-v5" else None)
     env.action_space.seed(0)
@@ -164,7 +167,7 @@ def test_the_time_limit_truncates_and_nothing_terminates(task: TaskSpec) -> None
     env.close()
 
 
-@every_task
+@every_world
 @pytest.mark.parametrize("push", ["random", "steady"])
 def test_observations_stay_in_their_space_for_whole_episodes(task: TaskSpec, push: str) -> None:
     """A steady push leads out of bounds where there are any; Gymnasium's checker looks at the first step alone."""
@@ -180,7 +183,7 @@ def test_observations_stay_in_their_space_for_whole_episodes(task: TaskSpec, pus
     env.close()
 
 
-@every_task
+@every_world
 def test_the_frame_shows_the_state(task: TaskSpec) -> None:
     env = make(task, render_size=64)
     env.reset(seed=0)
@@ -196,7 +199,7 @@ def test_the_frame_shows_the_state(task: TaskSpec) -> None:
     env.close()
 
 
-@every_task
+@every_world
 def test_textured_differs_from_original(task: TaskSpec) -> None:
     looks = [make(task, scene=scene, render_size=64) for scene in ("textured", "original")]
     pictures = []
@@ -210,7 +213,7 @@ def test_textured_differs_from_original(task: TaskSpec) -> None:
         env.close()
 
 
-@every_task
+@every_world
 def test_the_reward_is_the_models_verdict_on_the_frame(task: TaskSpec) -> None:
     if task.reward.sees_films:
         pytest.skip("judged by windows: tests/test_motion.py")
@@ -221,7 +224,7 @@ def test_the_reward_is_the_models_verdict_on_the_frame(task: TaskSpec) -> None:
     env.close()
 
 
-@every_task
+@every_world
 @models
 def test_single_equals_vector(task: TaskSpec, model: str) -> None:
     settings = {"model": model_of(task, model), "device": "cpu", "max_episode_steps": 4}

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward.folders import CONFIG_FILE, check_folder, read_words, read_worlds
@@ -21,6 +21,9 @@ from gym_vlmrm.task.catalog import load_task, override
 from gym_vlmrm.task.parts import Part
 from gym_vlmrm.task.spec import RewardSpec, TaskSpec
 from gym_vlmrm.task.yaml_file import shorten
+
+if TYPE_CHECKING:
+    from gym_vlmrm.reward.parts.sight import Watcher
 
 __all__ = [
     "EMBEDDED_FOLDER", "MODELS", "CutPromptWarning", "UnknownWordsWarning", "check_model_name", "check_watcher",
@@ -91,7 +94,7 @@ def load_judge(judge: RewardSpec) -> RewardModel:
     from gym_vlmrm.reward.parts import PartsReward
 
     known: dict[str, RewardModel] = {}
-    models = []
+    models: list[Any] = []
     for part in judge.all_parts:
         if part.sees_films:
             models.append(_load_watcher(judge, part))
@@ -128,15 +131,14 @@ def _load(judge: RewardSpec, model: str, goals: list[str], baselines: list[str],
     return ClipReward(model, towers, goals, baselines or None, alpha)
 
 
-def _load_watcher(judge: RewardSpec, part: Part) -> RewardModel:
+def _load_watcher(judge: RewardSpec, part: Part) -> "Watcher":
     """Load the model of a part that sees windows as films."""
     check_watcher(part.model)
     if is_video(part.model):
         from gym_vlmrm.reward.motion.video import VideoReward, load_video
 
         video = load_video(part.model, judge.device, judge.precision)
-        seen: Any = VideoReward(video, list(part.goals), list(part.baselines) or None, part.alpha)
-        return seen
+        return VideoReward(video, list(part.goals), list(part.baselines) or None, part.alpha)
     from gym_vlmrm.reward.clip.towers import load_towers
     from gym_vlmrm.reward.motion.head import load_head
     from gym_vlmrm.reward.motion.judge import MotionReward
@@ -145,8 +147,7 @@ def _load_watcher(judge: RewardSpec, part: Part) -> RewardModel:
     location = model_location(part.model)
     towers = load_towers(location, judge.device, judge.precision)
     head = load_head(location, part.model, towers.weights_digest)
-    watcher: Any = MotionReward(part.model, towers, head, list(part.goals), list(part.baselines) or None, part.alpha)
-    return watcher
+    return MotionReward(part.model, towers, head, list(part.goals), list(part.baselines) or None, part.alpha)
 
 
 def _sees_films(model: str) -> str:

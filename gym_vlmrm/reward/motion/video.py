@@ -1,6 +1,7 @@
 """Video models of transformers as judges of windows: X-CLIP, which reads a sentence and a film of some frames."""
 
 import contextlib
+import importlib
 import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -89,12 +90,11 @@ class VideoModel:
 
 def _open(folder: Path) -> tuple[Any, Any]:
     """Read weights and tokenizer: from safetensors alone, by transformers' own classes, from this folder alone."""
-    import transformers
-
+    transformers: Any = importlib.import_module("transformers")
     tokenizer = getattr(transformers, "CLIPTokenizerFast", transformers.CLIPTokenizer)
     with impatient_hub(offline=True), _without_bars(transformers.utils.logging):
         model, info = transformers.XCLIPModel.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, output_loading_info=True, dtype=torch.float32
+            folder, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
         missing = sorted([*info["missing_keys"], *(str(key) for key in info["mismatched_keys"])])
         if missing:
