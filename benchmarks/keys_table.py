@@ -45,6 +45,8 @@ VALLEY = "a car at the bottom of the valley"
 
 
 PLAIN: dict[str, Any] = {"goal": CAR}
+AVOIDING: dict[str, Any] = {"goal": CAR, "avoid": VALLEY}
+OTHER = [{"goal": "a car in the mountain"}]
 SCALED: dict[str, Any] = {"center": 0.3, "scale": 1.4}
 BOTH = [{"goal": CAR, **SCALED}, {"avoid": VALLEY, "center": 0.3}]
 ENDS = {"above": 0.9, "hold": 1, "ends": True}
@@ -52,8 +54,8 @@ POTENTIAL = {"kind": "potential", "gamma": GAMMA}
 FADE = {"to": 0.0, "over": 250_000}
 CASES: dict[str, dict[str, Any]] = {
     "without": PLAIN,
-    "parts: a second sentence": {"goal": CAR, "parts": [{"goal": "a car in the mountain"}]},
-    "avoid": {"goal": CAR, "avoid": VALLEY},
+    "parts: a second sentence": {"goal": CAR, "parts": OTHER},
+    "avoid": AVOIDING,
     "combine: product": {"combine": "product", "parts": BOTH},
     "combine: min": {"combine": "min", "parts": BOTH},
     "fade: what to avoid": {"goal": CAR, "parts": [{"avoid": VALLEY, "fade": FADE}]},
@@ -67,6 +69,14 @@ CASES: dict[str, dict[str, Any]] = {
     "task: 0.01, shape: potential": {"goal": CAR, "scale": 3.0, "task": 0.01, "shape": POTENTIAL},
     "success_seen: ends": {"goal": CAR, "success_seen": ENDS},
     "success_seen: ends, center: 1": {"goal": CAR, "center": 1.0, "success_seen": {**ENDS, "above": -0.1}},
+    "avoid; parts: a second sentence": {**AVOIDING, "parts": OTHER},
+    "avoid; center: 1": {**AVOIDING, "center": 1.0},
+    "avoid; scale: 10": {**AVOIDING, "scale": 10.0},
+    "avoid; window: mean of 4": {**AVOIDING, "window": {"frames": 4}},
+    "avoid; shape: difference": {**AVOIDING, "shape": "difference"},
+    "avoid; task: 0.01": {**AVOIDING, "task": 0.01},
+    "avoid; success_seen: ends": {**AVOIDING, "success_seen": {**ENDS, "above": 0.5}},
+    "avoid; success_seen: ends, center: 1": {**AVOIDING, "center": 1.0, "success_seen": {**ENDS, "above": -0.5}},
 }
 
 
