@@ -29,6 +29,25 @@ def run(*arguments: str, output: Path) -> Any:
     return json.loads(output.read_text())
 
 
+def test_the_world_of_the_keys_is_the_scene(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its equations are Gymnasium's, and its rewards those of a training: a short one runs."""
+    import keys
+
+    world: Any = make_world(load_task("mountain-car"), render_size=16)
+    world.reset(seed=0)
+    place, speed = (np.array([number], np.float64) for number in world.unwrapped.state)
+    for thrust in np.random.default_rng(0).choice([-1.0, 1.0], 40).repeat(20):
+        world.step(np.array([thrust], np.float32))
+        place, speed = keys.moved(place, speed, np.array([thrust]))
+        np.testing.assert_allclose(world.unwrapped.quantities()["car_position"], place[0], atol=2e-3)
+    world.close()
+    monkeypatch.setattr(keys, "ROUNDS", 40)
+    monkeypatch.setattr(keys, "TRIALS", 2)
+    reward = {**keys.CASES["success_seen: ends"], "model": "brightness"}
+    curve = list(keys.learned(reward, keys.pictures(), 0))
+    assert [made for made, _ in curve] == [20 * keys.WORLDS * keys.KEPT, 40 * keys.WORLDS * keys.KEPT]
+
+
 def test_the_bound_adds_up_the_times_of_work_that_shares_the_cores() -> None:
     from capacity import bound
 

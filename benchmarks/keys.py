@@ -1,9 +1,9 @@
 """What each key of `reward:` does to the simplest learner: Q-learning with a table on MountainCar, seconds per run.
 
-``python benchmarks/keys_table.py`` trains all keys by all seeds and prints the table; ``--only fade`` takes one key,
-``--table`` trains nothing. What came of it is kept in ``benchmarks/keys_table.json``. Rewards are the package's own, of
+``python benchmarks/keys.py`` trains all keys by all seeds and prints the table; ``--only fade`` takes one key,
+``--table`` trains nothing. What came of it is kept in ``benchmarks/keys.json``. Rewards are the package's own, of
 the embedded model's signals: its pictures of 400 positions are embedded once, as the car's position is all that they
-show. An action is kept for eight steps, an episode has 25 of them. What takes a picture per camera is in ``keys.py``.
+show. An action is kept for eight steps, an episode has 25 of them.
 
 Success is the rule of the task, from the state: the share of the last half of 64 greedy episodes, which nothing ends,
 behind the flag.
@@ -28,7 +28,7 @@ from gym_vlmrm.reward.protocol import signals_of
 from gym_vlmrm.task.catalog import task_from_dict
 from gym_vlmrm.worlds.world import make_world
 
-RESULTS = Path(__file__).parent / "keys_table.json"
+RESULTS = Path(__file__).parent / "keys.json"
 SEEDS = range(3)
 WORLDS, KEPT, LIMIT = 16, 8, 25
 """Worlds that learn together, steps for which an action is kept, actions of an episode."""
@@ -45,6 +45,8 @@ VALLEY = "a car at the bottom of the valley"
 
 
 PLAIN: dict[str, Any] = {"goal": CAR}
+AVOIDING: dict[str, Any] = {"goal": CAR, "avoid": VALLEY}
+OTHER = [{"goal": "a car in the mountain"}]
 SCALED: dict[str, Any] = {"center": 0.3, "scale": 1.4}
 BOTH = [{"goal": CAR, **SCALED}, {"avoid": VALLEY, "center": 0.3}]
 ENDS = {"above": 0.9, "hold": 1, "ends": True}
@@ -52,8 +54,8 @@ POTENTIAL = {"kind": "potential", "gamma": GAMMA}
 FADE = {"to": 0.0, "over": 250_000}
 CASES: dict[str, dict[str, Any]] = {
     "without": PLAIN,
-    "parts: a second sentence": {"goal": CAR, "parts": [{"goal": "a car in the mountain"}]},
-    "avoid": {"goal": CAR, "avoid": VALLEY},
+    "parts: a second sentence": {"goal": CAR, "parts": OTHER},
+    "avoid": AVOIDING,
     "combine: product": {"combine": "product", "parts": BOTH},
     "combine: min": {"combine": "min", "parts": BOTH},
     "fade: what to avoid": {"goal": CAR, "parts": [{"avoid": VALLEY, "fade": FADE}]},
@@ -67,6 +69,12 @@ CASES: dict[str, dict[str, Any]] = {
     "task: 0.01, shape: potential": {"goal": CAR, "scale": 3.0, "task": 0.01, "shape": POTENTIAL},
     "success_seen: ends": {"goal": CAR, "success_seen": ENDS},
     "success_seen: ends, center: 1": {"goal": CAR, "center": 1.0, "success_seen": {**ENDS, "above": -0.1}},
+    "avoid; scale: 10": {**AVOIDING, "scale": 10.0},
+    "avoid; window: mean of 4": {**AVOIDING, "window": {"frames": 4}},
+    "avoid; shape: difference": {**AVOIDING, "shape": "difference"},
+    "avoid; task: 0.01": {**AVOIDING, "task": 0.01},
+    "avoid; success_seen: ends": {**AVOIDING, "success_seen": {**ENDS, "above": 0.5}},
+    "avoid; success_seen: ends, center: 1": {**AVOIDING, "center": 1.0, "success_seen": {**ENDS, "above": -0.5}},
 }
 
 
