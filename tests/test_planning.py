@@ -85,7 +85,7 @@ def test_a_step_with_accelerators() -> None:
         costs = costs_of(MEASURED, judging(), 4, device, number)
         assert costs.judge == pytest.approx(each / number)
         seeing = (each + devices.DRAWING) / number / 4
-        assert costs.collect == pytest.approx(max(1e-3 / 16 / number, seeing) + 0.4e-3)
+        assert costs.collect == pytest.approx(max(1e-3 / 16 / number + 0.4e-3, seeing))
         parts = costs.parts
         assert sum(parts.values()) == pytest.approx(costs.collect + costs.update)
         assert 0.0 in (parts["simulation"], parts["judging"])  # what is hidden behind the other
