@@ -18,7 +18,8 @@ Every = Annotated[bool, typer.Option("--all", help="Every pretrained model of op
 def models(every: Every = False, json: Json = False, quiet: Quiet = False) -> None:
     """List reward models for --model: size, memory, licence, and whether the weights are on this machine.
 
-    Nothing is fetched. Besides these, --model takes hf-hub:org/name, local-dir:DIR, architecture/path-to-weights.
+    Nothing is fetched. Besides these, --model takes hf-hub:org/name, local-dir:DIR, architecture/path-to-weights, and
+    openai:NAME@URL for a server that answers in words.
     """
     from gym_vlmrm.reward.clip.known import known_models
 

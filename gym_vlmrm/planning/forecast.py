@@ -1,8 +1,8 @@
 """From measured times to a plan: how long, how much arithmetic, memory and money, and what would save some of it.
 
 A run collects steps and updates the agent in turns. On this machine's cores, simulation, drawing and judging share what
-collecting takes. With accelerators the judge and the drawing work beside the simulation, so collecting takes as long as
-the slower of the two; what the learner does for every step, and its updates, stay in one process on one core.
+collecting takes. With accelerators the judge and the drawing work beside the simulation and the learner, so collecting
+takes as long as the slower side; updates wait for all rewards, and stay in one process on one core.
 """
 
 import math
@@ -92,21 +92,21 @@ class Costs:
     @property
     def collect(self) -> float:
         """One step without updates."""
-        seeing = (self.draw + self.judge) / self.every
-        return (max(self.simulate, seeing) if self.beside else self.simulate + seeing) + self.waiting
+        stepping, seeing = self.simulate + self.waiting, (self.draw + self.judge) / self.every
+        return max(stepping, seeing) if self.beside else stepping + seeing
 
     @property
     def parts(self) -> dict[str, float]:
         """Time by kind of work; of two that run beside each other, the shorter one's is no time of the run."""
-        seeing = (self.draw + self.judge) / self.every
-        hidden_seeing = self.beside and seeing <= self.simulate
-        hidden_simulation = self.beside and not hidden_seeing
+        stepping, seeing = self.simulate + self.waiting, (self.draw + self.judge) / self.every
+        seen = not self.beside or seeing > stepping
+        stepped = not self.beside or not seen
         return {
-            "simulation": 0.0 if hidden_simulation else self.simulate,
-            "drawing": 0.0 if hidden_seeing else self.draw / self.every,
-            "judging": 0.0 if hidden_seeing else self.judge / self.every,
+            "simulation": self.simulate * stepped,
+            "drawing": self.draw / self.every * seen,
+            "judging": self.judge / self.every * seen,
             "updates": self.update,
-            "learner and waiting": self.waiting,
+            "learner and waiting": self.waiting * stepped,
         }
 
 
@@ -156,7 +156,7 @@ def make_plan(
     workers: int | None = None,
     price_per_hour: float | None = None,
     price_per_query: float | None = None,
-    on_phase: Callable[[str, int, int], None] = lambda *_: None,
+    on_phase: Callable[[str, int, int], None] | None = None,
     began: float | None = None,
 ) -> Plan:
     """Say what a training will take, from some twenty seconds of it on this machine.

@@ -169,7 +169,7 @@ def probe(
     recipe: Recipe,
     workers: int | None = None,
     seconds: float | None = None,
-    on_phase: Callable[[str, int, int], None] = lambda *_: None,
+    on_phase: Callable[[str, int, int], None] | None = None,
     began: float | None = None,
 ) -> Measured:
     """Train for a while as the recipe says, and measure.
@@ -194,14 +194,15 @@ def probe(
         hyperparameters["learning_starts"] = 10**9 if starts else 0
     short = recipe.model_copy(update={"checkpoint_every": 10**9, "hyperparameters": hyperparameters})
     record = RunRecord(task=task.id, recipe_name="probe", recipe=short, seed=0)
-    on_phase("training for a while", 0, 2)
+    report = on_phase or (lambda what, done, total: None)
+    report("training for a while", 0, 2)
     with tempfile.TemporaryDirectory(prefix="vlmrm-plan-") as folder:
         session = _Watched(task, record, workers, None, lambda _: None, seconds=seconds, starts=starts)
         with session:
             run = RunFolder.create(Path(folder) / "run")
             with run.only_writer():
                 _learn(session, run)
-            on_phase("measuring each part alone", 1, 2)
+            report("measuring each part alone", 1, 2)
             alone = _alone(task, session.setup.reward_model, session.setup.every)
     learned = _steady([rollout for rollout in session.rollouts if rollout.learned])
     waited = _steady([rollout for rollout in session.rollouts if not rollout.learned]) or learned
@@ -257,7 +258,12 @@ def _alone(task: TaskSpec, model: RewardModel, every: int) -> dict[str, Any]:
         step()
         frames = np.stack([np.asarray(world.render())] * FRAMES)
         simulate = _time(step)
-        both = _time(lambda: (step(), world.render()))
+
+        def see() -> None:
+            step()
+            world.render()
+
+        both = _time(see)
         with one_torch_thread():
             model(frames)
             judge = _time(lambda: model(frames)) / FRAMES

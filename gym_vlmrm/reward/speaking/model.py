@@ -22,7 +22,7 @@ def contrast(answers: Floats, goals: int, alpha: float) -> Floats:
     The mean answer about the goal, less `alpha` times that about the baseline: at alpha 1 a log-likelihood ratio (or a
     difference of grades), to which whatever the frame shows of both adds nothing.
     """
-    rewards = answers[:, :goals].mean(axis=1)
+    rewards: Floats = answers[:, :goals].mean(axis=1)
     return rewards - alpha * answers[:, goals:].mean(axis=1) if alpha else rewards
 
 
