@@ -21,7 +21,7 @@ from gym_vlmrm.task.builtin import short_name
 
 ACTING = ("policy.json", "policy.safetensors", "normalizer.npz", "verdict.json")
 """What of a checkpoint is kept."""
-TABLES = ("task.yaml", "metrics.csv", "timings.csv", "best.json")
+TABLES = ("metrics.csv", "timings.csv", "best.json")
 MAX_BYTES = 4_000_000
 """Of all policies together."""
 
@@ -53,6 +53,8 @@ def write_entry(run: RunFolder, home: Path = HOME) -> Path:
                 if (place / name).exists():
                     shutil.copyfile(place / name, into / name)
         write_manifest(checkpoint)
+        made_by = {run.record.recipe_name: run.record.recipe}
+        RunFolder(folder).write_task(run.task.model_copy(update={"training": made_by}))
         write_json(folder / "run.json", run.record.model_dump(mode="json"))
         figures = evaluation.model_copy(update={"video": [], "film": None, "frames": {}})  # whose files stay behind
         write_json(folder / "eval" / "evaluation.json", figures.model_dump(mode="json"))

@@ -29,8 +29,9 @@ ABOUT = """\
 # Results
 
 Written by `make results` (`python docs/make_results.py`); all numbers stand in [results.json](results.json).
-Run so far: {trainings} trainings of {tasks} tasks, seeds {seeds}, on {machines}. All were rewarded and judged by the
-embedded model with the weights `{digest}`, those that the package holds.
+Run so far, of ten tasks and seeds 0, 1 and 2: {tasks} (seeds {seeds}), on {machines}, which did other work
+meanwhile or not: minutes are wall-clock time. All was rewarded and judged by the embedded model with the weights
+`{digest}`, those that the package holds.
 
 An episode is in success if at least half of its steps are (the paper's rule), at the task's own limit (humanoid: 100
 steps, 1.5 s) and up to four times that. *Held* is one with success in at least 90% of the steps of its last half.
@@ -69,7 +70,7 @@ def _line(rows: Sequence[Row], verdicts: Mapping[str, str]) -> str:
         _shares(long or short),
         _held(long or short),
         f"{_mean(row.random.success_share for row in rows):.1%}",
-        verdicts.get(first.task, "not audited"),
+        verdicts.get(first.task, "not run"),
     )
     return f"| {' | '.join(cells)} |"
 
@@ -171,8 +172,7 @@ def _page(results: Results, films: Mapping[str, Path], pages: Path) -> str:
     seeds = ", ".join(str(seed) for seed in sorted({row.seed for row in results.rows}))
     tasks = list(dict.fromkeys(row.task for row in results.rows))
     said = ABOUT.format(
-        trainings=len(results.rows),
-        tasks=len(tasks),
+        tasks=", ".join(tasks),
         seeds=seeds,
         machines=machines,
         digest=results.weights_digest[:12],

@@ -86,7 +86,7 @@ def test_seeds_of_one_recipe_share_a_line_with_intervals_over_episodes_and_seeds
     assert "100 steps: 90% [84%, 94%] of 150 (seeds 100%, 80%, 90%: [65%, 100%])" in line
     assert "400 steps: 90%" in line
     assert "80.0% (seeds 90%, 80%, 70%: [55%, 100%])" in line
-    assert line.endswith("| not audited |")
+    assert line.endswith("| not run |")
 
 
 def test_one_seed_has_an_interval_over_episodes_alone() -> None:

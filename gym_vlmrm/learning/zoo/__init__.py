@@ -12,7 +12,8 @@ from typing import Any
 
 from gym_vlmrm.errors import RunError, did_you_mean
 from gym_vlmrm.files import MAX_JSON, make_folder, read_bytes, unwritable
-from gym_vlmrm.task.builtin import short_name
+from gym_vlmrm.task.builtin import builtin_headers
+from gym_vlmrm.task.yaml_file import shorten
 
 __all__ = ["PREFIX", "copy_of", "is_in_zoo", "zoo_folder", "zoo_names"]
 
@@ -38,11 +39,12 @@ def zoo_folder(run: Any) -> Path:
         RunError: there is none of that name.
     """
     name, known = str(run).removeprefix(PREFIX), zoo_names()
-    for found in (name, name.lower(), short_name(name)):
+    by_id = {task_id: short for short, task_id, _ in builtin_headers()}
+    for found in (name, name.lower(), by_id.get(name)):
         if found in known:
-            return HOME / found
+            return HOME / str(found)
     there = ", ".join(PREFIX + other for other in known) or "none in this installation"
-    raise RunError(f"the zoo has no policy '{name}'{did_you_mean(name, known)}; there are {there}")
+    raise RunError(f"the zoo has no policy '{shorten(name)}'{did_you_mean(name, known)}; there are {there}")
 
 
 def copy_of(folder: Path, root: Path) -> Path:
