@@ -45,6 +45,10 @@ class Readings:
         self._informed = {name: name.removeprefix("info.") for name in known if name.startswith("info.")}
         self._scenic = [name for name in known if name not in self._observed and name not in self._informed]
         self._check_names()
+        scene: Any = env.unwrapped
+        moving = set(self._scenic) & set(getattr(scene, "velocity_names", ()))
+        quick = not moving and hasattr(scene, "pose_quantities")
+        self._asked_for = "pose_quantities" if quick else "quantities"
 
     def complete(self, info: Mapping[str, Any]) -> bool:
         """Whether an info has all that is read of it; that of a reset often has not."""
@@ -58,7 +62,7 @@ class Readings:
         """
         values: dict[str, float] = {}
         if self._scenic:
-            values |= self._env.unwrapped.quantities()  # type: ignore[attr-defined]
+            values |= getattr(self._env.unwrapped, self._asked_for)()
         if self._observed:
             flat = np.asarray(observation).reshape(-1)
             values |= {name: float(flat[index]) for name, index in self._observed.items()}

@@ -152,12 +152,21 @@ class HumanoidScene(HumanoidEnv):
 
     def quantities(self) -> dict[str, float]:
         """Return the named quantities of the current state; see `gym_vlmrm.worlds.humanoid.quantities`."""
-        data = self._mirrored()
-        mujoco.mj_collision(self.model, data)
+        data = self._touching()
         data.qvel[:] = self.data.qvel
         mujoco.mj_comPos(self.model, data)
         mujoco.mj_comVel(self.model, data)
         return quantities(self.model, data)
+
+    def pose_quantities(self) -> dict[str, float]:
+        """Return those that are no velocities, in less time."""
+        return quantities(self.model, self._touching(), moving=False)
+
+    def _touching(self) -> mujoco.MjData:
+        """Return `_mirrored` with contacts."""
+        data = self._mirrored()
+        mujoco.mj_collision(self.model, data)
+        return data
 
     def place(self, configuration: Floats) -> None:
         """Put the body into a configuration qpos (24,), at rest."""

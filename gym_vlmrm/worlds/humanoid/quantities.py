@@ -148,8 +148,11 @@ def _contacts(data: "mujoco.MjData", parts: _Parts) -> dict[str, float]:
     return result
 
 
-def quantities(model: "mujoco.MjModel", data: "mujoco.MjData") -> dict[str, float]:
-    """Return every quantity of the table above; `data` needs up-to-date positions and contacts."""
+def quantities(model: "mujoco.MjModel", data: "mujoco.MjData", *, moving: bool = True) -> dict[str, float]:
+    """Return every quantity of the table above, velocities only if `moving`.
+
+    `data` needs up-to-date positions and contacts, and for velocities what `velocities` needs.
+    """
     parts = _parts(model)
     result = _lengths(data, parts) | _arms(data, parts) | _contacts(data, parts)
     for joint, angles in (("knee", parts.knee_angles), ("elbow", parts.elbow_angles)):
@@ -157,7 +160,7 @@ def quantities(model: "mujoco.MjModel", data: "mujoco.MjData") -> dict[str, floa
             result[f"{side}_{joint}_bend"] = math.degrees(-data.qpos[angle])
     knees = result["left_knee_bend"], result["right_knee_bend"]
     result["least_knee_bend"], result["most_knee_bend"] = min(knees), max(knees)
-    return result | velocities(data, parts.torso, parts.hands)
+    return result | velocities(data, parts.torso, parts.hands) if moving else result
 
 
 _SIDED = (
