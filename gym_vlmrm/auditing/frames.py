@@ -126,7 +126,7 @@ def _explore(task: TaskSpec, size: int, seed: int) -> list[tuple[Seen, list[str]
         sights = explorer.explore(EXPLORED_FRAMES)
     finally:
         explorer.close()
-    if not sights:
+    if not any(sight.success for sight in sights):
         return []
     seen = Seen(
         np.stack([sight.frame for sight in sights]),
