@@ -104,8 +104,8 @@ class Scene(Protocol):
     """A Gymnasium environment of this package: it names what it shows, and can be put into any configuration.
 
     It may also have ``quantity_units`` (unit by name), ``observation_names`` and ``action_names``, for `vlmrm show`,
-    ``velocity_names``, those of its quantities that are 0 at rest and so say nothing of a pose, and ``pose_quantities()``,
-    which returns all others in less time.
+    ``velocity_names``, those of its quantities that are 0 at rest and so say nothing of a pose, and
+    ``pose_quantities()``, which returns all others in less time.
     """
 
     name: ClassVar[str]
