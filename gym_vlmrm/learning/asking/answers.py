@@ -86,7 +86,7 @@ class Answers:
         young = len(self.ensemble) < WARM_UP
         at_random, in_doubt, promising = self.quotas.of(len(states))
         if young:
-            at_random, in_doubt = max(at_random, WARM_UP - len(self.ensemble)), 0
+            at_random, in_doubt = max(at_random + in_doubt, WARM_UP - len(self.ensemble)), 0
         free = np.flatnonzero(askable)
         chance = np.sort(self._random.choice(free, min(at_random, len(free)), replace=False))
         free = np.setdiff1d(free, chance)
