@@ -395,8 +395,11 @@ def test_what_cannot_be_combined_is_refused_before_anything_is_made(tmp_path: Pa
     assert not (tmp_path / "run").exists()
 
 
-def test_a_worker_that_dies_takes_what_it_kept_along(tmp_path: Path, small_warm_up: None) -> None:
+def test_a_worker_that_dies_takes_what_it_kept_along(
+    tmp_path: Path, small_warm_up: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The states of the lost rollout can be drawn no more; the network answers for them, and the run goes on."""
+    monkeypatch.setattr("gym_vlmrm.learning.callbacks.PROGRESS_PERIOD", 0)
     recipe = PPO.model_copy(update={"steps": 512, "checkpoint_every": 512})
     said: list[str] = []
     killed: list[int] = []
