@@ -138,7 +138,8 @@ class SmallPupil:
             torch.nn.functional.normalize(visual(self._see(part)), dim=-1)[:, : self._count].numpy()
             for part in np.split(frames, range(MOST_SCORED, len(frames), MOST_SCORED))
         ]
-        return np.concatenate(parts) / np.float32(self._size)
+        rated: NDArray[np.float32] = np.concatenate(parts) / np.float32(self._size)
+        return rated
 
     def write(self, folder: Path) -> None:
         """Write a folder that ``local-dir:`` loads."""

@@ -26,7 +26,6 @@ from gym_vlmrm.task.catalog import override
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.task.yaml_file import shorten
 from gym_vlmrm.teaching.card import TeachingRecord, write_card
-from gym_vlmrm.teaching.explore import Explorer, Sight
 from gym_vlmrm.teaching.figures import CaptionFigures, RoundFigures, Verdict, measure_captions
 from gym_vlmrm.teaching.finetuned_pupil import FinetunedPupil
 from gym_vlmrm.teaching.hunt import Prey, hunt, policy_sights
@@ -34,6 +33,7 @@ from gym_vlmrm.teaching.lessons import Curriculum, Lesson, World, join_lessons, 
 from gym_vlmrm.teaching.pupil import Pupil
 from gym_vlmrm.teaching.settings import TeachingSettings
 from gym_vlmrm.teaching.small_pupil import SmallPupil
+from gym_vlmrm.worlds.explore import Explorer, Sight
 from gym_vlmrm.worlds.pools.cores import usable_cores
 
 __all__ = ["TeachingResult", "teach"]

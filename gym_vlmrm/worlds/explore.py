@@ -272,7 +272,7 @@ class Explorer:
         space = self.world.action_space
         bounded = isinstance(space, gym.spaces.Box) and np.isfinite(space.low).all() and np.isfinite(space.high).all()
         while True:
-            action = space.sample()
+            action: Any = space.sample()
             if bounded and self._rng.random() < EXTREME:
                 action = np.where(self._rng.random(space.shape) < 0.5, space.low, space.high)  # type: ignore[attr-defined]
                 action = action.astype(space.dtype)
