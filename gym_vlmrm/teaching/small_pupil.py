@@ -138,8 +138,7 @@ class SmallPupil:
             torch.nn.functional.normalize(visual(self._see(part)), dim=-1)[:, : self._count].numpy()
             for part in np.split(frames, range(MOST_SCORED, len(frames), MOST_SCORED))
         ]
-        rated: NDArray[np.float32] = np.concatenate(parts) / np.float32(self._size)
-        return rated
+        return (np.concatenate(parts) / np.float32(self._size)).astype(np.float32, copy=False)
 
     def write(self, folder: Path) -> None:
         """Write a folder that ``local-dir:`` loads."""
