@@ -315,14 +315,17 @@ def _figures(preys: Sequence[Prey], kept: int) -> RoundFigures:
 
 def _audit(task: TaskSpec, output: Path, settings: TeachingSettings, report: OnProgress) -> Verdict:
     """Audit a task with the model that was made for it, into a folder beside its weights."""
-    from gym_vlmrm import api
+    from gym_vlmrm.auditing import audit
+    from gym_vlmrm.reports.page import write_audit
 
     folder = output / "audit" / task.id.replace("/", "-")
     try:
-        result = api.audit(
-            override(task, model=f"local-dir:{output}"), alpha=sorted({0.0, task.reward.alpha}), evaluations=AUDITED,
-            seed=settings.seed + 1, workers=settings.workers, output=folder, on_progress=report,
+        make_folder(folder)
+        result = audit(
+            override(task, model=f"local-dir:{output}"), alphas=sorted({0.0, task.reward.alpha}), evaluations=AUDITED,
+            seed=settings.seed + 1, workers=settings.workers, on_progress=report,
         )  # fmt: skip
+        write_audit(result, folder)
     except VLMRMError as error:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()

@@ -21,6 +21,7 @@ from gym_vlmrm.arrays import Floats
 from gym_vlmrm.task.captions import CaptionSpec
 from gym_vlmrm.task.rules import quantity_names
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.configurations import configurations
 from gym_vlmrm.worlds.readings import Readings
 from gym_vlmrm.worlds.scene import find_scene
 from gym_vlmrm.worlds.state import WorldState, put_state, state_of
@@ -184,10 +185,8 @@ class Explorer:
 
     def posed(self, count: int) -> Iterator[Sight]:
         """Yield configurations of a scene: a part from anywhere, the others from what an audit of it looks at."""
-        from gym_vlmrm.finetuning.scenes import scene_states
-
         env: Any = self.world.unwrapped
-        for state in islice(scene_states(env, self._rng, POSED_ANYWHERE), count):
+        for state in islice(configurations(env, self._rng, POSED_ANYWHERE), count):
             yield self.pose(state)
 
     def pose(self, configuration: Floats) -> Sight:
