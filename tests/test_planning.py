@@ -164,7 +164,7 @@ def test_a_judge_that_speaks_is_not_asked(hasty: None) -> None:
     assert plan.queries == 3 * plan.frames
     assert plan.money == pytest.approx(0.01 * plan.queries)
     assert plan.exaflop is None
-    assert next(part for part in plan.parts if part.name == "judging").share > 0.3
+    assert next(part for part in plan.parts if part.name == "judging").share > 0.05
     assert any("none was asked" in note for note in plan.notes)
 
 
@@ -217,9 +217,7 @@ def test_the_simulation_and_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    "GYM_VLMRM_COUNT" not in os.environ, reason="tells the time: GYM_VLMRM_COUNT=1"
-)
+@pytest.mark.skipif("GYM_VLMRM_COUNT" not in os.environ, reason="tells the time: GYM_VLMRM_COUNT=1")
 def test_a_plan_holds(tmp_path: Path) -> None:
     """On machines that others use, a factor of three; what it is on a quiet one stands in docs/scaling.md."""
     recipe = PPO.model_copy(update={"steps": 4000, "checkpoint_every": 2000})

@@ -275,7 +275,7 @@ def stranger_note(task: TaskSpec, model: str | None = None) -> str | None:
     env_id = task.env.id.rpartition(":")[2]
     for name in dict.fromkeys([model] if model else [part.model for part in task.reward.all_parts]):
         worlds = known_worlds(name)
-        if worlds is not None and env_id not in worlds:
+        if worlds is not None and env_id not in {world.rpartition(":")[2] for world in worlds}:
             return (
                 f"model '{name}' never saw {env_id} (it knows {', '.join(sorted(worlds))}), so its reward there is a"
                 " guess: teach one (vlmrm teach TASK), or name a real CLIP (--model ViT-B-32/laion2b_s34b_b79k)"
