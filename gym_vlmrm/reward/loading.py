@@ -252,7 +252,9 @@ def unknown_words(model: str, sentences: Sequence[str], *, motion: bool = False)
 
 
 def known_worlds(model: str) -> set[str] | None:
-    """Return the environments, by ID, whose frames a model was trained on; ``None`` where it does not list them.
+    """Return the environments whose frames a model was trained on, by ID without the module that registers them.
+
+    ``None`` is returned where it does not list them.
 
     A model that lists them knows nothing else; one that does not, such as a published CLIP, may know anything.
 
@@ -262,7 +264,8 @@ def known_worlds(model: str) -> set[str] | None:
     location = model_location(model)
     if model in MODELS or not location.startswith("local-dir:"):
         return None
-    return read_worlds(location.removeprefix("local-dir:"))
+    worlds = read_worlds(location.removeprefix("local-dir:"))
+    return None if worlds is None else {world.rpartition(":")[2] for world in worlds}
 
 
 def stranger_note(task: TaskSpec, model: str | None = None) -> str | None:
@@ -273,9 +276,9 @@ def stranger_note(task: TaskSpec, model: str | None = None) -> str | None:
         model: the model; those of the task's reward if not given.
     """
     env_id = task.env.id.rpartition(":")[2]
-    for name in dict.fromkeys([model] if model else [part.model for part in task.reward.all_parts]):
+    for name in (model,) if model else task.reward.models:
         worlds = known_worlds(name)
-        if worlds is not None and env_id not in {world.rpartition(":")[2] for world in worlds}:
+        if worlds is not None and env_id not in worlds:
             return (
                 f"model '{name}' never saw {env_id} (it knows {', '.join(sorted(worlds))}), so its reward there is a"
                 " guess: teach one (vlmrm teach TASK), or name a real CLIP (--model ViT-B-32/laion2b_s34b_b79k)"
