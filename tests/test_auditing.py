@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from planted import SIZE, ArmsUpReward, BackdoorReward, DarknessReward, save_untrained_model
+from thorough import THOROUGH, sample
 
 from gym_vlmrm.auditing import OracleReward, audit
 from gym_vlmrm.auditing.judges import make_judge
@@ -17,6 +18,7 @@ from gym_vlmrm.task.catalog import builtin_tasks, load_task
 from gym_vlmrm.task.spec import TaskSpec
 
 ALL_TASKS = sorted(name for name, task in builtin_tasks().items() if not task.reward.sees_films)
+HUMANOIDS = [name for name in ALL_TASKS if name not in ("cartpole", "mountain-car")]
 
 
 def _verdict(task: Any, model: Any, **options: Any) -> Any:
@@ -34,7 +36,7 @@ def test_an_ideal_reward_is_teachable(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in ALL_TASKS if name not in ("cartpole", "mountain-car")])
+@pytest.mark.parametrize("name", sample(HUMANOIDS, "one-leg"))
 def test_an_ideal_reward_is_teachable_for_the_humanoid(name: str) -> None:
     task = load_task(name)
     assert _verdict(task, OracleReward(task, frame_size=SIZE), evaluations=1000).verdict.label == "teachable"
@@ -69,7 +71,7 @@ def test_both_sides_of_the_search_are_tried_equally_hard() -> None:
 @pytest.mark.parametrize("model", [DarknessReward, ArmsUpReward, BackdoorReward])
 def test_planted_holes_in_kneeling_are_found(model: Any) -> None:
     task = load_task("kneeling")
-    found = _verdict(task, model(task) if model is BackdoorReward else model(), evaluations=3000)
+    found = _verdict(task, model(task) if model is BackdoorReward else model(), evaluations=1000)
     assert found.verdict.label == "exploitable"
     winner = found.exploit.winners[0]
     assert not winner.success
@@ -87,9 +89,9 @@ def test_random_weights_separate_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ALL_TASKS)
+@pytest.mark.parametrize("name", sample(ALL_TASKS, "lotus", "mountain-car"))
 def test_random_weights_separate_nothing_in_any_task(name: str, tmp_path: Path) -> None:
-    for seed in range(2):
+    for seed in range(2 if THOROUGH else 1):
         model = save_untrained_model(tmp_path / str(seed), seed)
         assert _verdict(name, model, evaluations=0).verdict.label == "not separable"
 
@@ -195,8 +197,9 @@ def test_own_frames_need_no_rule(tmp_path: Path) -> None:
 def test_errors_say_what_would_be_right(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match="--pictures DIR"):
         audit(_pendulum(success=None))
+    never = _pendulum(env={"id": "toys:Toy-v0", "max_episode_steps": 100}, success="obs[0] > 10")
     with pytest.raises(TaskError, match="only 0 of 1000 frames are goal frames"):
-        audit(_pendulum(success="obs[0] > 2"), workers=1)
+        audit(never, workers=1)
     broken = {"id": "CartPole-v1", "kwargs": {"no_such": 1}}
     for workers in (1, 2):
         with pytest.raises(TaskError, match="no_such"):

@@ -24,7 +24,7 @@ def output(*arguments: object) -> str:
 def test_an_old_run_is_evaluated_as_before(run: Path) -> None:
     stored = run / "eval" / "evaluation.json"
     before = json.loads(stored.read_text()) if stored.exists() else None
-    now = json.loads(output("eval", run, "--episodes", 4, "--json"))
+    now = json.loads(output("eval", run, "--episodes", 4, "--workers", 1, "--json"))
     assert now["policy"]["episodes"] == 4
     if before is not None:
         for policy in ("policy", "random"):
@@ -40,6 +40,6 @@ def test_an_old_run_is_reported(run: Path) -> None:
 
 def test_an_old_run_goes_on(run: Path) -> None:
     step = json.loads((run / "run.json").read_text())["step"]
-    more = json.loads(output("train", "--resume", run, "--steps", step + 64, "--json"))
+    more = json.loads(output("train", "--resume", run, "--steps", step + 64, "--workers", 1, "--json"))
     assert more["step"] >= step + 64
     assert (run / "checkpoints" / f"step_{more['step']:08d}").is_dir()

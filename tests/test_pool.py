@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -110,25 +111,29 @@ def test_it_equals_the_vector_environment_in_one_process(mode: AutoresetMode) ->
     reference.close()
 
 
-def test_attributes_and_methods_reach_every_environment() -> None:
-    pool = make_pool(Noisy, 3, workers=2)
+@pytest.fixture(scope="module")
+def pool() -> Iterator[EnvPool]:
+    """A pool for tests that leave it usable; each begins with a reset."""
+    made = make_pool(Noisy, 3, workers=2)
+    assert isinstance(made, EnvPool)
+    yield made
+    made.close()
+
+
+def test_attributes_and_methods_reach_every_environment(pool: EnvPool) -> None:
     pool.reset(seed=[1, None, 3])
     assert pool.get_attr("nickname") == ("noisy",) * 3
     pool.set_attr("nickname", ["a", "b", "c"])
     assert pool.get_attr("nickname") == ("a", "b", "c")
     pool.set_attr("nickname", "d")
     assert pool.call("nickname") == ("d",) * 3
-    pool.close()
-    pool.close()
 
 
-def test_observations_are_copies() -> None:
-    pool = make_pool(Noisy, 2, workers=2)
+def test_observations_are_copies(pool: EnvPool) -> None:
     first, _ = pool.reset(seed=0)
     before = first["a"].copy()
-    pool.step(np.zeros((2, 2), np.float32))
+    pool.step(np.zeros((3, 2), np.float32))
     np.testing.assert_array_equal(first["a"], before)
-    pool.close()
 
 
 def test_one_worker_stays_in_this_process() -> None:
@@ -142,15 +147,12 @@ def test_impossible_numbers(num_envs: int, workers: int | None) -> None:
         make_pool(Noisy, num_envs, workers=workers)
 
 
-def test_the_number_of_seeds_is_checked() -> None:
-    pool = make_pool(Noisy, 3, workers=2)
+def test_the_number_of_seeds_is_checked(pool: EnvPool) -> None:
     with pytest.raises(ValueError, match="2 seeds for 3 environments"):
         pool.reset(seed=[1, 2])
-    pool.close()
 
 
-def test_an_exception_in_a_worker_surfaces_with_its_traceback() -> None:
-    pool = make_pool(Noisy, 3, workers=2)
+def test_an_exception_in_a_worker_surfaces_with_its_traceback(pool: EnvPool) -> None:
     pool.reset(seed=0)
     with pytest.raises(ValueError, match="the wheel came off") as raised:
         pool.step(np.full((3, 2), 7, np.float32))
@@ -159,17 +161,14 @@ def test_an_exception_in_a_worker_surfaces_with_its_traceback() -> None:
         pool.step(np.zeros((3, 2), np.float32))
     pool.reset(seed=0)
     assert pool.step(np.zeros((3, 2), np.float32))[4]["echo"].shape == (3, 2)
-    pool.close()
-    with pytest.raises(RuntimeError, match="is closed"):
-        pool.step(np.zeros((3, 2), np.float32))
 
 
-def test_what_cannot_travel_is_an_error_not_a_hang() -> None:
-    pool = make_pool(Noisy, 2, workers=2)
+def test_what_cannot_travel_is_an_error_not_a_hang(pool: EnvPool) -> None:
     pool.reset(seed=0)
     with pytest.raises(Exception, match=r"lambda|pickle"):
-        pool.step(np.full((2, 2), 6, np.float32))
-    pool.close()
+        pool.step(np.full((3, 2), 6, np.float32))
+    pool.reset(seed=0)
+    pool.step(np.zeros((3, 2), np.float32))
 
 
 def test_the_death_of_a_worker_is_one_clear_error() -> None:
@@ -201,7 +200,10 @@ def test_closing_ends_the_processes() -> None:
     processes = list(pool._processes)
     assert all(process.is_alive() for process in processes)
     pool.close()
+    pool.close()
     assert not any(process.is_alive() for process in processes)
+    with pytest.raises(RuntimeError, match="is closed"):
+        pool.step(np.zeros(2, int))
 
 
 def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:

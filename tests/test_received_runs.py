@@ -1,7 +1,7 @@
 """Run folders of somebody else, damaged or made to do harm: one line or the right result, and nothing outside changes.
 
-The whole matrix (every file x every damage x every command) is slow; a sample of it runs always. Counts are printed:
-``python -m pytest tests/test_received_runs.py -m slow -s``.
+The whole matrix (every file x every damage x every command) takes half an hour; a sample of it runs always. Counts are
+printed: ``GYM_VLMRM_SHARE=1 python -m pytest tests/test_received_runs.py -m slow -s``.
 """
 
 import contextlib
@@ -229,7 +229,7 @@ def test_the_whole_matrix(algorithm: str, tmp_path: Path) -> None:
     has_digests = (RunFolder(run).checkpoint("best").path / "manifest.json").exists()
     (tmp_path / "home").mkdir()
     matrix = Matrix(run, tmp_path / "home")
-    share = float(os.environ.get("GYM_VLMRM_SHARE", "0.1"))
+    share = float(os.environ.get("GYM_VLMRM_SHARE", "0.02"))
     combinations = list(itertools.product(files_of(run), DAMAGES, COMMANDS))
     for file, damage, command in random.Random(1).sample(combinations, max(1, int(share * len(combinations)))):
         if damage is not flip or "checkpoints" not in file.parts or has_digests:

@@ -121,7 +121,7 @@ def test_the_interval_of_the_last_half_is_over_episodes() -> None:
 def test_what_other_weights_judged_is_left_out_and_cannot_ship(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = train(cartpole(), DQN, output=tmp_path / "runs" / "bright").run
+    run = train(cartpole(), DQN, output=tmp_path / "runs" / "bright", workers=1).run
     assert read_row(run, shipped_digest()) == "it was not evaluated"
     assert "was not evaluated" in str(make_zoo.unfit(run, shipped_digest()))
     evaluate(run, episodes=1, workers=1, video=False)

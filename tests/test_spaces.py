@@ -88,14 +88,22 @@ def test_every_action_space_gets_its_own_actions(tmp_path: Path, action: str, al
     live(toy(action=action), recipe(algorithm), tmp_path / "run")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("observation", ["picture, channels last", "picture, channels first", "Dict", "Tuple", "goal"])
 @pytest.mark.parametrize("algorithm", ["DQN", "RecurrentPPO"])
 def test_buffers_of_other_algorithms_hold_them_too(tmp_path: Path, algorithm: str, observation: str) -> None:
-    written = {"policy": "CnnPolicy" if algorithm == "DQN" else "CnnLstmPolicy"} if "picture" in observation else {}
+    written: dict[str, Any] = {"policy_kwargs": {"net_arch": [8]}}
     if algorithm == "RecurrentPPO":
-        written["policy_kwargs"] = {"net_arch": [8], "lstm_hidden_size": 8}
-    live(toy(observation=observation), recipe(algorithm, **written), tmp_path / "run", workers=2)
+        written["policy_kwargs"]["lstm_hidden_size"] = 8
+    if "picture" in observation:
+        written["policy"] = "CnnPolicy" if algorithm == "DQN" else "CnnLstmPolicy"
+        written["policy_kwargs"]["features_extractor_kwargs"] = {"features_dim": 8}
+    live(toy(observation=observation), recipe(algorithm, **written), tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_they_come_from_worker_processes_too(tmp_path: Path) -> None:
+    """Pictures, whole numbers and parts within parts at once."""
+    live(toy(observation="Dict"), recipe("DQN"), tmp_path / "run", workers=2)
 
 
 def test_an_action_is_clipped_to_the_environments_own_bound() -> None:
