@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
+# Each worker begins with a half of the files, so that what a file prepares is prepared once, and then takes the other's.
+PYTEST := python -m pytest -n $(WORKERS) --dist worksteal
 
 # Small pictures and small networks: more threads than one per process only get in each other's way.
 export OMP_NUM_THREADS := 1
@@ -11,7 +13,7 @@ export LP_NUM_THREADS := 1
 .PHONY: test lint types fast demo bench embedded-model results zoo gl clean
 
 test: lint types gl
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/$(PYTEST) --durations=30
 
 lint: .venv/.ready
 	$(BIN)/ruff check .
@@ -21,7 +23,7 @@ types: .venv/.ready
 	$(BIN)/mypy
 
 fast: gl
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+	$(BIN)/$(PYTEST) -m "not slow"
 
 demo: gl
 	rm -rf runs/demo

@@ -72,8 +72,7 @@ def test_parts_are_refused(more: dict[str, Any]) -> None:
 # ---- drawn later
 
 
-@pytest.mark.parametrize("name", ["cartpole", "mountain-car", "kneeling"])
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("name", "workers"), [("cartpole", 1), ("cartpole", 2), ("mountain-car", 1), ("kneeling", 1)])
 def test_a_state_that_is_drawn_later_looks_as_it_did(name: str, workers: int) -> None:
     """Over ends of episodes too, and drawing changes nothing of what comes after."""
     task = override(load_task(name), max_episode_steps=5)
@@ -218,7 +217,7 @@ def test_the_network_learns_and_its_error_is_that_of_its_answers() -> None:
     wrong, at_random = [], []
     add = answers.watch.add
     answers.watch.add = lambda guess, told: (at_random.extend((guess - told) ** 2), add(guess, told))[1]  # type: ignore
-    for rollout in range(40):
+    for rollout in range(25):
         states = random.normal(size=(500, 4)).astype(np.float32)
         everything: list[Any] = []
         predict = answers.ensemble.predict
@@ -400,7 +399,7 @@ def test_a_worker_that_dies_takes_what_it_kept_along(
 ) -> None:
     """The states of the lost rollout can be drawn no more; the network answers for them, and the run goes on."""
     monkeypatch.setattr("gym_vlmrm.learning.callbacks.PROGRESS_PERIOD", 0)
-    recipe = PPO.model_copy(update={"steps": 512, "checkpoint_every": 512})
+    recipe = PPO.model_copy(update={"steps": 256, "checkpoint_every": 256})
     said: list[str] = []
     killed: list[int] = []
 
@@ -418,7 +417,7 @@ def test_a_worker_that_dies_takes_what_it_kept_along(
     assert killed
     assert any("started anew" in line for line in said)
     assert run.record.status == "finished"
-    assert run.record.step == 512
+    assert run.record.step == 256
 
 
 def test_environments_pay_the_judges_own_reward_at_every_step() -> None:

@@ -29,7 +29,13 @@ SMALL = {
     'gym_vlmrm.audit("kneeling", model="embedded")': 'gym_vlmrm.audit("cartpole", model="embedded", evaluations=0)',
 }
 """What a block says, and what a test can wait for."""
+IN_ONE_PROCESS = """\
+from gym_vlmrm.auditing import stage_pool
+from gym_vlmrm.worlds.pools import pool
 
+stage_pool.usable_cores = pool.usable_cores = lambda: 1
+"""
+"""Where a block leaves the number of workers to us: to start them takes longer than all that the blocks do."""
 
 SMALL_TASK = """\
 include: _humanoid.yaml
@@ -63,7 +69,7 @@ def commands(page: Path) -> list[list[str]]:
 @pytest.mark.parametrize("page", [page for page in pages_with("python") if page.name not in RUN_ELSEWHERE], ids=name)
 def test_python_blocks_run_one_after_the_other(page: Path, tmp_path: Path) -> None:
     parts = [text for language, text in blocks(page) if language == "python" and not text.startswith(NEEDS_HUB)]
-    code = "\n".join(parts)
+    code = "\n".join([IN_ONE_PROCESS, *parts])
     for said, short in SMALL.items():
         code = code.replace(said, short)
     # What the pages speak of: a task file and a film of the reader's own.

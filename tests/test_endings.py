@@ -42,14 +42,14 @@ def running(program: Program) -> Iterator[Program]:
         program.kill()
 
 
-def stop_by_signal(folder: Path, algorithm: str, number: int, seed: int) -> str:
+def stop_by_signal(folder: Path, algorithm: str, number: int, seed: int, longest: float = 6.0) -> str:
     """Send a signal at a random moment, to the process or to its whole group; returns how it was met."""
     group = bool(random.Random(seed).getrandbits(1))
     with running(begin(folder, algorithm)) as program:
         early = seed % 5 == 4  # while it imports, loads, and starts workers
         if not early:
             program.wait_for(lambda: (folder / "run" / "run.json").exists())
-        time.sleep(random_moment(seed))
+        time.sleep(random_moment(seed, longest))
         (os.killpg if group else os.kill)(program.process.pid, number)
         assert program.end() in (CODES[signal.Signals(number)], -number if early else None), program.said
         assert "Traceback" not in program.said, program.said
@@ -61,11 +61,11 @@ def stop_by_signal(folder: Path, algorithm: str, number: int, seed: int) -> str:
     return "saved"
 
 
-def lose_worker(folder: Path, algorithm: str, number: int, seed: int) -> str:
+def lose_worker(folder: Path, algorithm: str, number: int, seed: int, longest: float = 3.0) -> str:
     """Kill or stop a worker, and another one after the restart; returns how that was met."""
     with running(begin(folder, algorithm, **{TIMEOUT_VARIABLE: "15"})) as program:
         program.wait_for(lambda: (folder / "run" / "run.json").exists() and bool(program.workers))
-        time.sleep(random_moment(seed, 3))
+        time.sleep(random_moment(seed, longest))
         os.kill(random.Random(seed).choice(program.workers).pid, number)
         program.wait_for(lambda: "started anew" in program.said)
         step = max((checkpoint.step for checkpoint in RunFolder(folder / "run").checkpoints()), default=0)
@@ -108,13 +108,13 @@ def test_a_signal_while_the_command_is_imported_keeps_its_exit_code(number: int,
 
 @pytest.mark.slow
 def test_a_signal_at_a_random_moment(tmp_path: Path) -> None:
-    assert stop_by_signal(tmp_path, "DQN", signal.SIGTERM, seed=0) == "saved"
+    assert stop_by_signal(tmp_path, "DQN", signal.SIGTERM, seed=0, longest=1.0) == "saved"
     goes_on(tmp_path)
 
 
 @pytest.mark.slow
 def test_a_dead_worker_is_replaced_once(tmp_path: Path) -> None:
-    lose_worker(tmp_path, "DQN", signal.SIGKILL, seed=0)
+    lose_worker(tmp_path, "DQN", signal.SIGKILL, seed=0, longest=0.5)
     goes_on(tmp_path)
 
 

@@ -125,7 +125,7 @@ def test_a_run_cut_short_anywhere_ends_as_if_it_had_not_been(
 @pytest.mark.slow
 def test_a_few_kills_at_random_moments_change_nothing() -> None:
     """A sample of ``python benchmarks/kills.py``."""
-    command = [sys.executable, str(BENCHMARKS / "kills.py"), "--kills", "2", "--per-run", "2", "--cases", "dqn,ppo,sac"]
+    command = [sys.executable, str(BENCHMARKS / "kills.py"), "--kills", "2", "--per-run", "2", "--cases", "sac"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

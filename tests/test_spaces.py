@@ -64,7 +64,10 @@ def live(task: TaskSpec, recipe: Recipe, path: Path, workers: int = 1) -> RunFol
     return run
 
 
-slow_workers = pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def once_in_workers(name: str, values: list[str]) -> Any:
+    """All values in this process, and the last one in worker processes too, which take longer to start."""
+    cases = [*((value, 1) for value in values), pytest.param(values[-1], 2, marks=pytest.mark.slow)]
+    return pytest.mark.parametrize((name, "workers"), cases)
 
 
 @pytest.mark.parametrize("normalize", [False, True], ids=["plain", "scaled"])
@@ -184,8 +187,7 @@ def test_what_cannot_train_is_one_line_of_check(
     assert not (tmp_path / "run").exists()
 
 
-@slow_workers
-@pytest.mark.parametrize("action", ["Discrete", "Discrete from 3", "MultiDiscrete 2-D from 1"])
+@once_in_workers("action", ["Discrete", "Discrete from 3", "MultiDiscrete 2-D from 1"])
 def test_masks_reach_the_algorithm_and_the_judges(tmp_path: Path, action: str, workers: int) -> None:
     live(toy("toys:MaskedToy-v0", action=action), recipe("MaskablePPO"), tmp_path / "run", workers)
 
@@ -195,8 +197,7 @@ def test_a_run_of_old_goes_on_without_masks() -> None:
     inspect_recipe(recipe("MaskablePPO"), world, resumed=True)
 
 
-@pytest.mark.parametrize("said", ["text", "arrays", "mixed", "always"])
-@slow_workers
+@once_in_workers("said", ["text", "arrays", "always", "mixed"])
 def test_an_environments_own_success_is_not_the_tasks(tmp_path: Path, said: str, workers: int) -> None:
     task = toy(success=said)
     result = train(task, recipe(), output=tmp_path / "run", workers=workers)

@@ -18,6 +18,7 @@ import pytest
 import torch
 from command_line import vlmrm
 from safetensors.torch import load_file
+from thorough import sample
 from trainings import DQN, PPO, cartpole, rows
 
 from gym_vlmrm.errors import ModelError, RunError
@@ -86,7 +87,7 @@ def test_the_command_line_says_how_to_go_on(
 
     monkeypatch.setattr(command, "training_bar", lambda shown: _Bar())
     run = tmp_path / "run"
-    arguments = ["train", "cartpole", "--model", "brightness", "--steps", "50000", "--num-envs", "2"]
+    arguments = ["train", "cartpole", "--model", "brightness", "--steps", "50000", "--num-envs", "2", "--workers", "1"]
     result = vlmrm(*arguments, "--output", run)
     assert result.exit_code == code, result.output
     assert f"go on with: vlmrm train --resume {run}" in result.stderr
@@ -150,7 +151,7 @@ def test_a_stop_while_the_last_checkpoint_is_judged_is_made_good(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", [PPO, DQN], ids=["PPO", "DQN"])
+@pytest.mark.parametrize("recipe", sample([PPO, DQN], PPO), ids=lambda recipe: recipe.algorithm)
 def test_training_and_evaluation_over_worker_processes_are_those_in_one(tmp_path: Path, recipe: Any) -> None:
     runs = [train(cartpole(), recipe, seed=3, output=tmp_path / str(n), workers=n).run for n in (1, 2)]
     policies = [load_file(run.checkpoint("last").path / "policy.safetensors") for run in runs]
@@ -185,12 +186,11 @@ Setup.make_pool = make_and_hit
 recipe = LONG.model_copy(update={{"checkpoint_every": 100}})
 assert train(cartpole(), recipe, output="run", workers=2).signal == signal.SIGINT
 Setup.make_pool = make
-for number in (signal.SIGTERM, signal.SIGHUP):
-    sent = []
-    def report(progress):
-        if not sent:
-            sent.append(os.killpg(0, number))
-    assert resume("run", workers=2, on_progress=report).signal == number
+sent = []
+def report(progress):
+    if not sent:
+        sent.append(os.killpg(0, signal.SIGTERM))
+assert resume("run", workers=2, on_progress=report).signal == signal.SIGTERM
 """
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -221,6 +221,8 @@ def test_a_terminal_that_closes_ends_in_a_checkpoint(tmp_path: Path) -> None:
             "brightness",
             "--steps",
             "1000000",
+            "--workers",
+            "1",
             "--output",
             str(tmp_path / "run"),
         ]

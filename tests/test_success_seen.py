@@ -31,8 +31,9 @@ def ending(above: float = -9.0, **reward: Any) -> TaskSpec:
     return load_changed({"goal": "light", "model": "brightness", "success_seen": seen, **reward})
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("mode", ["SAME_STEP", "NEXT_STEP", "DISABLED"])
+@pytest.mark.parametrize(
+    ("mode", "workers"), [("SAME_STEP", 1), ("SAME_STEP", 2), ("NEXT_STEP", 1), ("NEXT_STEP", 2), ("DISABLED", 1)]
+)
 def test_a_vector_ends_episodes_as_single_environments_do(mode: str, workers: int) -> None:
     task, num_envs = cartpole_that_ends(), 3
     envs = make_vec_env(task, num_envs=num_envs, autoreset_mode=mode, workers=workers)

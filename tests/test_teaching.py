@@ -45,6 +45,13 @@ PENDULUM: dict[str, Any] = {
 TINY = TeachingSettings(minutes=0.2, rounds=1, workers=1)
 
 
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer sentences and a shorter audit, which take as long however few minutes are asked for."""
+    monkeypatch.setattr("gym_vlmrm.teaching.small_pupil.TEXT_BATCHES", 8)
+    monkeypatch.setattr("gym_vlmrm.teaching.teacher.AUDITED", 200)
+
+
 def pendulum(**changes: Any) -> TaskSpec:
     return task_from_dict({**PENDULUM, **changes})
 
@@ -287,8 +294,9 @@ def test_what_cannot_be_taught_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("brief")
 def test_a_taught_model_knows_its_world_and_equal_seeds_make_equal_ones(tmp_path: Path) -> None:
-    settings = TeachingSettings(minutes=0.6, rounds=1, workers=1)
+    settings = TeachingSettings(minutes=0.4, rounds=1, workers=1)
     notices: list[str] = []
     result = teach([pendulum()], tmp_path / "a", settings, on_notice=notices.append)
     assert notices == []
@@ -311,14 +319,16 @@ def test_a_taught_model_knows_its_world_and_equal_seeds_make_equal_ones(tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("brief")
 def test_agents_hunt_where_states_cannot_be_told(tmp_path: Path) -> None:
-    result = teach([dial()], tmp_path / "model", TeachingSettings(minutes=0.4, rounds=1, workers=1))
+    result = teach([dial()], tmp_path / "model", TINY)
     assert result.rounds[0].seen > 50
     assert not (tmp_path / "model" / "agent").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("brief")
 def test_a_named_model_is_fine_tuned(tmp_path: Path) -> None:
     settings = TeachingSettings(model="embedded", minutes=0.2, rounds=1, workers=1, device="cpu")
     teach([pendulum()], tmp_path / "model", settings)
@@ -353,13 +363,13 @@ def test_the_tutorial_goes_to_its_end(tmp_path: Path, monkeypatch: pytest.Monkey
     code = "\n".join(re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
     subprocess.run([sys.executable, "-c", code], check=True)
     lines = [line for line in page.splitlines() if line.startswith("vlmrm ") and "crane" in line and "TASK" not in line]
-    fewer = {"teach": ["--minutes", "1", "--rounds", "1", "--workers", "1"], "train": ["--workers", "1"]}
+    fewer = {"teach": ["--minutes", "0.5", "--rounds", "1", "--workers", "1"], "train": ["--workers", "1"]}
     run: Callable[..., Any] = subprocess.run
     for line in dict.fromkeys(line.split("#")[0].strip() for line in lines):
         words = line.split()[1:]
         command = [sys.executable, "-m", "gym_vlmrm_cli.main", *words, *fewer.get(words[0], [])]
         if words[0] == "train":
-            command += ["--steps", "4000"]
+            command += ["--steps", "3000"]
         if words[0] == "eval":
             command += ["--json"]
         done = run(command, capture_output=True, text=True, check=False)

@@ -11,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
+from thorough import sample
 
 from gym_vlmrm.errors import RenderingError, TaskError, WorldError
 from gym_vlmrm.task.spec import EnvSpec, TaskSpec
@@ -59,7 +60,7 @@ def go_on_alike(one: Any, other: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("env_id", GYMNASIUM)
+@pytest.mark.parametrize("env_id", sample(GYMNASIUM, "Acrobot-v1", "Ant-v5", "FrozenLake-v1", "Reacher-v5"))
 @pytest.mark.filterwarnings("ignore")
 def test_gymnasiums_own_environments_go_on(env_id: str) -> None:
     try:
