@@ -1,6 +1,7 @@
 """Where results come from: renderers and libraries change pixels, and pixels change rewards, so runs name them."""
 
 import contextlib
+import functools
 import importlib.metadata
 import json
 import os
@@ -96,19 +97,25 @@ def _output_of(*command: str) -> str | None:
 
 
 def _opengl() -> dict[str, str] | None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", _PROBE],
-            capture_output=True,
-            text=True,
-            timeout=GL_TIMEOUT,
-            env=environment,
-            check=True,
-        )
-        described: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+        return dict(_told_by_opengl(_PROBE, os.environ.get("MUJOCO_GL")))
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return None
+
+
+@functools.cache
+def _told_by_opengl(program: str, backend: str | None) -> dict[str, str]:
+    """Ask once: what draws in a process does not change while it lives, and every asking takes a second or more."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=GL_TIMEOUT,
+        env=environment,
+        check=True,
+    )
+    described: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     return described
 
 
