@@ -246,7 +246,7 @@ class Stranger(gym.Env[Any, Any]):
 def test_a_copy_that_lost_its_state_refuses_to_go_on() -> None:
     task = gym_vlmrm.load_task("cartpole")
     judge = {"goal": "a", "model": "brightness"}
-    gym.register("Tests/Closed-v0", entry_point=Stranger)
+    gym.register("Tests/Closed-v0", "test_at_home:Stranger")
     data = {"id": "Test/Stranger-v0", "env": {"id": "Tests/Closed-v0"}, "reward": judge}
     gym_vlmrm.register_task(type(task).model_validate(data))
     env = gym.make("Test/Stranger-v0")

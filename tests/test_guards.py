@@ -166,6 +166,13 @@ def test_each_heavy_module_imports_alone() -> None:
     import_each_alone(heavy, "open_clip", "scipy.optimize", "scipy.stats", "stable_baselines3", "sb3_contrib", "mujoco")
 
 
+def test_no_test_leaves_a_class_registered_with_gymnasium() -> None:
+    """Write entry points as text: a worker process imports the module of a class, all of a test file, for nothing."""
+    import gymnasium
+
+    assert [spec.id for spec in gymnasium.registry.values() if not isinstance(spec.entry_point, str)] == []
+
+
 def public_definitions(name: str) -> list[ast.FunctionDef | ast.ClassDef]:
     tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
     found = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]

@@ -547,7 +547,7 @@ class Lamp(gym.Env[Any, Any]):
         return np.broadcast_to(np.roll(stripes, self.count).astype(np.uint8)[:, None, None], (32, 32, 3)).copy()
 
 
-gym.register("Lamp-v0", Lamp, max_episode_steps=20)
+gym.register("Lamp-v0", "test_speaking:Lamp", max_episode_steps=20)
 
 
 @pytest.mark.filterwarnings("ignore:300 rewards in a row")  # it has learned to keep the lamp lit

@@ -83,7 +83,7 @@ class Dial(gym.Env[NDArray[np.float32], int]):
         return picture
 
 
-gym.register("Test/Dial-v0", entry_point=Dial, max_episode_steps=40)
+gym.register("Test/Dial-v0", "test_teaching:Dial", max_episode_steps=40)
 
 
 def dial(**changes: Any) -> TaskSpec:

@@ -405,4 +405,5 @@ ALL: dict[str, Any] = {
 }
 for _name, _class in ALL.items():
     if _name not in gym.registry:
-        gym.register(_name, _class, max_episode_steps=20)
+        # As text: worker processes learn of all that is registered, and would import MuJoCo for each of these.
+        gym.register(_name, f"strangers:{_class.__name__}", max_episode_steps=20)
