@@ -3,11 +3,10 @@
 from functools import partial
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from counting import LIMIT, NUM_ENVS, SIZE, CountingReward, CountingWorld
+from counting import LIMIT, NUM_ENVS, CountingReward, CountingWorld, framed
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
@@ -15,7 +14,6 @@ from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward import load_reward_model
 from gym_vlmrm.reward.threads import kept_torch_threads
 from gym_vlmrm.task.catalog import load_task, override
-from gym_vlmrm.worlds.frames import FrameObservation
 from gym_vlmrm.worlds.pools.cores import usable_cores
 from gym_vlmrm.worlds.pools.pool import EnvPool, make_pool
 from gym_vlmrm.worlds.world import episode_limit, make_world, make_worlds
@@ -24,24 +22,8 @@ from gym_vlmrm.wrappers import VectorVLMReward, VLMReward
 MODES = list(AutoresetMode)
 
 
-class Numbered(CountingWorld):
-    """A counting world that takes its number from its seed, so that one function builds all of a pool."""
-
-    def __init__(self) -> None:
-        super().__init__(0)
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        if seed is not None:
-            self.index = seed
-        return super().reset(seed=seed)
-
-
 def single(index: int, every: int) -> VLMReward:
     return VLMReward(TimeLimit(CountingWorld(index), LIMIT), CountingReward(), every)
-
-
-def framed(every: int) -> gym.Env[Any, Any]:
-    return FrameObservation(TimeLimit(Numbered(), LIMIT), SIZE, every)
 
 
 def played_alone(index: int, every: int, mode: AutoresetMode, num_steps: int) -> list[tuple[float, bool, bool, float]]:
