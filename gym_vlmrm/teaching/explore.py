@@ -6,6 +6,7 @@ quantities that are read and of how true the captions are, and play goes on from
 every stint goes on from where the last one ended, and begins anew where an episode is over.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -19,6 +20,7 @@ from gym_vlmrm.arrays import Floats
 from gym_vlmrm.task.captions import CaptionSpec
 from gym_vlmrm.task.rules import quantity_names
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.anywhere import put_anywhere
 from gym_vlmrm.worlds.readings import Readings
 from gym_vlmrm.worlds.scene import find_scene
 from gym_vlmrm.worlds.state import WorldState, put_state, state_of
@@ -34,8 +36,12 @@ EXTREME = 0.3
 """How often a drawn action lies in a corner of its box: what is worth seeing often takes all the force there is."""
 STINT = 24
 """Most steps from one choice of a state to the next."""
-ANEW = 0.1
+ANEW = 0.25
 """How often play begins anew all the same."""
+ANYWHERE = 0.7
+"""How often a beginning is a pose from anywhere, where `put_anywhere` knows how."""
+WIDER = 2.5
+"""How many times as many states are looked at as are kept."""
 LEAD = 2.0
 """How many times as many states as the average cell one may show."""
 PER_CELL = 4
@@ -118,13 +124,23 @@ class Explorer:
             RenderingError, WorldError: the world cannot be drawn, or fails.
         """
         found: list[Sight] = []
-        for sight in islice(self._wander(), PATIENCE * count):
+        wanted = round(WIDER * count)
+        for sight in islice(self._wander(), PATIENCE * wanted):
             if sight is not None:
                 found.append(sight)
-                on_done(len(found))
-            if len(found) == count:
+                on_done(round(len(found) / WIDER))
+            if len(found) == wanted:
                 break
-        return found
+        return self._thinned(found, count)
+
+    def _thinned(self, found: list[Sight], count: int) -> list[Sight]:
+        """Keep `count` states, such that what captions seldom say is kept rather than what they often say."""
+        shares = [np.minimum(np.array(sight.truths) * BINS, BINS - 1).astype(int) for sight in found]
+        cells = [tuple(share.tolist()) for share in shares]
+        sizes = Counter(cells)
+        keys = self._rng.random(len(found)) ** np.array([sizes[cell] for cell in cells], np.float64)
+        kept = np.sort(np.argsort(-keys, kind="stable")[:count])
+        return [found[index] for index in kept]
 
     def follow(self, act: Act, count: int, stride: int) -> Iterator[Sight]:
         """Yield every `stride`-th state of episodes in which `act` turns observations into actions."""
@@ -208,7 +224,10 @@ class Explorer:
 
     def _begin(self) -> Any:
         self._episodes += 1
-        return self.world.reset(seed=self._seed + self._episodes)[0]
+        observation, _ = self.world.reset(seed=self._seed + self._episodes)
+        if self._rng.random() < ANYWHERE:
+            put_anywhere(self.world, self._rng)
+        return observation
 
     def _actions(self) -> Iterator[Any]:
         space = self.world.action_space
