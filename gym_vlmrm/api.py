@@ -42,6 +42,7 @@ def train(
     on_progress: "Callable[[Progress], None] | None" = None,
     on_notice: Callable[[str], None] = lambda _: None,
     log: Sequence[str] = (),
+    anyway: bool = False,
     **changes: Any,
 ) -> "TrainingResult":
     """Train an agent on a task and leave everything in a run folder, as ``vlmrm train`` does.
@@ -58,6 +59,7 @@ def train(
         on_progress: called a few times per second.
         on_notice: called with a sentence that the user should read.
         log: trackers to log to beside TensorBoard: ``wandb``, ``trackio``.
+        anyway: train even where the model never saw the environment and says so.
         changes: ``model``, ``goal``, ``baseline``, ``alpha``, ``device``, ``precision``, ``scene``, ``render_size``,
             ``max_episode_steps``: what replaces the task's own.
 
@@ -69,9 +71,11 @@ def train(
     """
     from gym_vlmrm.learning import choose_recipe
     from gym_vlmrm.learning import train as run_training
+    from gym_vlmrm.reward.loading import refuse_strangers
 
     _check_changes("train", train, changes)
     spec = override(_task(task), **changes)
+    refuse_strangers(spec, anyway)
     name, chosen = choose_recipe(spec, recipe, algorithm=algorithm, steps=steps, num_envs=num_envs)
     return run_training(
         spec, chosen, recipe_name=name, seed=seed, output=output, workers=workers, on_progress=on_progress,

@@ -88,6 +88,8 @@ def _print(report: "AuditReport", path: Path) -> None:
         say(f"\n{model.model}: {model.verdict.label.upper()}")
         for reason in model.verdict.reasons:
             say(f"  - {reason}")
+        for text in model.advice:
+            say(f"  -> {text}")
     say(f"\nreport: {path}")
 
 

@@ -50,6 +50,9 @@ Seeds = Annotated[
         "--seeds", metavar="N", min=2, max=1000, help="Train so many seeds from --seed on, one after the other."
     ),
 ]
+Anyway = Annotated[
+    bool, typer.Option("--anyway", help="Train even where the model never saw the environment and says so.")
+]
 
 
 def train(
@@ -70,6 +73,7 @@ def train(
     output: Output = None,
     resume: Resume = None,
     log: Log = None,
+    anyway: Anyway = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -90,7 +94,7 @@ def train(
             raise typer.BadParameter(
                 "the seeds of a folder keep their steps; resume one of its runs", param_hint="--steps"
             )
-        folder = resume or _prepare(str(task), range(seed, seed + (seeds or 0)), output, changes)
+        folder = resume or _prepare(str(task), range(seed, seed + (seeds or 0)), output, changes, anyway)
         _train_seeds(folder, device, workers, log, json=json, quiet=quiet)
         return
     with training_bar(shown=not quiet) as on_progress:
@@ -104,7 +108,8 @@ def train(
 
             result = api.train(
                 str(task), recipe=recipe, algorithm=algorithm, steps=steps, num_envs=num_envs, seed=seed, output=output,
-                model=model, goal=sentences(goal), baseline=sentences(baseline), alpha=alpha, device=device, **settings,
+                model=model, goal=sentences(goal), baseline=sentences(baseline), alpha=alpha, device=device,
+                anyway=anyway, **settings,
             )  # fmt: skip
     conclude(result, _summary(result), _print_result, "train", result.run.path, json=json, quiet=quiet)
 
@@ -135,13 +140,15 @@ def _is_of_seeds(folder: Path) -> bool:
     return holds_seeds(folder)
 
 
-def _prepare(task: str, seeds: range, output: Path | None, changes: dict[str, Any]) -> Path:
+def _prepare(task: str, seeds: range, output: Path | None, changes: dict[str, Any], anyway: bool) -> Path:
     from gym_vlmrm.learning import choose_recipe
     from gym_vlmrm.learning.seeds import prepare_seeds
+    from gym_vlmrm.reward.loading import refuse_strangers
     from gym_vlmrm.task.catalog import load_task, override
 
     how = {name: changes.pop(name) for name in ("recipe", "algorithm", "steps", "num_envs")}
     spec = override(load_task(task), **changes)
+    refuse_strangers(spec, anyway)
     name, chosen = choose_recipe(spec, how.pop("recipe"), **how)
     return prepare_seeds(spec, chosen, seeds, recipe_name=name, output=output)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.arrays import Floats
+from gym_vlmrm.auditing.advice import advise
 from gym_vlmrm.auditing.exploit import ExploitSearch, search_exploits
 from gym_vlmrm.auditing.frames import AuditSet, audit_set_from_files, build_audit_set
 from gym_vlmrm.auditing.judges import (
@@ -34,6 +35,7 @@ from gym_vlmrm.learning.provenance import library_versions
 from gym_vlmrm.learning.records import MAX_SEED
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.reward import RewardModel, choose_frame_size
+from gym_vlmrm.reward.loading import stranger_note
 from gym_vlmrm.task.catalog import load_task
 from gym_vlmrm.task.rules import rule_text
 from gym_vlmrm.task.spec import TaskSpec
@@ -219,6 +221,11 @@ def _examine(
         confusions=confusions,
         reads_prompts=judge.reads_prompts,
     )
+    advice = advise(task, judge, frames, looks, findings, candidate, None if found is None else found.exploit)
+    stranger = stranger_note(task, None if isinstance(judge, PartsJudge) else judge.name)
+    if stranger is not None:
+        label = "doubtful" if verdict.label == "teachable" else verdict.label
+        verdict = Verdict(label=label, reasons=[stranger, *verdict.reasons])
     parts: list[PartReport] = []
     if isinstance(judge, PartsJudge):
         exploit = None if found is None else found.exploit
@@ -235,7 +242,7 @@ def _examine(
         ModelReport(
             model=judge.name, parameters=judge.parameters, chosen=candidate, judge=judge.record, verdict=verdict,
             confusions=confusions, control=control, exploit=None if found is None else found.exploit, parts=parts,
-            proposed=proposed, asked=asked_for,
+            proposed=proposed, asked=asked_for, advice=advice,
         ),
         _pictures(task, frames, rewards, found),
     )  # fmt: skip

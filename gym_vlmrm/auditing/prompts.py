@@ -14,6 +14,7 @@ from gym_vlmrm.auditing.frames import AuditSet, audit_set_from_files, build_audi
 from gym_vlmrm.auditing.judges import Judge, make_judge, prompts_of
 from gym_vlmrm.auditing.numbers import measure
 from gym_vlmrm.auditing.results import Candidate, Numbers
+from gym_vlmrm.auditing.rewording import baselines_for, rewordings
 from gym_vlmrm.auditing.stage_pool import StagePool
 from gym_vlmrm.errors import ModelError, TaskError, VLMRMError
 from gym_vlmrm.files import read_text
@@ -120,8 +121,12 @@ def read_prompt_file(path: str | os.PathLike[str]) -> PromptTrial:
 
 
 def suggest_prompts(task: TaskSpec) -> PromptTrial:
-    """Return templates filled with the task's own goal prompts."""
-    return PromptTrial([template.format(goal=goal) for goal in task.reward.goals for template in TEMPLATES], [])
+    """Return what the task's own words suggest: templates, other orders of words, its captions, and baselines."""
+    goals = [template.format(goal=goal) for goal in task.reward.goals for template in TEMPLATES]
+    for goal in task.reward.goals:
+        goals += rewordings(goal)
+        goals += [text for caption in task.captions if goal in caption.sentences for text in caption.sentences]
+    return PromptTrial(list(dict.fromkeys(goals)), baselines_for(task))
 
 
 def rank_prompts(

@@ -190,6 +190,8 @@ class ModelReport(Result):
     """What ``reward.success_seen`` may ask for."""
     asked: Threshold | None = None
     """What it asks for."""
+    advice: list[str] = Field(default_factory=list)
+    """What to try next, by what was measured."""
 
 
 class AuditReport(Result):

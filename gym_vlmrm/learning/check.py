@@ -5,10 +5,11 @@ from pathlib import Path
 
 from gym_vlmrm.errors import TaskError, VLMRMError
 from gym_vlmrm.learning.building import with_gamma
+from gym_vlmrm.learning.caption_check import caption_notes, check_captions
 from gym_vlmrm.learning.frame_watch import plain_words
 from gym_vlmrm.learning.inspection import WorldFacts, inspect_recipe, inspect_world
 from gym_vlmrm.learning.recipes import FALLBACK
-from gym_vlmrm.reward.loading import cut_prompts, unknown_words
+from gym_vlmrm.reward.loading import cut_prompts, stranger_note, unknown_words
 from gym_vlmrm.task.builtin import builtin_folder
 from gym_vlmrm.task.catalog import load_task
 from gym_vlmrm.task.spec import TaskSpec
@@ -50,12 +51,20 @@ def check_task(name: str) -> TaskReport:
         unknown = unknown_words(part.model, sentences)
         report.unknown_words += [word for word in unknown if word not in report.unknown_words]
         report.cut_prompts |= cut_prompts(part.model, sentences)
+    stranger = stranger_note(task)
+    if stranger is not None:
+        report.notes.append(stranger)
     places = _places(name)
+    report.notes += [_locate(text, location, places, name) for text, location in caption_notes(task)]
     try:
         report.world = inspect_world(task, draw=True)
     except VLMRMError as error:
         report.problems.append(_locate(str(error), error.field or ("env", "id"), places, name))
         return report
+    try:
+        check_captions(task)
+    except VLMRMError as error:
+        report.problems.append(_locate(str(error), error.field or ("captions",), places, name))
     if report.world.only_colour is not None:
         words = f"frames {plain_words(report.world.only_colour)}"
         report.notes.append(_locate(words, ("scene", "camera"), places, name))

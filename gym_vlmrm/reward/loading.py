@@ -22,7 +22,7 @@ from gym_vlmrm.task.yaml_file import shorten
 __all__ = [
     "EMBEDDED_FOLDER", "EMBEDDED_FOLDERS", "MODELS", "CutPromptWarning", "UnknownWordsWarning", "check_model_name",
     "choose_frame_size", "cut_prompts", "describe_cut", "known_worlds", "load_judge", "load_reward_model",
-    "model_frame_size", "model_location", "tell_of_model", "unknown_words",
+    "model_frame_size", "model_location", "refuse_strangers", "stranger_note", "tell_of_model", "unknown_words",
 ]  # fmt: skip
 
 MODELS: dict[str, str] = {
@@ -201,6 +201,31 @@ def known_worlds(model: str) -> set[str] | None:
     if model in MODELS or not location.startswith("local-dir:"):
         return None
     return read_worlds(location.removeprefix("local-dir:"))
+
+
+def stranger_note(task: TaskSpec, model: str | None = None) -> str | None:
+    """Say that a task's environment is none of those that a model knows, and what to do; ``None`` where it is at home.
+
+    Args:
+        task: the task.
+        model: the model; those of the task's reward if not given.
+    """
+    env_id = task.env.id.rpartition(":")[2]
+    for name in dict.fromkeys([model] if model else [part.model for part in task.reward.all_parts]):
+        worlds = known_worlds(name)
+        if worlds is not None and env_id not in worlds:
+            return (
+                f"model '{name}' never saw {env_id} (it knows {', '.join(sorted(worlds))}), so its reward there is a"
+                " guess: teach one (vlmrm teach TASK), or name a real CLIP (--model ViT-B-32/laion2b_s34b_b79k)"
+            )
+    return None
+
+
+def refuse_strangers(task: TaskSpec, anyway: bool) -> None:
+    """Raise ModelError where a model never saw the task's environment, unless it shall be trained `anyway`."""
+    note = stranger_note(task)
+    if note is not None and not anyway:
+        raise ModelError(f"{note}; --anyway (anyway=True) trains all the same")
 
 
 def cut_prompts(model: str, sentences: Iterable[str]) -> dict[str, str]:

@@ -6,7 +6,6 @@ quantities that are read and of how true the captions are, and play goes on from
 every stint goes on from where the last one ended, and begins anew where an episode is over.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -40,13 +39,15 @@ ANEW = 0.25
 """How often play begins anew all the same."""
 ANYWHERE = 0.7
 """How often a beginning is a pose from anywhere, where `put_anywhere` knows how."""
-WIDER = 2.5
-"""How many times as many states are looked at as are kept."""
+SHORT = 4
+"""The same on the way from a state that is kept to one that is drawn."""
 LEAD = 2.0
 """How many times as many states as the average cell one may show."""
 PER_CELL = 4
 """States kept of each cell."""
-PATIENCE = 200
+SCOUTING = 12
+"""Steps per state wanted that are made before any is drawn, so that what is hard to reach is known by then."""
+PATIENCE = 30
 """Steps per state wanted, at most: a world may have but few cells."""
 POSED_ANYWHERE = 0.25
 """Share of the posed states that come from anywhere in the space of configurations."""
@@ -124,23 +125,16 @@ class Explorer:
             RenderingError, WorldError: the world cannot be drawn, or fails.
         """
         found: list[Sight] = []
-        wanted = round(WIDER * count)
-        for sight in islice(self._wander(), PATIENCE * wanted):
+        if not self._cells:
+            for _ in islice(self._wander(draw=False), SCOUTING * count):
+                pass
+        for sight in self._revisit(count) if self.tells_states else islice(self._wander(), PATIENCE * count):
             if sight is not None:
                 found.append(sight)
-                on_done(round(len(found) / WIDER))
-            if len(found) == wanted:
+                on_done(len(found))
+            if len(found) == count:
                 break
-        return self._thinned(found, count)
-
-    def _thinned(self, found: list[Sight], count: int) -> list[Sight]:
-        """Keep `count` states, such that what captions seldom say is kept rather than what they often say."""
-        shares = [np.minimum(np.array(sight.truths) * BINS, BINS - 1).astype(int) for sight in found]
-        cells = [tuple(share.tolist()) for share in shares]
-        sizes = Counter(cells)
-        keys = self._rng.random(len(found)) ** np.array([sizes[cell] for cell in cells], np.float64)
-        kept = np.sort(np.argsort(-keys, kind="stable")[:count])
-        return [found[index] for index in kept]
+        return found
 
     def follow(self, act: Act, count: int, stride: int) -> Iterator[Sight]:
         """Yield every `stride`-th state of episodes in which `act` turns observations into actions."""
@@ -178,7 +172,7 @@ class Explorer:
         env.place(configuration)
         return self._see(None, {}, None)
 
-    def go_on(self, state: WorldState | None) -> Sight | None:
+    def go_on(self, state: WorldState | None, longest: int = STINT) -> Sight | None:
         """Return what is seen after a stint from a state, from the start for ``None``.
 
         ``None`` is returned where a quantity is no number there.
@@ -187,7 +181,7 @@ class Explorer:
             self._begin()
         else:
             put_state(self.world, state)
-        for action in self.stint():
+        for action in self.stint(longest):
             observation, _, terminated, truncated, info = self.world.step(action)
             over = bool(terminated or truncated)
             if over:
@@ -201,12 +195,15 @@ class Explorer:
         """Return the states that are kept now, cell by cell."""
         return [state for cell in self._cells.values() for state in cell.states]
 
-    def stint(self) -> list[Any]:
+    def stint(self, longest: int = STINT) -> list[Any]:
         """Draw actions for one stint, some held for several steps."""
-        return list(islice(self._actions(), int(self._rng.integers(1, STINT + 1))))
+        return list(islice(self._actions(), int(self._rng.integers(1, longest + 1))))
 
-    def _wander(self) -> Iterator[Sight | None]:
-        """Yield a state, or None for one that resembles too many others, of every step that is made."""
+    def _wander(self, *, draw: bool = True) -> Iterator[Sight | None]:
+        """Yield a state, or None for one that resembles too many others, of every step that is made.
+
+        Without `draw` states are only remembered, to go on from; where none can be told, nothing is done.
+        """
         over = True
         while True:
             state = self._choose()
@@ -218,14 +215,28 @@ class Explorer:
             for action in self.stint():
                 observation, _, terminated, truncated, info = self.world.step(action)
                 over = bool(terminated or truncated)
-                yield self._look(observation, info, final=over)
+                yield self._look(observation, info, over, draw)
                 if over:
                     break
+            if not draw and not self.tells_states:
+                return
+
+    def _revisit(self, count: int) -> Iterator[Sight | None]:
+        """Go on a little from states of every cell in turn, those first that were shown least."""
+        for _ in range(2 * count):
+            cells = [cell for cell in self._cells.values() if cell.states]
+            least = min(cell.shown for cell in cells)
+            waiting = [cell for cell in cells if cell.shown == least]
+            cell = waiting[int(self._rng.integers(len(waiting)))]
+            cell.shown += 1
+            yield self.go_on(cell.states[int(self._rng.integers(len(cell.states)))], SHORT)
 
     def _begin(self) -> Any:
         self._episodes += 1
-        observation, _ = self.world.reset(seed=self._seed + self._episodes)
-        if self._rng.random() < ANYWHERE:
+        observation = self.world.reset(seed=self._seed + self._episodes)[0]
+        if self._episodes == 1:
+            self.world.render()  # a state of a world that has drawn nothing lacks its cameras, and they cost much
+        elif self._rng.random() < ANYWHERE:
             put_anywhere(self.world, self._rng)
         return observation
 
@@ -250,7 +261,7 @@ class Explorer:
         cell.chosen += 1
         return cell.states[int(self._rng.integers(len(cell.states)))]
 
-    def _look(self, observation: Any, info: Mapping[str, Any], final: bool) -> Sight | None:
+    def _look(self, observation: Any, info: Mapping[str, Any], final: bool, draw: bool) -> Sight | None:
         quantities = self._read_all(observation, info)
         truths = self._truths(quantities)
         values = np.array([quantities[name] for name in self._names])
@@ -258,15 +269,17 @@ class Explorer:
             return None
         cell = self._cells.setdefault(self._key(values, truths), _Cell())
         fresh = len(cell.states) < PER_CELL and not final
-        if not fresh and cell.shown > LEAD * self._shown / len(self._cells):
+        if not fresh and (not draw or cell.shown > LEAD * self._shown / len(self._cells)):
             return None  # common cells shall not drown the rare
-        cell.shown += 1
-        self._shown += 1
         state = None if final else state_of(self.world)
         if state is not None and fresh:
             cell.states.append(state)
         elif state is not None:
             cell.states[int(self._rng.integers(len(cell.states)))] = state
+        if not draw:
+            return None
+        cell.shown += 1
+        self._shown += 1
         return self._see(observation, info, state)
 
     def _see(self, observation: Any, info: Mapping[str, Any], state: WorldState | None) -> Sight:

@@ -39,6 +39,7 @@ class Readings:
             TaskError: the world has no such quantity.
         """
         self._env, self._task_id, self._written, self._field = env, task_id, written, field
+        self._who = "a caption" if field == "captions" else field
         known = list(dict.fromkeys(names))
         self._observed = {name: int(name[4:-1]) for name in known if name.startswith("obs[")}
         self._informed = {name: name.removeprefix("info.") for name in known if name.startswith("info.")}
@@ -71,7 +72,7 @@ class Readings:
         number = one_number(info[key])
         if number is None:
             given = shorten(repr(info[key]))
-            message = f"task '{self._task_id}': {self._field} reads '{name}', which is {given} and not one number"
+            message = f"task '{self._task_id}': {self._who} reads '{name}', which is {given} and not one number"
             raise TaskError(message, field=self._place(name))
         return number
 
@@ -86,14 +87,14 @@ class Readings:
         for name, index in self._observed.items():
             if index >= size:
                 cure = f"obs[0] to obs[{size - 1}] exist" if size else "only observations of a Box can be read"
-                message = f"task '{self._task_id}': {self._field} reads '{name}'; {cure}"
+                message = f"task '{self._task_id}': {self._who} reads '{name}'; {cure}"
                 raise TaskError(message, field=self._place(name))
 
     def _error(self, what: str, known: Any, name: str) -> TaskError:
         names = sorted(known)
         guess = did_you_mean(name, names)
         listing = "" if guess.startswith("; known") else f" known: {', '.join(names)}"
-        return TaskError(f"task '{self._task_id}': {self._field} {what}{guess}{listing}", field=self._place(name))
+        return TaskError(f"task '{self._task_id}': {self._who} {what}{guess}{listing}", field=self._place(name))
 
     def _place(self, name: str) -> tuple[str | int, ...]:
         return (self._field, *(_find_name(self._written, name) or ()))

@@ -7,7 +7,7 @@ both ``get_state()``, which returns such data, and ``set_state(state)``.
 """
 
 import copy
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeAlias
 
 import gymnasium as gym
@@ -165,8 +165,12 @@ def _mujoco(env: Any) -> dict[str, Any]:
 
 
 def _results(data: Any) -> list[str]:
-    names = [name for name in dir(data) if name.startswith(_DERIVED)]
-    return [name for name in names if isinstance(getattr(data, name), np.ndarray)]
+    return [name for name in _derived(type(data)) if isinstance(getattr(data, name), np.ndarray)]
+
+
+@cache
+def _derived(kind: type) -> list[str]:
+    return [name for name in dir(kind) if name.startswith(_DERIVED)]
 
 
 def _put_mujoco(env: Any, state: dict[str, Any]) -> None:
