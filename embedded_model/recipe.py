@@ -19,8 +19,11 @@ from embedded_model.settings import RecipeSettings
 from embedded_model.space import BLOCKS, DOMAINS, Space
 from embedded_model.states import cartpole_states, humanoid_states, mountain_car_states
 from gym_vlmrm.arrays import Floats
+from gym_vlmrm.files import write_text
 from gym_vlmrm.finetuning.scratch import build_clip, save_folder
 from gym_vlmrm.finetuning.vocabulary import write_vocabulary
+from gym_vlmrm.reward.folders import WORLDS_FILE
+from gym_vlmrm.worlds.scene import SCENES
 
 __all__ = ["build_space", "empty_space", "sentence_target", "train_model"]
 
@@ -82,6 +85,7 @@ def train_model(data: Path, folder: Path, settings: RecipeSettings, say: Callabl
     stage = work / "stage_0"
     stage.mkdir(parents=True, exist_ok=True)
     vocabulary = write_vocabulary(stage, Grammar().phrases())
+    write_text(stage / WORLDS_FILE, "\n".join(sorted(SCENES)) + "\n")
     if not (work / "concepts.npy").exists():
         _write_targets(data, work, settings)
         say("embedding space built, targets written")

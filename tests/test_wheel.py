@@ -21,6 +21,8 @@ DATA = (
     "gym_vlmrm/reports/templates/*.j2",
     "gym_vlmrm/reward/embedded/open_clip_model.safetensors",
     "gym_vlmrm/reward/embedded/words.txt",
+    "gym_vlmrm/reward/embedded_gymnasium/open_clip_model.safetensors",
+    "gym_vlmrm/reward/embedded/worlds.txt",
     "gym_vlmrm/worlds/textures/*.png",
     "gym_vlmrm_cli/commands/*.py",
     "gym_vlmrm_tasks/*.yaml",

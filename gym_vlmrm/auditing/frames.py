@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.arrays import Floats
-from gym_vlmrm.auditing.plan import FILE, POLICY, ROLLOUT, Plan, plan_states
+from gym_vlmrm.auditing.plan import EXPLORED, FILE, POLICY, ROLLOUT, Plan, plan_states
 from gym_vlmrm.auditing.stage import Seen, Stage, episode_length, join_seen
 from gym_vlmrm.auditing.stage_pool import StagePool
 from gym_vlmrm.errors import RunError, TaskError, VLMRMError
 from gym_vlmrm.files import open_picture
 from gym_vlmrm.learning.run_folder import RunFolder
+from gym_vlmrm.task.parts import PLAIN_SHOTS
 from gym_vlmrm.task.rules import quantity_scales, shortfalls
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.teaching.explore import Explorer
 from gym_vlmrm.worlds.canvas import fit_square
 from gym_vlmrm.worlds.scene import can_pose
 
@@ -28,6 +30,8 @@ FEWEST = 8
 ROLLOUTS, ROLLOUT_FRAMES = 6, 20
 BLIND_ROLLOUTS, BLIND_FRAMES = 40, 25
 """The same where states cannot be posed: every frame comes from a rollout."""
+EXPLORED_FRAMES = 500
+"""Frames that exploring adds where random episodes hardly ever show the goal."""
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 MAX_PICTURES = 10_000
 """Most pictures of each kind that are read into memory."""
@@ -106,7 +110,29 @@ def build_audit_set(
     if policy is not None:
         played = _play(task, pool.size, policy, stride, seed)
         parts += [_rollout(seen, POLICY, f"the policy's episode {i + 1}") for i, seen in enumerate(played)]
+    if not len(plan.states) and sum(int(part[0].success.sum()) for part in parts) < FEWEST:
+        parts += _explore(task, pool.size, seed)
     return _assemble(task, plan.axis, parts)
+
+
+def _explore(task: TaskSpec, size: int, seed: int) -> list[tuple[Seen, list[str], list[str], list[float]]]:
+    """Show states that random play hardly ever reaches, spread over what the rule of success reads."""
+    if task.reward.shots.slots != PLAIN_SHOTS.slots:
+        return []  # what several cameras see of a state is drawn while it is played
+    explorer = Explorer(task, task.captions, size, seed + 3000)
+    try:
+        sights = explorer.explore(EXPLORED_FRAMES)
+    finally:
+        explorer.close()
+    if not any(sight.success for sight in sights):
+        return []
+    seen = Seen(
+        np.stack([sight.frame for sight in sights]),
+        np.array([sight.success for sight in sights], np.bool_),
+        [sight.quantities for sight in sights],
+        np.zeros((len(sights), 0)),
+    )
+    return [_rollout(seen, EXPLORED, "a state found by exploring")]
 
 
 def _rollout(seen: Seen, source: str, name: str) -> tuple[Seen, list[str], list[str], list[float]]:

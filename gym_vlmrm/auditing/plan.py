@@ -16,6 +16,7 @@ from gym_vlmrm.worlds.scene import BodySurvey, Grid, SearchSpace, find_scene
 
 __all__ = [
     "DISTURBED",
+    "EXPLORED",
     "FILE",
     "GRID",
     "NEAR_MISS",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 GRID, POSE, NEAR_MISS, PATH = "grid", "reference pose", "near miss", "way to the goal"
 RANDOM, DISTURBED, ROLLOUT, POLICY, FILE = "random state", "disturbed goal", "random policy", "given policy", "picture"
+EXPLORED = "exploration"
 
 GOAL_VARIANTS, NEAR_MISS_VARIANTS, RANDOM_POSES, DISTURBED_POSES = 260, 10, 160, 140
 PATHS, PATH_POINTS = 4, 25

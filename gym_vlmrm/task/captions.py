@@ -59,13 +59,20 @@ class CaptionSpec(Strict):
     when: Any = None
     """Rule over named quantities (see `gym_vlmrm.task.rules`)."""
     grade: GradeSpec | list[GradeSpec] | None = None
-    """Several count as their least: all of them are wanted."""
+    """The more, the truer; several count as their least: all of them are wanted."""
 
     @field_validator("say", "grade")
     @classmethod
     def _no_empty_list(cls, value: Any) -> Any:
         if isinstance(value, list) and not value:
             raise ValueError("needs at least one entry")
+        return value
+
+    @field_validator("say")
+    @classmethod
+    def _says_something(cls, value: Any) -> Any:
+        if not all(sentence.strip() for sentence in sentences(value)):
+            raise ValueError("a sentence is blank; write what is seen")
         return value
 
     @field_validator("when")

@@ -201,7 +201,7 @@ def _explain(error: ValidationError) -> tuple[Location, str]:
         return location, f"{field}: unknown key{did_you_mean(str(location[-1]), _known_keys(location))}"
     if first["type"] == "missing":
         return location, f"{field}: missing; every task needs it"
-    reason = first["msg"].removeprefix("Value error, ")
+    reason = re.sub(r" or instance of \w+", "", first["msg"].removeprefix("Value error, "))
     given = "" if first["type"] == "value_error" else f", got {shorten(repr(first['input']))}"
     return location, f"{field}: {reason[:1].lower() + reason[1:]}{given}"
 

@@ -4,7 +4,9 @@ __all__ = ["EMBEDDED", "EMBEDDED_MODELS", "embedded_for"]
 
 EMBEDDED = "embedded"
 """What a task calls the embedded model of its world."""
-EMBEDDED_MODELS: dict[str, frozenset[str]] = {}
+_GYMNASIUM = "embedded-gymnasium"
+_WORLDS = frozenset({"HalfCheetah-v5", "InvertedPendulum-v5", "Pendulum-v1", "Reacher-v5"})
+EMBEDDED_MODELS: dict[str, frozenset[str]] = {_GYMNASIUM: _WORLDS}
 """Those beside `EMBEDDED`, which knows the package's own scenes, by name; with the environment IDs that they know."""
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from gym_vlmrm.task.builtin import builtin_folder
+from gym_vlmrm.task.captions import CaptionSpec, GradeSpec
 from gym_vlmrm.task.parts import FadeSpec, PartSpec, SeenSpec, ShapeSpec, WindowSpec
-from gym_vlmrm.task.rules import MAX_DEPTH, MAX_LENGTH, MAX_PARTS
+from gym_vlmrm.task.rules import MAX_DEPTH, MAX_LENGTH, MAX_PARTS, QUANTITY_NAME
 from gym_vlmrm.task.spec import CameraSpec, EnvSpec, FurtherCamera, Recipe, RewardSpec, SceneSpec, TaskSpec
 
 __all__ = ["SCHEMA_FILE", "schema", "schema_line"]
@@ -32,8 +33,8 @@ def schema() -> dict[str, Any]:
     made = TaskSpec.model_json_schema()
     definitions = made["$defs"]
     for model in (
-        CameraSpec, EnvSpec, FadeSpec, FurtherCamera, PartSpec, Recipe, RewardSpec, SceneSpec, SeenSpec, ShapeSpec,
-        TaskSpec, WindowSpec,
+        CameraSpec, CaptionSpec, EnvSpec, FadeSpec, FurtherCamera, GradeSpec, PartSpec, Recipe, RewardSpec, SceneSpec,
+        SeenSpec, ShapeSpec, TaskSpec, WindowSpec,
     ):  # fmt: skip
         _describe(definitions.get(model.__name__, made), model)
     properties = {
@@ -48,6 +49,13 @@ def schema() -> dict[str, Any]:
         "anyOf": [{"$ref": "#/$defs/Rule"}, {"type": "null"}],
         "description": "When a state is a success; never part of the reward.",
     }
+    caption = definitions["CaptionSpec"]["properties"]
+    caption["when"] = {"anyOf": [{"$ref": "#/$defs/Rule"}, {"type": "null"}], "description": "Where they are true."}
+    for key in ("say", "grade"):
+        for form in caption[key]["anyOf"]:
+            if form.get("type") == "array":
+                form["minItems"] = 1
+    definitions["GradeSpec"]["properties"]["quantity"]["pattern"] = f"^({QUANTITY_NAME})$"
     properties["scene"] = {
         "anyOf": [{"enum": definitions["SceneSpec"]["properties"]["look"]["enum"]}, {"$ref": "#/$defs/SceneSpec"}],
         "description": "How the environment looks.",
@@ -115,7 +123,11 @@ def _describe_own(fields: dict[str, Any], model: type) -> None:
     (found,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
     assert isinstance(found, ast.ClassDef)
     for node, below in zip(found.body, found.body[1:], strict=False):
-        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.target.id not in fields:
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        known = getattr(model, "model_fields", {}).get(node.target.id)
+        name = node.target.id if known is None or known.alias is None else known.alias
+        if name not in fields:
             continue
         if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str):
-            fields[node.target.id].setdefault("description", " ".join(below.value.value.split()))
+            fields[name].setdefault("description", " ".join(below.value.value.split()))

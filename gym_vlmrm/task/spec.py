@@ -250,6 +250,16 @@ class TaskSpec(Strict):
                     raise misplaced(f"'{name}' is no camera of the scene{did_you_mean(name, known)}", *at)
         return self
 
+    @model_validator(mode="after")
+    def _says_nothing_twice(self) -> "TaskSpec":
+        said: set[str] = set()
+        for number, caption in enumerate(self.captions):
+            for sentence in caption.sentences:
+                if sentence in said:
+                    raise misplaced(f"'{sentence:.80}' is said twice; a sentence has one meaning", "captions", number)
+                said.add(sentence)
+        return self
+
     @field_validator("success")
     @classmethod
     def _well_formed_rule(cls, value: Any) -> Any:

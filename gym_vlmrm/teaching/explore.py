@@ -1,13 +1,15 @@
 """States of a world, spread over what is told apart there, found by going on from where others came to.
 
-Random play from the start sees little of most worlds. So states that were reached are kept, cell by cell of the
-quantities that are read and of how true the captions are, and play goes on from cells that were seldom chosen
-("Go-Explore", Ecoffet et al. 2021, arXiv 2004.12919, without its second phase). Where a world's state cannot be told,
-every stint goes on from where the last one ended, and begins anew where an episode is over.
+Random play from the start sees little of most worlds. So states that were reached are kept, cell by cell, and play goes
+on from cells that were seldom chosen ("Go-Explore", Ecoffet et al. 2021, arXiv 2004.12919, without its second phase). A
+cell is of one kind, by the quantities that are read and how true the captions are, and a part of it, by what else is
+observed: swinging up takes speeds that no caption reads. What is drawn is spread over the kinds. Where a world's state
+cannot be told, every stint goes on from where the last one ended, and begins anew where an episode is over.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -43,10 +45,24 @@ SHORT = 4
 """The same on the way from a state that is kept to one that is drawn."""
 LEAD = 2.0
 """How many times as many states as the average cell one may show."""
-PER_CELL = 4
-"""States kept of each cell."""
+OBSERVED, OBSERVED_BINS = 4, 5
+"""Observations of more numbers are projected on so many, and so many bins of each make a cell."""
+MOST_READ = 1000
+"""Numbers of an observation that is looked at; pictures are not."""
+MOST_CELLS = 2500
+"""Cells after which only those of a new kind are kept: each holds a state of the whole world."""
+REPLACED = 0.1
+"""How often a cell takes a new state for its old one."""
 SCOUTING = 12
 """Steps per state wanted that are made before any is drawn, so that what is hard to reach is known by then."""
+PERSISTENCE = 10
+"""How many times as many are made while a caption, or the rule of success, has never been true."""
+FOREMOST = 32
+"""Cells where it is truest."""
+DRIVEN = 0.5
+"""How often play goes on meanwhile from where such a caption is truest."""
+REACHED = 0.9
+"""From this truth on a caption counts as true."""
 PATIENCE = 30
 """Steps per state wanted, at most: a world may have but few cells."""
 POSED_ANYWHERE = 0.25
@@ -69,11 +85,15 @@ class Sight:
     """What it takes to go on from here; ``None`` where the world cannot tell, or the episode is over."""
 
 
+Key = tuple[int, ...]
+
+
 @dataclass
 class _Cell:
-    states: list[WorldState] = field(default_factory=list)
+    truths: Floats
+    """How true each caption is of its state."""
+    state: WorldState
     chosen: int = 0
-    shown: int = 0
 
 
 class Explorer:
@@ -103,15 +123,22 @@ class Explorer:
         self._names = list(dict.fromkeys([*of_captions, *judged]))
         self.world.action_space.seed(seed)
         self._rng = np.random.default_rng([seed, 7])
-        self._seed, self._episodes, self._shown = seed, 0, 0
-        self._cells: dict[tuple[int, ...], _Cell] = {}
-        self._low: Floats | None = None
-        self._high: Floats | None = None
+        self._seed, self._episodes = seed, 0
+        self._cells: dict[Key, _Cell] = {}
+        self._by_kind: dict[Key, dict[Key, None]] = {}
+        """Cells of each kind."""
+        self._chosen: Counter[Key] = Counter()
+        self._shown: Counter[Key] = Counter()
+        """States that were drawn, by kind."""
+        self._best = np.zeros(len(captions))
+        self._succeeded = self._rule is None
+        self._ranges: dict[str, tuple[Floats, Floats]] = {}
+        self._projection: Floats | None = None
 
     @property
     def tells_states(self) -> bool:
         """Whether the world can be put back into a state; known once it has begun."""
-        return any(cell.states for cell in self._cells.values())
+        return bool(self._cells)
 
     def close(self) -> None:
         """Free the world."""
@@ -125,9 +152,11 @@ class Explorer:
             RenderingError, WorldError: the world cannot be drawn, or fails.
         """
         found: list[Sight] = []
-        if not self._cells:
-            for _ in islice(self._wander(draw=False), SCOUTING * count):
-                pass
+        if not self._episodes:
+            for steps, _ in enumerate(self._wander(draw=False), 1):
+                enough = SCOUTING * count if not self._unreached else PERSISTENCE * SCOUTING * count
+                if steps >= enough:
+                    break
         for sight in self._revisit(count) if self.tells_states else islice(self._wander(), PATIENCE * count):
             if sight is not None:
                 found.append(sight)
@@ -193,7 +222,7 @@ class Explorer:
 
     def states(self) -> list[WorldState]:
         """Return the states that are kept now, cell by cell."""
-        return [state for cell in self._cells.values() for state in cell.states]
+        return [cell.state for cell in self._cells.values()]
 
     def stint(self, longest: int = STINT) -> list[Any]:
         """Draw actions for one stint, some held for several steps."""
@@ -221,15 +250,19 @@ class Explorer:
             if not draw and not self.tells_states:
                 return
 
+    @property
+    def _unreached(self) -> bool:
+        return not self._succeeded or bool((self._best < REACHED).any())
+
     def _revisit(self, count: int) -> Iterator[Sight | None]:
         """Go on a little from states of every cell in turn, those first that were shown least."""
         for _ in range(2 * count):
-            cells = [cell for cell in self._cells.values() if cell.states]
-            least = min(cell.shown for cell in cells)
-            waiting = [cell for cell in cells if cell.shown == least]
-            cell = waiting[int(self._rng.integers(len(waiting)))]
-            cell.shown += 1
-            yield self.go_on(cell.states[int(self._rng.integers(len(cell.states)))], SHORT)
+            least = min(self._shown[kind] for kind in self._by_kind)
+            waiting = [kind for kind in self._by_kind if self._shown[kind] == least]
+            kind = waiting[int(self._rng.integers(len(waiting)))]
+            self._shown[kind] += 1
+            keys = list(self._by_kind[kind])
+            yield self.go_on(self._cells[keys[int(self._rng.integers(len(keys)))]].state, SHORT)
 
     def _begin(self) -> Any:
         self._episodes += 1
@@ -253,34 +286,53 @@ class Explorer:
 
     def _choose(self) -> WorldState | None:
         """Choose a state to go on from; None to begin anew, or where no state can be told."""
-        cells = [cell for cell in self._cells.values() if cell.states]
-        if not cells or self._rng.random() < ANEW:
+        if not self._cells or self._rng.random() < ANEW:
             return None
+        cells = list(self._cells.values())
+        lacking = np.flatnonzero(self._best < REACHED)
+        if len(lacking) and self._rng.random() < DRIVEN:
+            wanted = int(self._rng.choice(lacking))
+            cells = sorted(cells, key=lambda cell: -cell.truths[wanted])[:FOREMOST]
+        else:
+            kinds = list(self._by_kind)
+            weights = 1 / np.sqrt([1.0 + self._chosen[kind] for kind in kinds])
+            kind = kinds[int(self._rng.choice(len(kinds), p=weights / weights.sum()))]
+            self._chosen[kind] += 1
+            cells = [self._cells[key] for key in self._by_kind[kind]]
         weights = 1 / np.sqrt([1.0 + cell.chosen for cell in cells])
         cell = cells[int(self._rng.choice(len(cells), p=weights / weights.sum()))]
         cell.chosen += 1
-        return cell.states[int(self._rng.integers(len(cell.states)))]
+        return cell.state
 
     def _look(self, observation: Any, info: Mapping[str, Any], final: bool, draw: bool) -> Sight | None:
         quantities = self._read_all(observation, info)
-        truths = self._truths(quantities)
         values = np.array([quantities[name] for name in self._names])
         if not np.isfinite(values).all():
             return None
-        cell = self._cells.setdefault(self._key(values, truths), _Cell())
-        fresh = len(cell.states) < PER_CELL and not final
-        if not fresh and (not draw or cell.shown > LEAD * self._shown / len(self._cells)):
-            return None  # common cells shall not drown the rare
-        state = None if final else state_of(self.world)
-        if state is not None and fresh:
-            cell.states.append(state)
-        elif state is not None:
-            cell.states[int(self._rng.integers(len(cell.states)))] = state
-        if not draw:
-            return None
-        cell.shown += 1
-        self._shown += 1
-        return self._see(observation, info, state)
+        truths = np.array(self._truths(quantities))
+        self._best = np.maximum(self._best, truths)
+        self._succeeded = self._succeeded or bool(self._rule is not None and self._rule.holds(quantities))
+        kind = self._kind(values, truths)
+        if not final:
+            self._keep(kind, truths, observation)
+        if not draw or self._shown[kind] > LEAD * self._shown.total() / max(len(self._shown), 1):
+            return None  # common states shall not drown the rare
+        self._shown[kind] += 1
+        return self._see(observation, info, None if final else state_of(self.world))
+
+    def _keep(self, kind: Key, truths: Floats, observation: Any) -> None:
+        """Remember the present state, if its cell has none, and now and then if it has one."""
+        key = (*kind, *self._part(observation))
+        cell = self._cells.get(key)
+        known = cell is not None
+        if known and self._rng.random() >= REPLACED:
+            return
+        if not known and len(self._cells) >= MOST_CELLS and kind in self._by_kind:
+            return
+        state = state_of(self.world)
+        if state is not None:
+            self._cells[key] = _Cell(truths, state, cell.chosen if cell is not None else 0)
+            self._by_kind.setdefault(kind, {})[key] = None
 
     def _see(self, observation: Any, info: Mapping[str, Any], state: WorldState | None) -> Sight:
         quantities = self._read_all(observation, info)
@@ -291,9 +343,30 @@ class Explorer:
     def _truths(self, quantities: Mapping[str, float]) -> tuple[float, ...]:
         return tuple(caption.truth(quantities) for caption in self.captions)
 
-    def _key(self, values: Floats, truths: Sequence[float]) -> tuple[int, ...]:
-        self._low = values if self._low is None else np.minimum(self._low, values)
-        self._high = values if self._high is None else np.maximum(self._high, values)
-        share = (values - self._low) / np.maximum(self._high - self._low, 1e-9)
-        binned = np.minimum((np.concatenate([share, truths]) * BINS).astype(int), BINS - 1)
-        return tuple(binned.tolist())
+    def _kind(self, values: Floats, truths: Floats) -> Key:
+        return (*self._binned("read", values, BINS), *np.minimum((truths * BINS).astype(int), BINS - 1).tolist())
+
+    def _part(self, observation: Any) -> Key:
+        """Return the bins of what is observed, of a projection where that is many numbers; none of what is no array."""
+        if (
+            not isinstance(observation, np.ndarray)
+            or observation.dtype.kind not in "fiu"
+            or observation.size > MOST_READ
+        ):
+            return ()
+        flat = observation.reshape(-1).astype(np.float64)
+        if not np.isfinite(flat).all():
+            return ()
+        if flat.size > OBSERVED:
+            if self._projection is None:
+                self._projection = np.random.default_rng(flat.size).standard_normal((OBSERVED, flat.size))
+            flat = self._projection @ flat
+        return self._binned("observed", flat, OBSERVED_BINS)
+
+    def _binned(self, what: str, values: Floats, bins: int) -> Key:
+        """Return the bins of values between the least and the highest so far."""
+        low, high = self._ranges.get(what, (values, values))
+        low, high = np.minimum(low, values), np.maximum(high, values)
+        self._ranges[what] = low, high
+        share = (values - low) / np.maximum(high - low, 1e-9)
+        return tuple(np.minimum((share * bins).astype(int), bins - 1).tolist())

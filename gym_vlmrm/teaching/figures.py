@@ -11,7 +11,7 @@ from gym_vlmrm.teaching.lessons import Curriculum, Lesson
 
 __all__ = ["CaptionFigures", "RoundFigures", "Verdict", "measure_captions"]
 
-TRUE, UNTRUE = 0.99, 0.5
+TRUE, UNTRUE = 0.9, 0.5
 """Truths from and up to which frames count as showing a caption, or as not showing it."""
 FEWEST = 5
 

@@ -28,10 +28,12 @@ from gym_vlmrm.task.yaml_file import shorten
 from gym_vlmrm.teaching.card import TeachingRecord, write_card
 from gym_vlmrm.teaching.explore import Explorer, Sight
 from gym_vlmrm.teaching.figures import CaptionFigures, RoundFigures, Verdict, measure_captions
+from gym_vlmrm.teaching.finetuned_pupil import FinetunedPupil
 from gym_vlmrm.teaching.hunt import Prey, hunt, policy_sights
 from gym_vlmrm.teaching.lessons import Curriculum, Lesson, World, join_lessons, plan_curriculum
-from gym_vlmrm.teaching.pupils import FinetunedPupil, Pupil, SmallPupil
+from gym_vlmrm.teaching.pupil import Pupil
 from gym_vlmrm.teaching.settings import TeachingSettings
+from gym_vlmrm.teaching.small_pupil import SmallPupil
 from gym_vlmrm.worlds.pools.cores import usable_cores
 
 __all__ = ["TeachingResult", "teach"]

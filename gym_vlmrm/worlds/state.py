@@ -165,7 +165,8 @@ def _mujoco(env: Any) -> dict[str, Any]:
 
 
 def _results(data: Any) -> list[str]:
-    return [name for name in _derived(type(data)) if isinstance(getattr(data, name), np.ndarray)]
+    kind: Any = type(data)
+    return [name for name in _derived(kind) if isinstance(getattr(data, name), np.ndarray)]
 
 
 @cache

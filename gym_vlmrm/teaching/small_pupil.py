@@ -1,12 +1,9 @@
-"""Who learns: a small new model whose targets are known, or an open_clip model that is fine-tuned."""
+"""A small new model whose targets are known, so that each tower learns by itself."""
 
 import copy
-import itertools
 import shutil
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -15,34 +12,28 @@ import gym_vlmrm.reward.clip  # isort: skip  # noqa: F401
 import torch
 from numpy.typing import NDArray
 
-from gym_vlmrm.finetuning.base import SCRATCH_PREPROCESSING, build_scratch, load_base, write_model
-from gym_vlmrm.finetuning.captions import Captioned
-from gym_vlmrm.finetuning.data import prepare, resized
-from gym_vlmrm.finetuning.learner import Learner, default_rate
+from gym_vlmrm.finetuning.base import SCRATCH_PREPROCESSING, build_scratch
+from gym_vlmrm.finetuning.data import resized
 from gym_vlmrm.finetuning.norms import settle_norms
 from gym_vlmrm.finetuning.scenes import scene_captions, scene_names
 from gym_vlmrm.finetuning.scratch import EMBEDDING_SIZE, FRAME_SIZE, save_folder
-from gym_vlmrm.finetuning.session import memory_in_one_line
-from gym_vlmrm.finetuning.settings import Settings
 from gym_vlmrm.reward.clip.preprocessing import Preprocessing
 from gym_vlmrm.reward.folders import MERGES_FILE, WORDS_FILE
 from gym_vlmrm.teaching.image_tower import OVERRATING, PEAK_RATE, mean_weights, train_image_tower
 from gym_vlmrm.teaching.lessons import Curriculum, Lesson
+from gym_vlmrm.teaching.pupil import CAUTION, REVISION_EPOCHS, OnStep
 from gym_vlmrm.teaching.text_tower import train_text_tower
 
-__all__ = ["FinetunedPupil", "Pupil", "SmallPupil"]
+__all__ = ["SmallPupil"]
 
-OnStep = Callable[[int, int], None]
 PREFIXES = ("", "", "", "a picture of ", "a photo of ", "a rendering of ", "an image of ", "this is ", "we see ")
 """What a sentence may begin with and still say the same."""
 TEXT_BATCHES, TEXT_EPOCHS = 30, 4
 FOREIGN = 0.15
 """Share of the sentences that the text tower reads which are about other worlds."""
-CAUTION = (OVERRATING, 3.0, 8.0)
-"""How much worse it is to rate a frame too high than too low, at first and after each round."""
 GOAL_WEIGHT = (2, 4, 10)
 """How much more the goals count than other captions, likewise."""
-REVISION_EPOCHS, REVISION_RATE = 3, PEAK_RATE / 2
+REVISION_RATE = PEAK_RATE / 2
 FILLED = 0.95
 """Length of the longest target without its doubt."""
 AVERAGED = 2
@@ -51,29 +42,6 @@ SETTLING = 8
 """Batches over which running means are taken."""
 MOST_SCORED = 64
 """Frames that are rated at once."""
-
-
-class Pupil(Protocol):
-    """A model that is taught."""
-
-    frame_size: int
-    """Side of the frames that it looks at [px]."""
-
-    def begin(self, curriculum: Curriculum, lesson: Lesson, epochs: int, on_step: OnStep) -> None:
-        """Learn the sentences, and a first lesson."""
-        ...
-
-    def revise(self, lesson: Lesson, number: int, on_step: OnStep) -> None:
-        """Learn all lessons so far, as joined, after round `number`."""
-        ...
-
-    def rate(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return how true (N, K) the meanings seem of frames (N, H, W, 3)."""
-        ...
-
-    def write(self, folder: Path) -> None:
-        """Write a folder that ``local-dir:`` loads."""
-        ...
 
 
 class SmallPupil:
@@ -126,9 +94,16 @@ class SmallPupil:
             report=lambda step, steps, loss: on_step(step, steps), peak_rate=rate,
             overrating=np.concatenate([caution[0], *[caution[1]] * (weight - 1)]).astype(np.float32),
         )  # fmt: skip
-        visual, passes = self._model.visual, range(min(SETTLING, len(lesson) // MOST_SCORED))
-        settle_norms(visual, (partial(visual, self._see(lesson.frames[batch :: len(passes)])) for batch in passes))
+        # From all worlds alike: a lesson has one behind the other.
+        rows = np.random.default_rng([self._seed, 31]).permutation(len(lesson))
+        passes = min(SETTLING, len(lesson) // MOST_SCORED)
+        self._settling = [lesson.frames[rows[batch::passes][: 2 * MOST_SCORED]] for batch in range(passes)]
+        self._settle()
         self._towers.append(copy.deepcopy(self._model.visual.state_dict()))
+
+    def _settle(self) -> None:
+        visual = self._model.visual
+        settle_norms(visual, (partial(visual, self._see(frames)) for frames in self._settling))
 
     def _targets(self, truths: NDArray[np.float32]) -> NDArray[np.float32]:
         targets = np.zeros((len(truths), EMBEDDING_SIZE), np.float32)
@@ -159,7 +134,7 @@ class SmallPupil:
 
     def _see(self, frames: NDArray[np.uint8]) -> torch.Tensor:
         preprocessing = Preprocessing(SCRATCH_PREPROCESSING, torch.device("cpu"))
-        images = preprocessing(torch.from_numpy(np.ascontiguousarray(frames[: 2 * MOST_SCORED])))
+        images = preprocessing(torch.from_numpy(np.ascontiguousarray(frames)))
         return images.contiguous(memory_format=torch.channels_last)
 
     @torch.no_grad()
@@ -174,64 +149,10 @@ class SmallPupil:
 
     def write(self, folder: Path) -> None:
         """Write a folder that ``local-dir:`` loads."""
-        kept = self._model.visual.state_dict()
+        kept = copy.deepcopy(self._model.visual.state_dict())
         self._model.visual.load_state_dict(mean_weights(self._towers[-AVERAGED:]))
+        self._settle()  # the mean of running means is not that of the mean's
         save_folder(self._model, self._tokenizer.vocab_size, folder)
         self._model.visual.load_state_dict(kept)
         for name in (MERGES_FILE, WORDS_FILE):
             shutil.copyfile(self._scratch / name, folder / name)
-
-
-class FinetunedPupil:
-    """An open_clip model that goes on learning by `vlmrm finetune`'s loss, with graded scores."""
-
-    def __init__(self, model: str, device: str, seed: int) -> None:
-        """Load the model.
-
-        Raises:
-            ModelError: it cannot be had or trained here.
-        """
-        self._settings = Settings(captions="", model=model, seed=seed, device=device, batch_size=32)
-        self._base = load_base(model, device)
-        preprocessing = Preprocessing(self._base.preprocess_cfg, self._base.device)
-        self.frame_size = max(preprocessing.image_size)
-
-    def begin(self, curriculum: Curriculum, lesson: Lesson, epochs: int, on_step: OnStep) -> None:
-        """Learn the sentences, and a first lesson."""
-        self._curriculum = curriculum
-        self._learn(lesson, 0, epochs, on_step)
-
-    def revise(self, lesson: Lesson, number: int, on_step: OnStep) -> None:
-        """Learn all lessons so far, as joined, after round `number`."""
-        self._learn(lesson, number, REVISION_EPOCHS, on_step)
-
-    def _learn(self, lesson: Lesson, number: int, epochs: int, on_step: OnStep) -> None:
-        said = self._curriculum.meanings
-        texts = [list(self._curriculum.sentences)] * len(lesson)
-        scores = [[float(truth) for truth, says in zip(row, said, strict=True) for _ in says] for row in lesson.truths]
-        data = Captioned(lesson.frames, texts, scores=scores, complete=True)
-        frames = prepare(data, self._base.preprocess_cfg)
-        rate = default_rate(self._settings, self._base) * (0.5 if number else 1.0)
-        with memory_in_one_line(self._settings):
-            learner = Learner(
-                self._base, frames, np.arange(len(lesson)), self._settings, rate,
-                overrating=CAUTION[min(number, len(CAUTION) - 1)],
-            )  # fmt: skip
-            steps = max(epochs * learner.per_epoch, 1)
-            for step in range(steps):
-                learner.step(step, steps)
-                on_step(step + 1, steps)
-        learner.finish()
-        self._learner = learner
-
-    def rate(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return how true (N, K) the meanings seem of frames (N, H, W, 3)."""
-        said = self._curriculum.meanings
-        edges = np.cumsum([0, *map(len, said)])
-        truths = self._learner.believed(frames, self._curriculum.sentences)
-        means = [truths[:, a:b].mean(axis=1) for a, b in itertools.pairwise(edges)]
-        return np.stack(means, axis=1).astype(np.float32)
-
-    def write(self, folder: Path) -> None:
-        """Write a folder that ``local-dir:`` loads."""
-        write_model(self._base, folder, self._curriculum.sentences)

@@ -1,0 +1,371 @@
+"""Teaching: states that are explored, lessons, hunts, the model folder, and what is refused."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from gym_vlmrm.errors import RunError, TaskError
+from gym_vlmrm.finetuning.loss import SigmoidHead
+from gym_vlmrm.reward import load_reward_model
+from gym_vlmrm.reward.folders import read_words, read_worlds
+from gym_vlmrm.reward.loading import refuse_strangers, stranger_note
+from gym_vlmrm.task.catalog import load_task, override, task_from_dict, with_captions
+from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.teaching import TeachingSettings, teach
+from gym_vlmrm.teaching.explore import Explorer
+from gym_vlmrm.teaching.hunt import Prey, hunt
+from gym_vlmrm.teaching.lessons import plan_curriculum
+
+PAGE = Path(__file__).parent.parent / "docs" / "teaching.md"
+PENDULUM: dict[str, Any] = {
+    "id": "Test/Pendulum-Up-v0",
+    "env": {"id": "Pendulum-v1"},
+    "reward": {"goal": "a pendulum standing upright", "baseline": "a pendulum"},
+    "success": "obs[0] > 0.95",
+    "captions": [
+        {
+            "say": ["a pendulum standing upright", "the rod points straight up"],
+            "grade": {"quantity": "obs[0]", "from": -1.0, "to": 1.0},
+        },
+        {"say": "a pendulum hanging down", "grade": {"quantity": "obs[0]", "from": 1.0, "to": -1.0}},
+        {"say": ["a pendulum", "a red rod"]},
+    ],
+}
+TINY = TeachingSettings(minutes=0.2, rounds=1, workers=1)
+
+
+def pendulum(**changes: Any) -> TaskSpec:
+    return task_from_dict({**PENDULUM, **changes})
+
+
+class Dial(gym.Env[NDArray[np.float32], int]):
+    """A bright column that moves right or left; nobody can put it anywhere."""
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+    observation_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+    action_space: Any = gym.spaces.Discrete(2)
+
+    def __init__(self, render_mode: str | None = None, blind: bool = False) -> None:
+        self.render_mode, self.blind, self.x = render_mode, blind, 0.0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        super().reset(seed=seed)
+        self.x = 0.0
+        return np.array([self.x], np.float32), {}
+
+    def step(self, action: int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        self.x = float(np.clip(self.x + (0.1 if action else -0.1), -1, 1))
+        return np.array([self.x], np.float32), 0.0, False, False, {}
+
+    def render(self) -> Any:
+        picture = np.zeros((32, 32, 3), np.uint8)
+        if not self.blind:
+            column = round(14 + 14 * self.x)
+            picture[:, column : column + 4] = 250
+        return picture
+
+
+gym.register("Test/Dial-v0", entry_point=Dial, max_episode_steps=40)
+
+
+def dial(**changes: Any) -> TaskSpec:
+    grade = {"quantity": "obs[0]", "from": -1.0, "to": 1.0}
+    captions = [
+        {"say": "a column at the right", "grade": grade},
+        {"say": "a column at the left", "grade": {**grade, "from": 1.0, "to": -1.0}},
+    ]
+    data = {"id": "Test/Dial-Right-v0", "env": {"id": "Test/Dial-v0"}, "reward": {"goal": "a column at the right"}}
+    return task_from_dict({**data, "success": "obs[0] > 0.8", "captions": captions, **changes})
+
+
+def test_truth_rises_between_the_ends_of_a_grade_and_a_rule_makes_it_whole() -> None:
+    captions = task_from_dict(
+        {
+            **PENDULUM,
+            "captions": [
+                {"say": "a", "when": "obs[0] > 0.5", "grade": {"quantity": "obs[0]", "from": -1, "to": 1}},
+                {"say": "b", "when": "obs[0] > 0.5"},
+                {"say": "c"},
+                {
+                    "say": "d",
+                    "grade": [
+                        {"quantity": "obs[0]", "from": 1, "to": 0},
+                        {"quantity": "obs[1]", "from": 0, "to": 1},
+                    ],
+                },
+            ],
+        }
+    ).captions
+
+    def truths(x: float, y: float) -> list[float]:
+        return [caption.truth({"obs[0]": x, "obs[1]": y}) for caption in captions]
+
+    assert truths(0.6, 0.9) == pytest.approx([1.0, 1.0, 1.0, 0.4])
+    assert truths(0.0, 0.2) == pytest.approx([0.5, 0.0, 1.0, 0.2])
+    assert truths(-2.0, 2.0) == pytest.approx([0.0, 0.0, 1.0, 1.0])
+
+
+def test_captions_survive_a_round_trip() -> None:
+    task = pendulum()
+    assert task_from_dict(task.model_dump(mode="json", exclude_unset=True)) == task
+    assert task.model_dump(mode="json")["captions"][0]["grade"] == {"quantity": "obs[0]", "from": -1.0, "to": 1.0}
+
+
+def test_exploring_reaches_what_random_play_does_not() -> None:
+    task = task_from_dict(
+        {
+            **PENDULUM,
+            "env": {"id": "Acrobot-v1"},
+            "success": "obs[0] < -0.9",
+            "captions": [{"say": "up", "grade": {"quantity": "obs[0]", "from": 1.0, "to": -1.0}}],
+        }
+    )
+    explorer = Explorer(task, task.captions, 32, 0)
+    try:
+        sights = explorer.explore(150)
+    finally:
+        explorer.close()
+    truths = np.array([sight.truths[0] for sight in sights])
+    assert len(sights) == 150
+    assert explorer.tells_states
+    assert (np.histogram(truths, 4, (0, 1))[0] > 5).all()
+    assert all(sight.frame.shape == (32, 32, 3) for sight in sights)
+
+
+def test_exploring_repeats_itself() -> None:
+    def explore(seed: int) -> NDArray[np.uint8]:
+        explorer = Explorer(pendulum(), pendulum().captions, 32, seed)
+        frames = np.stack([sight.frame for sight in explorer.explore(30)])
+        explorer.close()
+        return frames
+
+    assert np.array_equal(explore(3), explore(3))
+    assert not np.array_equal(explore(3), explore(4))
+
+
+def test_a_world_whose_state_nobody_tells_is_explored_by_playing_on() -> None:
+    explorer = Explorer(dial(), dial().captions, 32, 0)
+    sights = explorer.explore(60)
+    assert not explorer.tells_states
+    assert max(sight.truths[0] for sight in sights) == 1
+    assert max(sight.truths[1] for sight in sights) > 0.9
+
+
+def test_a_scene_is_posed() -> None:
+    captions = [{"say": "a car on the summit", "grade": {"quantity": "car_position", "from": -1.2, "to": 0.5}}]
+    task = task_from_dict(
+        {**PENDULUM, "env": {"id": "MountainCarContinuous-v0"}, "success": "car_position > 0.45", "captions": captions}
+    )
+    explorer = Explorer(task, task.captions, 32, 0)
+    assert explorer.can_pose
+    places = [sight.quantities["car_position"] for sight in explorer.posed(40)]
+    assert min(places) < -0.8
+    assert max(places) > 0.3
+
+
+def test_a_caption_that_reads_what_there_is_not_is_named() -> None:
+    task = pendulum(captions=[{"say": "a", "when": "obs[3] > 1"}])
+    with pytest.raises(TaskError, match=r"a caption reads 'obs\[3\]'; obs\[0\] to obs\[2\] exist") as caught:
+        Explorer(task, task.captions, 32, 0)
+    assert caught.value.field == ("captions", 0, "when")
+
+
+def test_tasks_of_one_world_share_its_frames_and_meanings() -> None:
+    down = pendulum(id="Test/Pendulum-Down-v0", reward={"goal": "a pendulum hanging down"})
+    crane = dial(captions=[{"say": ["a column at the right", "a red rod"]}])
+    curriculum = plan_curriculum([pendulum(), down, crane])
+    assert [len(world.tasks) for world in curriculum.worlds] == [2, 1]
+    assert curriculum.worlds[1].meanings == [2]  # it says "a red rod" too
+    assert curriculum.meanings[2] == ["a pendulum", "a red rod", "a column at the right"]
+    assert curriculum.worlds[0].goals == [0, 1]
+
+
+def test_one_sentence_has_one_meaning() -> None:
+    other = pendulum(id="Test/Other-v0", captions=[{"say": "a red rod", "when": "obs[0] > 0"}])
+    with pytest.raises(TaskError, match=r"'a red rod' has two rules in one world"):
+        plan_curriculum([pendulum(), other])
+    with pytest.raises(TaskError, match="'a' is said twice"):
+        pendulum(captions=[{"say": "a"}, {"say": ["b", "a"], "when": "obs[0] > 0"}])
+    both = dial(captions=[{"say": ["a red rod", "a pendulum hanging down"]}])
+    with pytest.raises(TaskError, match="elsewhere mean different things"):
+        plan_curriculum([pendulum(), both])
+
+
+def bright(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Rate by where the red rod's pixels are: high wherever anything red is far left, whatever the captions say."""
+    red = (frames[..., 0].astype(int) - frames[..., 1]) > 60
+    left = red[:, :, : frames.shape[2] // 3].mean(axis=(1, 2)) * 40
+    return np.repeat(left[:, None], 3, axis=1).astype(np.float32)
+
+
+def test_a_chase_finds_what_is_overrated() -> None:
+    task = pendulum()
+    world = plan_curriculum([task]).worlds[0]
+    explorer = Explorer(task, world.captions, 48, 0)
+    explorer.explore(40)
+    (prey,) = hunt(
+        world, explorer, bright, 40, 0, place=Path("unused"), steps=1, workers=1, on_done=lambda done, total: None
+    )
+    ratings = np.array(prey.ratings)
+    assert len(ratings) >= 160
+    assert ratings[-64:].mean() > ratings[:32].mean()
+    kept = prey.choose(20, np.random.default_rng(0))
+    assert len(kept) == 20
+    worst = np.argsort(-prey.excess)[:10]
+    assert [prey.sights[row] for row in worst] == kept[:10]
+
+
+def test_what_is_kept_of_a_small_hunt_is_all_of_it() -> None:
+    prey = Prey(0)
+    explorer = Explorer(dial(), dial().captions, 16, 0)
+    sights = explorer.explore(3)
+    prey.add(sights, np.array([0.1, 0.9, 0.5]))
+    assert len(prey.choose(20, np.random.default_rng(0))) == 3
+
+
+def test_caution_makes_rating_too_high_dearer() -> None:
+    head = SigmoidHead(0.0, 0.0)
+    images = torch.tensor([[1.0, 0.0]])
+    texts = torch.tensor([[1.0, 0.0]])
+    too_high, too_low = torch.tensor([[0.2]]), torch.tensor([[0.95]])
+    with torch.no_grad():
+        assert head(images, texts, too_high, 4.0).item() == pytest.approx(4 * head(images, texts, too_high).item())
+        assert head(images, texts, too_low, 4.0).item() == head(images, texts, too_low).item()
+
+
+def test_strangers_are_told_of_and_refused() -> None:
+    note = stranger_note(pendulum())
+    assert note is not None
+    assert "never saw Pendulum-v1" in note
+    assert "vlmrm teach" in note
+    assert "CLIP" in note
+    with pytest.raises(Exception, match="--anyway"):
+        refuse_strangers(pendulum(), anyway=False)
+    refuse_strangers(pendulum(), anyway=True)
+    assert stranger_note(load_task("kneeling")) is None
+    assert stranger_note(override(pendulum(), model="ViT-B-32/laion2b_s34b_b79k")) is None
+    assert stranger_note(override(pendulum(), model="brightness")) is None
+
+
+def test_captions_may_stand_in_a_file_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "captions.yaml"
+    file.write_text("captions:\n  - {say: up, when: obs[0] > 0.9}\n")
+    assert [caption.say for caption in with_captions(pendulum(), file).captions] == ["up"]
+    file.write_text("captions:\n  - {say: up, wen: obs[0] > 0.9}\n")
+    with pytest.raises(TaskError, match=r"captions.yaml:2: captions.0.wen: unknown key; did you mean 'when'"):
+        with_captions(pendulum(), file)
+    file.write_text("success: obs[0] > 1\n")
+    with pytest.raises(TaskError, match="has one key, 'captions'"):
+        with_captions(pendulum(), file)
+
+
+def test_what_cannot_be_taught_leaves_nothing(tmp_path: Path) -> None:
+    cases: list[tuple[TaskSpec, str]] = [
+        (pendulum(captions=[]), "has no captions"),
+        (pendulum(captions=[{"say": "a pendulum standing upright", "when": "obs[0] > 3"}]), "is true of none of"),
+        (dial(env={"id": "Test/Dial-v0", "kwargs": {"blind": True}}), "look alike"),
+    ]
+    for task, message in cases:
+        with pytest.raises(TaskError, match=message):
+            teach([task], tmp_path / "model", TINY)
+        assert list(tmp_path.iterdir()) == []
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.txt").touch()
+    with pytest.raises(RunError, match="not empty"):
+        teach([pendulum()], tmp_path / "model", TINY)
+
+
+@pytest.mark.slow
+def test_a_taught_model_knows_its_world_and_equal_seeds_make_equal_ones(tmp_path: Path) -> None:
+    settings = TeachingSettings(minutes=0.6, rounds=1, workers=1)
+    notices: list[str] = []
+    result = teach([pendulum()], tmp_path / "a", settings, on_notice=notices.append)
+    assert notices == []
+    goal = next(row for row in result.captions if row.goal)
+    assert goal.spearman is not None
+    assert goal.spearman > 0.7
+    assert read_worlds(tmp_path / "a") == {"Pendulum-v1"}
+    assert "upright" in (read_words(tmp_path / "a") or set())
+    card = (tmp_path / "a" / "README.md").read_text()
+    assert result.verdicts[0].label in card
+    assert str(tmp_path) not in card.replace(f"local-dir:{tmp_path / 'a'}", "")
+    teach([pendulum()], tmp_path / "b", settings)
+    weights = [(tmp_path / name / "open_clip_model.safetensors").read_bytes() for name in ("a", "b")]
+    assert weights[0] == weights[1]
+    task = override(pendulum(), model=f"local-dir:{tmp_path / 'a'}")
+    assert stranger_note(task) is None
+    assert stranger_note(override(dial(), model=f"local-dir:{tmp_path / 'a'}")) is not None
+    reward = load_reward_model(task)
+    assert reward(np.zeros((2, 96, 96, 3), np.uint8)).shape == (2,)
+
+
+@pytest.mark.slow
+def test_agents_hunt_where_states_cannot_be_told(tmp_path: Path) -> None:
+    result = teach([dial()], tmp_path / "model", TeachingSettings(minutes=0.4, rounds=1, workers=1))
+    assert result.rounds[0].seen > 50
+    assert not (tmp_path / "model" / "agent").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.slow
+def test_a_named_model_is_fine_tuned(tmp_path: Path) -> None:
+    settings = TeachingSettings(model="embedded", minutes=0.2, rounds=1, workers=1, device="cpu")
+    teach([pendulum()], tmp_path / "model", settings)
+    assert read_worlds(tmp_path / "model") == {
+        "CartPole-v1", "Humanoid-v5", "MountainCarContinuous-v0", "Pendulum-v1",
+    }  # fmt: skip
+    load_reward_model(override(pendulum(), model=f"local-dir:{tmp_path / 'model'}"))
+
+
+@pytest.mark.slow
+def test_a_stop_leaves_nothing(tmp_path: Path) -> None:
+    import yaml
+
+    (tmp_path / "task.yaml").write_text(yaml.safe_dump(PENDULUM))
+    command = [sys.executable, "-m", "gym_vlmrm_cli.main", "teach", "task.yaml", "--output", "model", "--workers", "1"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob(".model.*")):
+        assert process.poll() is None
+        signal.sigtimedwait([], 0.2)
+    signal.sigtimedwait([], 2)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert "Traceback" not in said
+    assert [path.name for path in tmp_path.iterdir()] == ["task.yaml"]
+
+
+@pytest.mark.slow
+def test_the_tutorial_goes_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = PAGE.read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    subprocess.run([sys.executable, "-c", code], check=True)
+    lines = [line for line in page.splitlines() if line.startswith("vlmrm ") and "crane" in line and "TASK" not in line]
+    fewer = {"teach": ["--minutes", "1", "--rounds", "1", "--workers", "1"], "train": ["--workers", "1"]}
+    run: Callable[..., Any] = subprocess.run
+    for line in dict.fromkeys(line.split("#")[0].strip() for line in lines):
+        words = line.split()[1:]
+        command = [sys.executable, "-m", "gym_vlmrm_cli.main", *words, *fewer.get(words[0], [])]
+        if words[0] == "train":
+            command += ["--steps", "4000"]
+        if words[0] == "eval":
+            command += ["--json"]
+        done = run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+    import json
+
+    figures = json.loads(done.stdout)
+    assert figures["success_rate"]["value"] > 0.6
+    assert shutil.which("true")
