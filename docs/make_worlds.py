@@ -67,7 +67,7 @@ def measure(names: Iterable[str]) -> None:
     """Rate held-out frames."""
     from gym_vlmrm import load_reward_model
     from gym_vlmrm.learning.statistics import auc, epic_distance
-    from gym_vlmrm.teaching.explore import Explorer
+    from gym_vlmrm.worlds.explore import Explorer
 
     tasks = tasks_here()
     drawn: dict[str, Any] = {}

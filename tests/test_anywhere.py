@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from gym_vlmrm.task.catalog import load_task
-from gym_vlmrm.teaching.explore import Explorer
 from gym_vlmrm.worlds.anywhere import LIFT, put_anywhere
+from gym_vlmrm.worlds.explore import Explorer
 
 BODIES = ["Ant-v5", "HalfCheetah-v5", "Hopper-v5", "InvertedPendulum-v5", "Pusher-v5", "Reacher-v5", "Swimmer-v5"]
 

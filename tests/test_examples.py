@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gym_vlmrm
-from gym_vlmrm.teaching.explore import Explorer
+from gym_vlmrm.worlds.explore import Explorer
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SHORT = {

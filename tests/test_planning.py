@@ -1,6 +1,7 @@
 """Plans: arithmetic that is counted, times that are measured, and what follows from both."""
 
 import json
+import os
 import sys
 import time
 from dataclasses import replace
@@ -216,6 +217,7 @@ def test_the_simulation_and_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("GYM_VLMRM_COUNT" not in os.environ, reason="tells the time: GYM_VLMRM_COUNT=1")
 def test_a_plan_holds(tmp_path: Path) -> None:
     """On machines that others use, a factor of three; what it is on a quiet one stands in docs/scaling.md."""
     recipe = PPO.model_copy(update={"steps": 4000, "checkpoint_every": 2000})

@@ -23,9 +23,9 @@ from gym_vlmrm.reward.loading import refuse_strangers, stranger_note
 from gym_vlmrm.task.catalog import load_task, override, task_from_dict, with_captions
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.teaching import TeachingSettings, teach
-from gym_vlmrm.teaching.explore import Explorer
 from gym_vlmrm.teaching.hunt import Prey, hunt
 from gym_vlmrm.teaching.lessons import plan_curriculum
+from gym_vlmrm.worlds.explore import Explorer
 
 PAGE = Path(__file__).parent.parent / "docs" / "teaching.md"
 PENDULUM: dict[str, Any] = {

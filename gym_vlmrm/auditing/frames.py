@@ -19,8 +19,8 @@ from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.task.parts import PLAIN_SHOTS
 from gym_vlmrm.task.rules import quantity_scales, shortfalls
 from gym_vlmrm.task.spec import TaskSpec
-from gym_vlmrm.teaching.explore import Explorer
 from gym_vlmrm.worlds.canvas import fit_square
+from gym_vlmrm.worlds.explore import Explorer
 from gym_vlmrm.worlds.scene import can_pose
 
 __all__ = ["AuditSet", "audit_set_from_files", "build_audit_set"]

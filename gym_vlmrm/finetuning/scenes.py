@@ -1,6 +1,5 @@
 """Captioned frames of the built-in scenes, drawn when asked for: sentences that are true where their rule holds."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -11,16 +10,15 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from gym_vlmrm.arrays import Floats
 from gym_vlmrm.errors import did_you_mean
 from gym_vlmrm.finetuning.captions import Captioned, CaptionError, read_captions
 from gym_vlmrm.finetuning.scratch import FRAME_SIZE
 from gym_vlmrm.task.rules import Rule, parse_rule
-from gym_vlmrm.worlds.scene import SCENES, BodySurvey, Grid, Scene, find_scene
+from gym_vlmrm.worlds.configurations import configurations
+from gym_vlmrm.worlds.scene import SCENES, find_scene
 
-__all__ = ["SceneCaption", "gather", "scene_captions", "scene_names", "scene_states"]
-BLIND_SHARE = 0.25
-"""Share of the states that come from anywhere in the search space."""
+__all__ = ["SceneCaption", "gather", "scene_captions", "scene_names"]
+
 TRIES = 20
 """States drawn per frame wanted, at most: those of which no sentence is true are left out."""
 
@@ -76,7 +74,7 @@ def _draw(name: str, count: int, seed: int) -> Captioned:
     pictures: list[NDArray[np.uint8]] = []
     captions: list[list[str]] = []
     try:
-        for _, state in zip(range(TRIES * count), scene_states(scene, np.random.default_rng(seed)), strict=False):
+        for _, state in zip(range(TRIES * count), configurations(scene, np.random.default_rng(seed)), strict=False):
             scene.place(state)
             known = scene.quantities()
             true = [sentence for row in scene_captions(name) if row.when.holds(known) for sentence in row.say]
@@ -88,29 +86,3 @@ def _draw(name: str, count: int, seed: int) -> Captioned:
     finally:
         scene.close()
     return Captioned(np.stack(pictures), captions, complete=True)
-
-
-def scene_states(scene: Scene, rng: np.random.Generator, blind: float = BLIND_SHARE) -> Iterator[Floats]:
-    """Yield configurations: a share of them from anywhere, the others from what an audit of the scene looks at."""
-    space, survey = scene.search_space(), scene.survey()
-    telling = _from_grid(survey, rng) if isinstance(survey, Grid) else _from_bodies(survey, rng)
-    while True:
-        yield space.decode(rng.random((1, space.dimension)))[0] if rng.random() < blind else next(telling)
-
-
-def _from_grid(grid: Grid, rng: np.random.Generator) -> Iterator[Floats]:
-    places = grid.places()
-    while True:
-        cloud = grid.cloud(rng)
-        for landmark in cloud:
-            yield landmark.state
-            yield places[rng.integers(len(places))].state
-
-
-def _from_bodies(survey: BodySurvey, rng: np.random.Generator) -> Iterator[Floats]:
-    poses = survey.poses()
-    names = list(poses)
-    while True:
-        name = names[rng.integers(len(names))]
-        pose = survey.variant(name, rng.choice([0.5, 1.0, 1.5]), rng)
-        yield survey.disturb(pose, rng) if rng.random() < 0.2 else pose

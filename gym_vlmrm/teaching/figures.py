@@ -1,10 +1,11 @@
 """What a taught model is worth: how well it rates frames that it never saw, caption by caption."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from gym_vlmrm.arrays import Floats
 from gym_vlmrm.learning import statistics
 from gym_vlmrm.reward.clip.towers import Towers
 from gym_vlmrm.teaching.lessons import Curriculum, Lesson
@@ -86,7 +87,7 @@ def measure_captions(towers: Towers, curriculum: Curriculum, held_out: Mapping[i
     return rows
 
 
-def _auc(scores: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]", truths: Sequence[float]) -> float | None:
+def _auc(scores: Floats, truths: Floats) -> float | None:
     known = np.asarray(truths)
     true, untrue = known >= TRUE, known <= UNTRUE
     if min(true.sum(), untrue.sum()) < FEWEST:

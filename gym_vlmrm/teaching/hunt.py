@@ -24,8 +24,8 @@ from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.stored_policy import load_agent
 from gym_vlmrm.task.catalog import override
 from gym_vlmrm.task.spec import TaskSpec
-from gym_vlmrm.teaching.explore import Explorer, Sight
 from gym_vlmrm.teaching.lessons import World
+from gym_vlmrm.worlds.explore import Explorer, Sight
 from gym_vlmrm.worlds.scene import find_scene
 from gym_vlmrm.worlds.state import WorldState
 
@@ -64,7 +64,8 @@ class Prey:
     @property
     def excess(self) -> Floats:
         """How much each state is overrated (N,)."""
-        return np.array(self.ratings) - np.array([sight.truths[self.caption] for sight in self.sights])
+        truths = np.array([sight.truths[self.caption] for sight in self.sights], np.float64)
+        return np.asarray(self.ratings, np.float64) - truths
 
     def choose(self, count: int, rng: np.random.Generator) -> list[Sight]:
         """Choose states: those that are overrated most, and others at random."""

@@ -10,7 +10,7 @@ from gym_vlmrm.errors import TaskError
 from gym_vlmrm.task.captions import CaptionSpec
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.task.yaml_file import shorten
-from gym_vlmrm.teaching.explore import Sight
+from gym_vlmrm.worlds.explore import Sight
 
 __all__ = ["Curriculum", "Lesson", "World", "join_lessons", "plan_curriculum"]
 

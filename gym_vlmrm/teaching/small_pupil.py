@@ -145,7 +145,7 @@ class SmallPupil:
             torch.nn.functional.normalize(visual(self._see(part)), dim=-1)[:, : self._count].numpy()
             for part in np.split(frames, range(MOST_SCORED, len(frames), MOST_SCORED))
         ]
-        return np.concatenate(parts) / np.float32(self._size)
+        return (np.concatenate(parts) / np.float32(self._size)).astype(np.float32, copy=False)
 
     def write(self, folder: Path) -> None:
         """Write a folder that ``local-dir:`` loads."""

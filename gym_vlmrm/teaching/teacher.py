@@ -26,7 +26,6 @@ from gym_vlmrm.task.catalog import override
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.task.yaml_file import shorten
 from gym_vlmrm.teaching.card import TeachingRecord, write_card
-from gym_vlmrm.teaching.explore import Explorer, Sight
 from gym_vlmrm.teaching.figures import CaptionFigures, RoundFigures, Verdict, measure_captions
 from gym_vlmrm.teaching.finetuned_pupil import FinetunedPupil
 from gym_vlmrm.teaching.hunt import Prey, hunt, policy_sights
@@ -34,6 +33,7 @@ from gym_vlmrm.teaching.lessons import Curriculum, Lesson, World, join_lessons, 
 from gym_vlmrm.teaching.pupil import Pupil
 from gym_vlmrm.teaching.settings import TeachingSettings
 from gym_vlmrm.teaching.small_pupil import SmallPupil
+from gym_vlmrm.worlds.explore import Explorer, Sight
 from gym_vlmrm.worlds.pools.cores import usable_cores
 
 __all__ = ["TeachingResult", "teach"]
@@ -315,14 +315,17 @@ def _figures(preys: Sequence[Prey], kept: int) -> RoundFigures:
 
 def _audit(task: TaskSpec, output: Path, settings: TeachingSettings, report: OnProgress) -> Verdict:
     """Audit a task with the model that was made for it, into a folder beside its weights."""
-    from gym_vlmrm import api
+    from gym_vlmrm.auditing import audit
+    from gym_vlmrm.reports.page import write_audit
 
     folder = output / "audit" / task.id.replace("/", "-")
     try:
-        result = api.audit(
-            override(task, model=f"local-dir:{output}"), alpha=sorted({0.0, task.reward.alpha}), evaluations=AUDITED,
-            seed=settings.seed + 1, workers=settings.workers, output=folder, on_progress=report,
+        make_folder(folder)
+        result = audit(
+            override(task, model=f"local-dir:{output}"), alphas=sorted({0.0, task.reward.alpha}), evaluations=AUDITED,
+            seed=settings.seed + 1, workers=settings.workers, on_progress=report,
         )  # fmt: skip
+        write_audit(result, folder)
     except VLMRMError as error:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()

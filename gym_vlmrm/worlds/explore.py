@@ -22,6 +22,7 @@ from gym_vlmrm.task.captions import CaptionSpec
 from gym_vlmrm.task.rules import quantity_names
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.anywhere import put_anywhere
+from gym_vlmrm.worlds.configurations import configurations
 from gym_vlmrm.worlds.readings import Readings
 from gym_vlmrm.worlds.scene import find_scene
 from gym_vlmrm.worlds.state import WorldState, put_state, state_of
@@ -187,10 +188,8 @@ class Explorer:
 
     def posed(self, count: int) -> Iterator[Sight]:
         """Yield configurations of a scene: a part from anywhere, the others from what an audit of it looks at."""
-        from gym_vlmrm.finetuning.scenes import scene_states
-
         env: Any = self.world.unwrapped
-        for state in islice(scene_states(env, self._rng, POSED_ANYWHERE), count):
+        for state in islice(configurations(env, self._rng, POSED_ANYWHERE), count):
             yield self.pose(state)
 
     def pose(self, configuration: Floats) -> Sight:
@@ -277,7 +276,7 @@ class Explorer:
         space = self.world.action_space
         bounded = isinstance(space, gym.spaces.Box) and np.isfinite(space.low).all() and np.isfinite(space.high).all()
         while True:
-            action = space.sample()
+            action: Any = space.sample()
             if bounded and self._rng.random() < EXTREME:
                 action = np.where(self._rng.random(space.shape) < 0.5, space.low, space.high)  # type: ignore[attr-defined]
                 action = action.astype(space.dtype)
