@@ -41,16 +41,16 @@ def _of(context: typer.Context) -> "Spending":
 
 
 def _limit(context: typer.Context, most: int | None) -> int | None:
-    account = _of(context)
-    if most is not None:
-        account.max_queries = most
+    if not context.resilient_parsing:  # a shell completes a word
+        account = _of(context)
+        account.max_queries = account.max_queries if most is None else most
     return most
 
 
 def _price(context: typer.Context, price: float | None) -> float | None:
-    account = _of(context)
-    if price is not None:
-        account.price = price
+    if not context.resilient_parsing:
+        account = _of(context)
+        account.price = account.price if price is None else price
     return price
 
 

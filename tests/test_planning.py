@@ -164,7 +164,7 @@ def test_a_judge_that_speaks_is_not_asked(hasty: None) -> None:
     assert plan.queries == 3 * plan.frames
     assert plan.money == pytest.approx(0.01 * plan.queries)
     assert plan.exaflop is None
-    assert next(part for part in plan.parts if part.name == "judging").share > 0.3
+    assert next(part for part in plan.parts if part.name == "judging").share > 0.05
     assert any("none was asked" in note for note in plan.notes)
 
 

@@ -1,7 +1,7 @@
 """Teaching: states that are explored, lessons, hunts, the model folder, and what is refused."""
 
+import json
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -364,8 +364,7 @@ def test_the_tutorial_goes_to_its_end(tmp_path: Path, monkeypatch: pytest.Monkey
             command += ["--json"]
         done = run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
-    import json
-
-    figures = json.loads(done.stdout)
-    assert figures["success_rate"]["value"] > 0.6
-    assert shutil.which("true")
+    scores = json.loads(done.stdout)
+    trained, random = scores["policy"], scores["random"]  # of fewer steps than the page's: better, not good
+    assert trained["success_share"] > random["success_share"]
+    assert trained["vlm_reward"] > random["vlm_reward"]

@@ -47,16 +47,17 @@ def eval(
     from gym_vlmrm.learning.evaluation import evaluate
     from gym_vlmrm.learning.run_folder import RunFolder
 
-    folder = RunFolder.open_to_write(named_or_newest(run))
+    path = named_or_newest(run)
     with episode_bar(shown=not quiet) as on_progress:
         result = evaluate(
-            folder, checkpoint=which, episodes=episodes, seed=seed, horizon=horizon, device=device, workers=workers,
+            path, checkpoint=which, episodes=episodes, seed=seed, horizon=horizon, device=device, workers=workers,
             on_progress=on_progress,
         )  # fmt: skip
+    written = str(RunFolder.open_to_write(path).path)
     if json:
-        print_json({"run": str(folder.path), **result.model_dump(mode="json")})
+        print_json({"run": written, **result.model_dump(mode="json")})
     elif not quiet:
-        _print_table(str(folder.path), result)
+        _print_table(written, result)
 
 
 def _print_table(run: str, result: "Evaluation") -> None:

@@ -259,7 +259,9 @@ def unknown_words(model: str, sentences: Sequence[str], *, motion: bool = False)
 
 
 def known_worlds(model: str) -> set[str] | None:
-    """Return the environments, by ID, whose frames a model was trained on; ``None`` where it does not list them.
+    """Return the environments whose frames a model was trained on, by ID without the module that registers them.
+
+    ``None`` is returned where it does not list them.
 
     A model that lists them knows nothing else; one that does not, such as a published CLIP, may know anything.
 
@@ -269,7 +271,8 @@ def known_worlds(model: str) -> set[str] | None:
     location = model_location(model)
     if model in MODELS or not location.startswith("local-dir:"):
         return None
-    return read_worlds(location.removeprefix("local-dir:"))
+    worlds = read_worlds(location.removeprefix("local-dir:"))
+    return None if worlds is None else {world.rpartition(":")[2] for world in worlds}
 
 
 def stranger_note(task: TaskSpec, model: str | None = None) -> str | None:
@@ -280,7 +283,7 @@ def stranger_note(task: TaskSpec, model: str | None = None) -> str | None:
         model: the model; those of the task's reward if not given.
     """
     env_id = task.env.id.rpartition(":")[2]
-    for name in dict.fromkeys([model] if model else [part.model for part in task.reward.all_parts]):
+    for name in (model,) if model else task.reward.models:
         worlds = known_worlds(name)
         if worlds is not None and env_id not in worlds:
             return (

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from gym_vlmrm.task.parts import Prompt, Strict, sentences
-from gym_vlmrm.task.rules import QUANTITY_NAME, Quantities, parse_rule, quantity_names
+from gym_vlmrm.task.rules import QUANTITY_NAME, Quantities, parse_rule, quantity_names, well_formed
 
 __all__ = ["CaptionSpec", "GradeSpec"]
 
@@ -75,12 +75,7 @@ class CaptionSpec(Strict):
             raise ValueError("a sentence is blank; write what is seen")
         return value
 
-    @field_validator("when")
-    @classmethod
-    def _well_formed_rule(cls, value: Any) -> Any:
-        if value is not None:
-            parse_rule(value)
-        return value
+    _well_formed_rule = field_validator("when")(well_formed)
 
     @property
     def sentences(self) -> list[str]:

@@ -19,7 +19,7 @@ from gym_vlmrm.arrays import Floats
 
 __all__ = [
     "QUANTITY_NAME", "Comparison", "Quantities", "Rule", "parse_rule", "quantity_names", "quantity_scales", "rule_text",
-    "shortfall", "shortfalls", "unmet",
+    "shortfall", "shortfalls", "unmet", "well_formed",
 ]  # fmt: skip
 
 Quantities: TypeAlias = Mapping[str, float]
@@ -96,6 +96,13 @@ class Not:
 
 
 Rule: TypeAlias = Comparison | AllOf | AnyOf | Not
+
+
+def well_formed(source: Any) -> Any:
+    """Return a rule as it is written, or ``None``; raises as `parse_rule` does."""
+    if source is not None:
+        parse_rule(source)
+    return source
 
 
 def parse_rule(source: Any) -> Rule:

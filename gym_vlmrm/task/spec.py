@@ -20,7 +20,7 @@ from gym_vlmrm.task.homes import embedded_for
 from gym_vlmrm.task.parts import MAIN, Brief, CameraName, Strict, misplaced
 from gym_vlmrm.task.plain import from_json, to_json
 from gym_vlmrm.task.reward_spec import MODEL_VARIABLE, RewardSpec
-from gym_vlmrm.task.rules import Rule, parse_rule
+from gym_vlmrm.task.rules import Rule, parse_rule, well_formed
 
 __all__ = [
     "FOR_GYMNASIUM", "MODEL_VARIABLE", "CameraSpec", "ContinuationSpec", "EnvSpec", "FurtherCamera", "Look", "Quality",
@@ -267,12 +267,7 @@ class TaskSpec(Strict):
                 said.add(sentence)
         return self
 
-    @field_validator("success")
-    @classmethod
-    def _well_formed_rule(cls, value: Any) -> Any:
-        if value is not None:
-            parse_rule(value)
-        return value
+    _well_formed_rule = field_validator("success")(well_formed)
 
     @property
     def success_rule(self) -> Rule | None:
