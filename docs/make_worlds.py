@@ -6,9 +6,7 @@ recipes and plays them; both keep what came out in ``docs/worlds.json``.
 
 import argparse
 import json
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from gym_vlmrm.task.spec import TaskSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PAGE = ROOT / "docs" / "worlds.json", ROOT / "docs" / "worlds.md"
+RUNS = ROOT / "runs" / "worlds"
 HELD_OUT, SEED = 200, 777_000
 """Frames of each world, found by an exploration of their own."""
 EPISODES = 20
@@ -94,21 +93,29 @@ def measure(names: Iterable[str]) -> None:
 
 
 def run(names: Iterable[str]) -> None:
-    """Train and play an agent of each task."""
-    vlmrm = [sys.executable, "-m", "gym_vlmrm_cli.main"]
+    """Train an agent of each task, or go on where a training stopped, and play it."""
+    from gym_vlmrm.learning import choose_recipe, evaluate, resume, train
+    from gym_vlmrm.learning.run_folder import RunFolder
+
     for name in names:
-        with tempfile.TemporaryDirectory() as folder:
-            train = [*vlmrm, "train", name, "--seed", "0", "--workers", "1", "--output", f"{folder}/run", "--json"]
-            trained = json.loads(subprocess.run(train, check=True, capture_output=True, text=True).stdout)
-            play = [*vlmrm, "eval", f"{folder}/run", "--episodes", str(EPISODES), "--workers", "1", "--json"]
-            played = json.loads(subprocess.run(play, check=True, capture_output=True, text=True).stdout)
-        policy = played["policy"]
+        folder, task = RUNS / name, tasks_here()[name]
+        if not folder.is_dir():
+            train(task, choose_recipe(task)[1], output=folder, workers=1)
+        elif RunFolder.open(folder).record.status != "finished":
+            resume(folder, workers=1)
+        record = RunFolder.open(folder).record
+        if record.status != "finished":
+            sys.exit(f"{name} stopped after {record.step:,} steps; the same command goes on")
+        played = evaluate(folder, episodes=EPISODES, workers=1, video=False)
+        policy = played.policy
         found = {
-            "trained": policy["successful_episodes"],
-            "interval": [round(policy["success_rate_low"], 3), round(policy["success_rate_high"], 3)],
-            "random": played["random"]["successful_episodes"],
-            "episodes": policy["episodes"],
-            "minutes": round(trained["seconds"] / 60, 1),
+            "trained": policy.successful_episodes,
+            "interval": [round(policy.success_rate_low, 3), round(policy.success_rate_high, 3)],
+            "random": played.random.successful_episodes,
+            "reward": [round(scores.vlm_reward, 3) for scores in (policy, played.random)],
+            "episodes": policy.episodes,
+            "steps": record.step,
+            "minutes": round(record.seconds / 60, 1),
         }
         keep(name, found)
         print(name, found, flush=True)

@@ -37,5 +37,6 @@ def test_a_task_is_judged_by_the_embedded_model_of_its_world(monkeypatch: pytest
     assert override(mine, model="ViT-B-32/openai").reward.model == "ViT-B-32/openai"
     assert task_from_dict({**PLAIN, "env": {"id": "Acrobot-v1"}}).reward.model == EMBEDDED
     assert embedded_for("brightness", "HalfCheetah-v5") == "brightness"
+    assert embedded_for(EMBEDDED, "gymnasium:Pendulum-v1") == "embedded-gymnasium"
     monkeypatch.setenv("GYM_VLMRM_MODEL", "brightness")
     assert load_task("cheetah-back").reward.model == "brightness"

@@ -11,7 +11,8 @@ EMBEDDED_MODELS: dict[str, frozenset[str]] = {_GYMNASIUM: _WORLDS}
 
 
 def embedded_for(model: str, env_id: str) -> str:
-    """Return the model that is meant where a task on some environment names one."""
+    """Return the model that is meant where a task on some environment, or ``module:environment``, names one."""
     if model != EMBEDDED:
         return model
-    return next((name for name, worlds in EMBEDDED_MODELS.items() if env_id in worlds), EMBEDDED)
+    bare = env_id.rpartition(":")[2]
+    return next((name for name, worlds in EMBEDDED_MODELS.items() if bare in worlds), EMBEDDED)

@@ -152,7 +152,9 @@ class SmallPupil:
         kept = copy.deepcopy(self._model.visual.state_dict())
         self._model.visual.load_state_dict(mean_weights(self._towers[-AVERAGED:]))
         self._settle()  # the mean of running means is not that of the mean's
-        save_folder(self._model, self._tokenizer.vocab_size, folder)
+        # Neither frames nor sentences point along the others but by mistake.
+        told = [*range(self._count + 1), EMBEDDING_SIZE - 1]
+        save_folder(self._model, self._tokenizer.vocab_size, folder, told)
         self._model.visual.load_state_dict(kept)
         for name in (MERGES_FILE, WORDS_FILE):
             shutil.copyfile(self._scratch / name, folder / name)
