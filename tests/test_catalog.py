@@ -71,8 +71,8 @@ def test_a_task_by_name_id_and_path(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("split", "did you mean 'splits'"),
         ("VLMRM/Humanoid-Splits-v1", f"did you mean '{SPLITS}'"),
         ("tasks/split.yaml", "did you mean 'splits'"),
-        ("xyzzy", "arms-crossed, arms-raised, cartpole"),
-        ("", "arms-crossed, arms-raised, cartpole"),
+        ("xyzzy", "arms-crossed, arms-raised, cart-left, cartpole"),
+        ("", "arms-crossed, arms-raised, cart-left, cartpole"),
         ("/nowhere/at/all.yaml", "no task file at"),
         ("a\0b", "unknown task"),
     ],
@@ -130,7 +130,7 @@ def test_the_environment_variable_chooses_the_model_where_nothing_else_does(
         return {reward.model for reward in rewards if "model" not in reward.model_fields_set}
 
     monkeypatch.delenv(MODEL_VARIABLE, raising=False)
-    assert models() == {"embedded"}
+    assert models() == {"embedded", "embedded-gymnasium"}
     monkeypatch.setenv(MODEL_VARIABLE, "brightness")
     assert models() == {"brightness"}
     assert override(load_task("splits"), model="RN50/openai").reward.model == "RN50/openai"

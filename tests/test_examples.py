@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import gym_vlmrm
+from gym_vlmrm.worlds.explore import Explorer
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SHORT = {
@@ -23,11 +25,33 @@ def test_every_example_is_run_here() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(SHORT)
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: path.name)
+TASKS = sorted(path for path in EXAMPLES.rglob("*.yaml") if not path.name.startswith("_"))
+TAUGHT = [path for path in TASKS if path.parent.name == "worlds"]
+
+
+@pytest.mark.parametrize("path", TASKS, ids=lambda path: path.name)
 def test_every_task_file_among_the_examples_is_right(path: Path) -> None:
     assert gym_vlmrm.load_task(path).id.startswith("VLMRM-Examples/")
     first = path.read_text().splitlines()[0]
     assert (path.parent / first.removeprefix("# yaml-language-server: $schema=")).is_file()
+
+
+@pytest.mark.parametrize("path", TAUGHT, ids=lambda path: path.name)
+def test_what_is_to_be_taught_can_be(path: Path) -> None:
+    """Captions say goal and baseline, and read what their world has, as the rule does; nothing ends an episode."""
+    task = gym_vlmrm.load_task(path)
+    said = {sentence for caption in task.captions for sentence in caption.sentences}
+    assert {*task.reward.goals, *task.reward.baselines} <= said
+    assert "default" in task.training
+    explorer = Explorer(task, task.captions, 16, 0)
+    world = explorer.world
+    world.reset(seed=0)
+    world.action_space.seed(0)
+    *_, terminated, truncated, info = [world.step(world.action_space.sample()) for _ in range(40)][-1]
+    assert not terminated
+    assert not truncated
+    assert type(info["success"]) is np.bool_
+    explorer.close()
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from gym_vlmrm.reward.loading import check_model_name
 
 def test_common_models_are_open_clip_s_and_sorted_by_size() -> None:
     found = {model.name: model for model in known_models()}
-    assert list(found) == ["embedded", *COMMON]
+    assert list(found) == ["embedded", "embedded-gymnasium", *COMMON]
     sizes = [model.image_weights for model in found.values()]
     assert sizes == sorted(sizes, key=lambda size: size or 0)
     assert found["ViT-bigG-14/laion2b_s39b_b160k"].image_weights == 1_844_907_264

@@ -16,7 +16,9 @@ from PIL import Image
 from planted import save_untrained_model
 
 from gym_vlmrm.auditing import audit
+from gym_vlmrm.auditing.examine import Audit, AuditPictures
 from gym_vlmrm.auditing.portraits import PORTRAIT, portraits
+from gym_vlmrm.auditing.results import AuditReport
 from gym_vlmrm.errors import RunError
 from gym_vlmrm.learning.evaluation import evaluate
 from gym_vlmrm.learning.recipes import choose_recipe
@@ -154,6 +156,20 @@ def test_page_and_json_say_the_same(audited: Path) -> None:
     assert [model["judge"]["model"] for model in data["models"]] == [model["model"] for model in data["models"]]
     assert len(data["landscapes"]) == 3
     assert data["versions"]["gymnasium"] in said
+
+
+def test_the_page_says_what_to_try(audited: Path, tmp_path: Path) -> None:
+    report = AuditReport.model_validate_json((audited.parent / "report.json").read_bytes())
+    pictures = AuditPictures([], [], np.array([0.9, 0.8]), np.array([0.1, 0.2]), None)
+    advised, plain = "With alpha 1 and <no> baseline the AUC is 1.", {"advice": []}
+    pages = []
+    for found in ({"advice": [advised]}, plain):
+        models = [report.models[0].model_copy(update=found), *(m.model_copy(update=plain) for m in report.models[1:])]
+        page = Audit(report.model_copy(update={"models": models}), {m.model: pictures for m in models})
+        pages.append(_Page(write_audit(page, tmp_path / str(len(pages))).read_text()).text)
+    assert advised in pages[0]
+    assert "What to try" in pages[0]
+    assert "What to try" not in pages[1]
 
 
 def test_prompts_cannot_break_the_page(tmp_path: Path) -> None:

@@ -14,11 +14,14 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from open_clip.model import CLIP
+from safetensors.torch import load_file
 
 from gym_vlmrm.errors import RunError, TaskError
 from gym_vlmrm.finetuning.loss import SigmoidHead
+from gym_vlmrm.finetuning.scratch import build_clip, save_folder
 from gym_vlmrm.reward import load_reward_model
-from gym_vlmrm.reward.folders import read_words, read_worlds
+from gym_vlmrm.reward.folders import CONFIG_FILE, WEIGHTS_FILE, read_words, read_worlds
 from gym_vlmrm.reward.loading import refuse_strangers, stranger_note
 from gym_vlmrm.task.catalog import load_task, override, task_from_dict, with_captions
 from gym_vlmrm.task.spec import TaskSpec
@@ -253,17 +256,19 @@ def test_caution_makes_rating_too_high_dearer() -> None:
 
 
 def test_strangers_are_told_of_and_refused() -> None:
-    note = stranger_note(pendulum())
+    stranger = pendulum(env={"id": "Acrobot-v1"})
+    note = stranger_note(stranger)
     assert note is not None
-    assert "never saw Pendulum-v1" in note
+    assert "never saw Acrobot-v1" in note
     assert "vlmrm teach" in note
     assert "CLIP" in note
     with pytest.raises(Exception, match="--anyway"):
-        refuse_strangers(pendulum(), anyway=False)
-    refuse_strangers(pendulum(), anyway=True)
+        refuse_strangers(stranger, anyway=False)
+    refuse_strangers(stranger, anyway=True)
+    assert stranger_note(pendulum()) is None  # a model that ships knows it
     assert stranger_note(load_task("kneeling")) is None
-    assert stranger_note(override(pendulum(), model="ViT-B-32/laion2b_s34b_b79k")) is None
-    assert stranger_note(override(pendulum(), model="brightness")) is None
+    assert stranger_note(override(stranger, model="ViT-B-32/laion2b_s34b_b79k")) is None
+    assert stranger_note(override(stranger, model="brightness")) is None
 
 
 def test_captions_may_stand_in_a_file_of_their_own(tmp_path: Path) -> None:
@@ -292,6 +297,22 @@ def test_what_cannot_be_taught_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "model" / "mine.txt").touch()
     with pytest.raises(RunError, match="not empty"):
         teach([pendulum()], tmp_path / "model", TINY)
+
+
+def test_a_folder_keeps_the_directions_that_are_told(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, told, read = build_clip(300), [0, 1, 2, 383], []
+    for directions in (None, told):
+        save_folder(model, 300, tmp_path, directions)
+        config = json.loads((tmp_path / CONFIG_FILE).read_text())["model_cfg"]
+        read.append(CLIP(**config).eval())
+        read[-1].load_state_dict(load_file(tmp_path / WEIGHTS_FILE))
+    frames, tokens = torch.rand(2, 3, 96, 96), torch.randint(300, (2, 40))
+    with torch.no_grad():
+        seen, said = [each.encode_image(frames) for each in read], [each.encode_text(tokens) for each in read]
+    torch.testing.assert_close(seen[1], seen[0][:, told])
+    torch.testing.assert_close(said[1], said[0][:, told])
+    assert (tmp_path / WEIGHTS_FILE).stat().st_size < 2 * sum(each.numel() for each in read[0].parameters()) - 3e5
 
 
 @pytest.mark.slow

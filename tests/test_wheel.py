@@ -23,6 +23,7 @@ DATA = (
     "gym_vlmrm/reports/templates/*.j2",
     "gym_vlmrm/reward/embedded/open_clip_model.safetensors",
     "gym_vlmrm/reward/embedded/words.txt",
+    "gym_vlmrm/reward/embedded_gymnasium/open_clip_model.safetensors",
     "gym_vlmrm/reward/embedded/worlds.txt",
     "gym_vlmrm/worlds/textures/*.png",
     "gym_vlmrm_cli/commands/*.py",

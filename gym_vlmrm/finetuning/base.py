@@ -28,7 +28,7 @@ from gym_vlmrm.finetuning.vocabulary import write_vocabulary
 from gym_vlmrm.reward.clip.devices import choose_device
 from gym_vlmrm.reward.clip.opening import open_model
 from gym_vlmrm.reward.folders import MERGES_FILE, WORDS_FILE, read_words
-from gym_vlmrm.reward.loading import EMBEDDED_FOLDER
+from gym_vlmrm.reward.loading import model_location
 from gym_vlmrm.reward.speaking.address import speaks
 
 __all__ = ["SCRATCH_PREPROCESSING", "Base", "build_scratch", "load_base", "write_model"]
@@ -64,7 +64,7 @@ def load_base(name: str, device: str) -> Base:
     """
     if speaks(name):
         raise ModelError(f"model '{name}' is a server's, and its weights are not here; name an open_clip model")
-    location = f"local-dir:{EMBEDDED_FOLDER}" if name == "embedded" else name
+    location = model_location(name)
     chosen = choose_device(device)
     model, tokenizer = open_model(location, chosen)
     if not isinstance(tokenizer, SimpleTokenizer | HFTokenizer):

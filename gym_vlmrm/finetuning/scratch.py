@@ -1,6 +1,7 @@
 """The small model that is trained from scratch, the embedded one too: its architecture and its folder on disk."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,10 @@ CONTEXT_LENGTH = 40
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 
-def model_config(vocabulary: int) -> dict[str, Any]:
+def model_config(vocabulary: int, embedding: int = EMBEDDING_SIZE) -> dict[str, Any]:
     """Return open_clip's ``model_cfg``: a modified ResNet of width 16 and a two-layer text transformer."""
     return {
-        "embed_dim": EMBEDDING_SIZE,
+        "embed_dim": embedding,
         "vision_cfg": {"image_size": FRAME_SIZE, "layers": [1, 2, 4, 3], "width": 16, "patch_size": None},
         "text_cfg": {
             "context_length": CONTEXT_LENGTH,
@@ -46,14 +47,30 @@ def build_clip(vocabulary: int) -> CLIP:
     return CLIP(**model_config(vocabulary))
 
 
-def save_folder(model: CLIP, vocabulary: int, folder: Path) -> None:
-    """Write config and float16 weights beside the vocabulary files, so that ``local-dir:folder`` loads them."""
+def save_folder(model: CLIP, vocabulary: int, folder: Path, directions: Sequence[int] | None = None) -> None:
+    """Write config and float16 weights beside the vocabulary files, so that ``local-dir:folder`` loads them.
+
+    Args:
+        model: the model.
+        vocabulary: tokens that it knows.
+        folder: where to write.
+        directions: coordinates of the embedding space that are kept; ``None`` keeps all.
+    """
     preprocess = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"}
     weights = {
         name: value.to(torch.float16) if value.is_floating_point() else value
         for name, value in model.state_dict().items()
     }
-    write_weights(folder, model_config(vocabulary), preprocess, weights)
+    if directions is not None:
+        weights.update(_only(directions, weights))
+    write_weights(folder, model_config(vocabulary, weights["text_projection"].shape[1]), preprocess, weights)
+
+
+def _only(directions: Sequence[int], weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the last layers of both towers without the other coordinates of their embeddings."""
+    last = "visual.attnpool.c_proj"
+    rows = {name: weights[name][directions].clone() for name in (f"{last}.weight", f"{last}.bias")}
+    return {**rows, "text_projection": weights["text_projection"][:, directions].contiguous()}
 
 
 def write_weights(

@@ -36,7 +36,7 @@ from gym_vlmrm.files import (
 )
 from gym_vlmrm.learning.records import Best, RunRecord
 from gym_vlmrm.learning.zoo import copy_of, is_in_zoo, zoo_folder
-from gym_vlmrm.reward.loading import MODELS
+from gym_vlmrm.reward.loading import EMBEDDED_FOLDERS, MODELS
 from gym_vlmrm.task.builtin import short_name
 from gym_vlmrm.task.catalog import load_task
 from gym_vlmrm.task.spec import TaskSpec
@@ -145,7 +145,7 @@ class RunFolder:
     def name_model(self) -> None:
         """Say which models the run names, where they are to be loaded and do not come with this package."""
         for model in self.task.reward.models:
-            if model == "embedded" or model in MODELS:
+            if model in EMBEDDED_FOLDERS or model in MODELS:
                 continue
             logger.warning("the run in '%s' names the reward model '%s', which is loaded now", self.name, model)
 

@@ -18,6 +18,7 @@ from gym_vlmrm.reward.notices import first_to_say
 from gym_vlmrm.reward.protocol import RewardModel
 from gym_vlmrm.reward.speaking.address import find_address, speaks
 from gym_vlmrm.task.catalog import load_task, override
+from gym_vlmrm.task.homes import EMBEDDED, EMBEDDED_MODELS
 from gym_vlmrm.task.parts import Part
 from gym_vlmrm.task.spec import RewardSpec, TaskSpec
 from gym_vlmrm.task.yaml_file import shorten
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
     from gym_vlmrm.reward.parts.sight import Watcher
 
 __all__ = [
-    "EMBEDDED_FOLDER", "MODELS", "CutPromptWarning", "UnknownWordsWarning", "check_model_name", "check_watcher",
-    "choose_frame_size", "cut_prompts", "describe_cut", "known_worlds", "load_judge", "load_reward_model",
-    "model_frame_size", "model_location", "refuse_strangers", "stranger_note", "tell_of_model", "unknown_words",
+    "EMBEDDED_FOLDER", "EMBEDDED_FOLDERS", "MODELS", "CutPromptWarning", "UnknownWordsWarning", "check_model_name",
+    "check_watcher", "choose_frame_size", "cut_prompts", "describe_cut", "known_worlds", "load_judge",
+    "load_reward_model", "model_frame_size", "model_location", "refuse_strangers", "stranger_note", "tell_of_model",
+    "unknown_words",
 ]  # fmt: skip
 
 MODELS: dict[str, str] = {
@@ -37,6 +39,11 @@ MODELS: dict[str, str] = {
 """Name to "module:Class" of reward models that read no prompts and are made without arguments; any other name is
 ``embedded``, a server's (see `gym_vlmrm.reward.speaking.address`) or open_clip's."""
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
+EMBEDDED_FOLDERS: dict[str, Path] = {
+    EMBEDDED: EMBEDDED_FOLDER,
+    **{name: Path(__file__).parent / name.replace("-", "_") for name in EMBEDDED_MODELS},
+}
+"""Folders of the models that ship, by name."""
 DEFAULT_FRAME_SIZE = 224
 logger = logging.getLogger("gym_vlmrm")
 
@@ -318,7 +325,7 @@ def describe_cut(sentence: str, unread: str) -> str:
 
 def model_location(model: str) -> str:
     """Return the name by which open_clip knows a model."""
-    return f"local-dir:{EMBEDDED_FOLDER}" if model == "embedded" else model
+    return f"local-dir:{EMBEDDED_FOLDERS[model]}" if model in EMBEDDED_FOLDERS else model
 
 
 def _warn_unknown_words(model: str, sentences: Sequence[str], *, motion: bool = False) -> None:
@@ -333,7 +340,7 @@ def _warn_unknown_words(model: str, sentences: Sequence[str], *, motion: bool = 
 
 def tell_of_model(model: str) -> None:
     """Say once what users of a model need to know."""
-    if model == "embedded":
+    if model in EMBEDDED_FOLDERS:
         _say_once_what_embedded_is()
 
 

@@ -1,15 +1,13 @@
-"""The built-in task files, read without validating them: all that registering their names needs.
+"""The headers of the built-in task files, looked up in their text: all that registering their names needs.
 
-``import gym_vlmrm`` comes this far and no farther; `gym_vlmrm.task.catalog` makes tasks of them, by pydantic.
+``import gym_vlmrm`` comes this far and no farther: it parses no YAML. `gym_vlmrm.task.catalog` makes tasks of the
+files, by pydantic.
 """
 
 import re
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-from gym_vlmrm.task.yaml_file import read_document
 
 __all__ = ["ENTRY_POINT", "builtin_folder", "builtin_headers", "builtin_paths", "short_name"]
 
@@ -39,8 +37,37 @@ def builtin_paths() -> dict[str, Path]:
 @cache
 def builtin_headers() -> tuple[tuple[str, str, int | None], ...]:
     """Return ``(short name, environment ID, max_episode_steps)`` of every built-in task."""
-    raw = {name: read_raw(path) for name, path in builtin_paths().items()}
-    return tuple((name, data["id"], data["env"].get("max_episode_steps")) for name, data in raw.items())
+    return tuple((name, *(_glance(path) or _read(path))) for name, path in builtin_paths().items())
+
+
+_KEY = re.compile(r"^(id|include): *([\w./-]+) *(?:#.*)?$", re.MULTILINE)
+_ENV = re.compile(r"^env:(.*)\n((?:(?: .*|#.*)?\n)*)", re.MULTILINE)
+_LIMIT = re.compile(r"^  max_episode_steps: *(\d+) *(?:#.*)?$", re.MULTILINE)
+
+
+@cache
+def _glance(path: Path) -> tuple[str, int | None] | None:
+    """Return ID and limit of steps of a file that is written as ours are, line by line; ``None`` for any other."""
+    if not path.is_file():
+        return None
+    text = path.read_text(encoding="utf-8")
+    keys = {found[1]: found[2] for found in _KEY.finditer(text)}
+    env = _ENV.search(text)
+    if (env and env[1].partition("#")[0].strip()) or ("include:" in text and "include" not in keys):
+        return None
+    base = _glance(builtin_folder() / keys["include"]) if "include" in keys else ("", None)
+    if base is None:
+        return None
+    limit = _LIMIT.search(env[2]) if env else None
+    task_id = keys.get("id", base[0])
+    return (task_id, int(limit[1]) if limit else base[1]) if task_id or path.name.startswith("_") else None
+
+
+def _read(path: Path) -> tuple[str, int | None]:
+    from gym_vlmrm.task.yaml_file import read_document
+
+    data = read_document(path, builtin_folder()).data
+    return data["id"], data["env"].get("max_episode_steps")
 
 
 def short_name(task_id: str) -> str:
@@ -49,8 +76,3 @@ def short_name(task_id: str) -> str:
         if builtin_id == task_id:
             return name
     return re.sub(r"-v\d+$", "", task_id.rpartition("/")[2]).lower()
-
-
-def read_raw(path: Path) -> dict[str, Any]:
-    """Read a task file with its includes merged, as plain data that nothing has validated."""
-    return read_document(path, builtin_folder()).data

@@ -16,6 +16,7 @@ from pydantic import (
 
 from gym_vlmrm.errors import did_you_mean
 from gym_vlmrm.task.captions import CaptionSpec
+from gym_vlmrm.task.homes import embedded_for
 from gym_vlmrm.task.parts import MAIN, Brief, CameraName, Strict, misplaced
 from gym_vlmrm.task.plain import from_json, to_json
 from gym_vlmrm.task.reward_spec import MODEL_VARIABLE, RewardSpec
@@ -48,8 +49,10 @@ Arguments: TypeAlias = Annotated[dict[str, Any], BeforeValidator(from_json), Pla
 _ID = re.compile(r"(?:[A-Za-z0-9_-]+/)?[A-Za-z0-9_.-]+?-v\d+")
 
 
-class EnvSpec(Strict):
+class EnvSpec(Brief):
     """The environment below the reward."""
+
+    always = frozenset({"id", "kwargs", "max_episode_steps"})
 
     id: str
     """Any registered Gymnasium ID that can render ``rgb_array``."""
@@ -57,6 +60,8 @@ class EnvSpec(Strict):
     """Constructor arguments of that environment."""
     max_episode_steps: int | None = Field(default=None, ge=1)
     """Steps until truncation; ``None`` keeps the environment's own limit."""
+    terminate: bool = True
+    """Whether episodes end where the environment says so; ``false``: they go on until their time is over."""
 
 
 _Distance = Annotated[float, Field(gt=0, le=_MAX_METRES)]
@@ -230,6 +235,15 @@ class TaskSpec(Strict):
     def _stands_on_another_environment(self) -> "TaskSpec":
         if self.env.id.rpartition(":")[2] == self.id:
             raise ValueError(f"id and env.id are both '{self.id}'; env.id names the environment below the task")
+        return self
+
+    @model_validator(mode="after")
+    def _is_judged_at_home(self) -> "TaskSpec":
+        model = embedded_for(self.reward.model, self.env.id)
+        if model != self.reward.model:
+            reward = self.reward.model_copy()
+            object.__setattr__(reward, "model", model)  # and not as if the file had said so
+            object.__setattr__(self, "reward", reward)
         return self
 
     @model_validator(mode="after")

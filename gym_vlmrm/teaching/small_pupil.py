@@ -94,9 +94,16 @@ class SmallPupil:
             report=lambda step, steps, loss: on_step(step, steps), peak_rate=rate,
             overrating=np.concatenate([caution[0], *[caution[1]] * (weight - 1)]).astype(np.float32),
         )  # fmt: skip
-        visual, passes = self._model.visual, range(min(SETTLING, len(lesson) // MOST_SCORED))
-        settle_norms(visual, (partial(visual, self._see(lesson.frames[batch :: len(passes)])) for batch in passes))
+        # From all worlds alike: a lesson has one behind the other.
+        rows = np.random.default_rng([self._seed, 31]).permutation(len(lesson))
+        passes = min(SETTLING, len(lesson) // MOST_SCORED)
+        self._settling = [lesson.frames[rows[batch::passes][: 2 * MOST_SCORED]] for batch in range(passes)]
+        self._settle()
         self._towers.append(copy.deepcopy(self._model.visual.state_dict()))
+
+    def _settle(self) -> None:
+        visual = self._model.visual
+        settle_norms(visual, (partial(visual, self._see(frames)) for frames in self._settling))
 
     def _targets(self, truths: NDArray[np.float32]) -> NDArray[np.float32]:
         targets = np.zeros((len(truths), EMBEDDING_SIZE), np.float32)
@@ -127,7 +134,7 @@ class SmallPupil:
 
     def _see(self, frames: NDArray[np.uint8]) -> torch.Tensor:
         preprocessing = Preprocessing(SCRATCH_PREPROCESSING, torch.device("cpu"))
-        images = preprocessing(torch.from_numpy(np.ascontiguousarray(frames[: 2 * MOST_SCORED])))
+        images = preprocessing(torch.from_numpy(np.ascontiguousarray(frames)))
         return images.contiguous(memory_format=torch.channels_last)
 
     @torch.no_grad()
@@ -142,9 +149,12 @@ class SmallPupil:
 
     def write(self, folder: Path) -> None:
         """Write a folder that ``local-dir:`` loads."""
-        kept = self._model.visual.state_dict()
+        kept = copy.deepcopy(self._model.visual.state_dict())
         self._model.visual.load_state_dict(mean_weights(self._towers[-AVERAGED:]))
-        save_folder(self._model, self._tokenizer.vocab_size, folder)
+        self._settle()  # the mean of running means is not that of the mean's
+        # Neither frames nor sentences point along the others but by mistake.
+        told = [*range(self._count + 1), EMBEDDING_SIZE - 1]
+        save_folder(self._model, self._tokenizer.vocab_size, folder, told)
         self._model.visual.load_state_dict(kept)
         for name in (MERGES_FILE, WORDS_FILE):
             shutil.copyfile(self._scratch / name, folder / name)

@@ -21,6 +21,7 @@ from gym_vlmrm.arrays import Floats
 from gym_vlmrm.task.captions import CaptionSpec
 from gym_vlmrm.task.rules import quantity_names
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.anywhere import put_anywhere
 from gym_vlmrm.worlds.configurations import configurations
 from gym_vlmrm.worlds.readings import Readings
 from gym_vlmrm.worlds.scene import find_scene
@@ -37,8 +38,10 @@ EXTREME = 0.3
 """How often a drawn action lies in a corner of its box: what is worth seeing often takes all the force there is."""
 STINT = 24
 """Most steps from one choice of a state to the next."""
-ANEW = 0.1
+ANEW = 0.25
 """How often play begins anew all the same."""
+ANYWHERE = 0.7
+"""How often a beginning is a pose from anywhere, where `put_anywhere` knows how."""
 SHORT = 4
 """The same on the way from a state that is kept to one that is drawn."""
 LEAD = 2.0
@@ -265,6 +268,8 @@ class Explorer:
         observation = self.world.reset(seed=self._seed + self._episodes)[0]
         if self._episodes == 1:
             self.world.render()  # a state of a world that has drawn nothing lacks its cameras, and they cost much
+        elif self._rng.random() < ANYWHERE:
+            put_anywhere(self.world, self._rng)
         return observation
 
     def _actions(self) -> Iterator[Any]:

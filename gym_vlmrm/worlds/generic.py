@@ -20,6 +20,7 @@ from gym_vlmrm.worlds.gl import ensure_gl
 from gym_vlmrm.worlds.guard import describe, guard_construction
 from gym_vlmrm.worlds.hidden import HiddenWrapper
 from gym_vlmrm.worlds.quality import FLOOR_SQUARE, QUALITIES, Drawn, set_drawing
+from gym_vlmrm.worlds.steady import SteadyInfo
 from gym_vlmrm.worlds.viewers import Viewers, find_renderers
 
 __all__ = ["SquareFrame", "find_environment", "make_generic"]
@@ -140,6 +141,8 @@ def make_generic(
             raise RenderingError(f"environment '{env_id}' cannot render 'rgb_array'; it ignores render_mode", field=_ID)
         if _is_mujoco(env.unwrapped):
             _fit(env.unwrapped, "film" if film else scene.quality, render_size)
+            if type(env.unwrapped).__module__.startswith("gymnasium."):
+                env = SteadyInfo(env)
         return SquareFrame(env, env_id, render_size, scene.camera)
     except VLMRMError:
         env.close()

@@ -12,6 +12,7 @@ from gym_vlmrm.errors import TaskError
 from gym_vlmrm.task.parts import PLAIN_SHOTS
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.cameras import with_cameras
+from gym_vlmrm.worlds.endless import Endless
 from gym_vlmrm.worlds.frames import FrameObservation
 from gym_vlmrm.worlds.generic import find_environment, make_generic
 from gym_vlmrm.worlds.guard import Guarded
@@ -92,6 +93,8 @@ def _bare_world(task: TaskSpec, render_size: int, film: bool) -> TaskInfo:
     env = make(env_id, kwargs, task.scene, render_size, film=film)
     try:
         seen = env if film else with_cameras(env, task.scene, env_id)
+        if not task.env.terminate:
+            seen = Endless(seen)
         return TaskInfo(Guarded(seen, env_id), task, partial(_bare_world, task, render_size, film))
     except TaskError:
         env.close()

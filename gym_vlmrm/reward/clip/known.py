@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from safetensors import safe_open
 
 from gym_vlmrm.reward.folders import WEIGHTS_FILE, check_folder
-from gym_vlmrm.reward.loading import EMBEDDED_FOLDER
+from gym_vlmrm.reward.loading import EMBEDDED_FOLDERS
 
 __all__ = ["COMMON", "KnownModel", "known_models", "silence"]
 
@@ -69,21 +69,21 @@ class KnownModel(BaseModel):
 
 
 def known_models(*, every: bool = False) -> list[KnownModel]:
-    """Return the embedded model and those of `COMMON`, or `every` pretrained model of open_clip, without their sizes.
+    """Return the embedded models and those of `COMMON`, or `every` pretrained model of open_clip, without their sizes.
 
     Raises:
-        ModelError: the embedded model is damaged.
+        ModelError: an embedded model is damaged.
     """
     names = ["/".join(pair) for pair in open_clip.list_pretrained()]
     chosen = [name for name in COMMON if name in names]
     if every:
         chosen += [name for name in names if name not in chosen]
-    return [_embedded(), *(_describe(name, counted=name in COMMON) for name in chosen)]
+    return [*map(_embedded, EMBEDDED_FOLDERS), *(_describe(name, counted=name in COMMON) for name in chosen)]
 
 
-def _embedded() -> KnownModel:
-    config = check_folder(EMBEDDED_FOLDER)
-    weights = EMBEDDED_FOLDER / WEIGHTS_FILE
+def _embedded(name: str) -> KnownModel:
+    config = check_folder(EMBEDDED_FOLDERS[name])
+    weights = EMBEDDED_FOLDERS[name] / WEIGHTS_FILE
     counts = {}
     with safe_open(weights, framework="pt") as file:
         for key in file.keys():  # noqa: SIM118  (it is no mapping)
@@ -91,7 +91,7 @@ def _embedded() -> KnownModel:
             counts[key] = int(torch.Size(shape).numel())
     image = sum(count for key, count in counts.items() if key.startswith("visual."))
     return KnownModel(
-        name="embedded",
+        name=name,
         image_weights=image,
         weights=sum(counts.values()),
         memory_mb=_megabytes(4 * image),
