@@ -8,7 +8,7 @@ WORKERS ?= 2
 export OMP_NUM_THREADS := 1
 export LP_NUM_THREADS := 1
 
-.PHONY: test lint types fast demo bench embedded-model results zoo gl clean
+.PHONY: test lint types fast demo bench bench-accelerator embedded-model results zoo gl clean
 
 test: lint types gl
 	$(BIN)/python -m pytest -n $(WORKERS)
@@ -31,6 +31,10 @@ demo: gl
 # The tables of benchmarks/README.md; run it on a machine that does nothing else.
 bench: gl
 	$(BIN)/python benchmarks/throughput.py all --json runs/bench
+
+# One NVIDIA GPU, at most eight minutes: renderers, image towers, loops; a table, and runs/bench/accelerator.json.
+bench-accelerator: gl
+	$(BIN)/python benchmarks/accelerator.py runs/bench/accelerator.json
 
 # An interrupted run goes on where it stopped. How long it took: docs/embedded-model.md.
 embedded-model: gl
