@@ -269,7 +269,7 @@ def measure(
     num_renderers: Annotated[str, typer.Option("--renderers", help="Processes that draw, with commas.")] = RENDERERS,
     num_envs: Annotated[int, typer.Option(min=1, help="Environments of the loops.")] = 64,
     seconds: Annotated[float, typer.Option(help="Length of each measurement [s].")] = 1.5,
-    minutes: Annotated[float, typer.Option(help="What does not fit into this time is left out.")] = 8.0,
+    minutes: Annotated[float, typer.Option(help="What would begin later is left out.")] = 7.0,
 ) -> None:
     """Measure one accelerator."""
     from importlib.metadata import version
