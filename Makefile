@@ -10,7 +10,7 @@ PYTEST := python -m pytest -n $(WORKERS) --dist worksteal
 export OMP_NUM_THREADS := 1
 export LP_NUM_THREADS := 1
 
-.PHONY: test lint types fast demo bench embedded-model embedded-gymnasium results zoo gl clean
+.PHONY: test lint types fast demo bench bench-accelerator embedded-model embedded-gymnasium results zoo gl clean
 
 test: lint types gl
 	$(BIN)/$(PYTEST) --durations=30
@@ -33,6 +33,10 @@ demo: gl
 # The tables of benchmarks/README.md; run it on a machine that does nothing else.
 bench: gl
 	$(BIN)/python benchmarks/throughput.py all --json runs/bench
+
+# One NVIDIA GPU, at most eight minutes: renderers, image towers, loops; a table, and runs/bench/accelerator.json.
+bench-accelerator: gl
+	$(BIN)/python benchmarks/accelerator.py runs/bench/accelerator.json
 
 # An interrupted run goes on where it stopped. How long it took: docs/embedded-model.md.
 embedded-model: gl

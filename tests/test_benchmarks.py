@@ -161,3 +161,32 @@ def test_the_originals_way_earns_the_same_rewards_for_the_same_frames(alpha: flo
     rewards = ours(np.stack(frames))
     np.testing.assert_allclose(OriginalReward(task)(np.stack(frames)), rewards, atol=1e-5)
     assert rewards.std() > 1e-4
+
+
+@pytest.mark.slow
+def test_what_measures_an_accelerator_runs_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import accelerator
+
+    monkeypatch.setattr(accelerator, "BATCHES", (1, 2))
+    quick = ["--models", "ViT-S-32-alt,ViT-none", "--trained", "ViT-none", "--renderers", "1", "--seconds", "0.05"]
+    output = tmp_path / "deep" / "accelerator.json"
+    result = CliRunner().invoke(accelerator.app, [str(output), "--device", "cpu", "--task", "cartpole", *quick])
+    assert result.exit_code == 0, result.output
+    report = json.loads(output.read_text())
+    assert report["matrix_tflops"] > 0
+    (drawn,) = report["renderers"]
+    assert drawn["drew"] == 1
+    assert drawn["frames_per_s"] > 0
+    (tower,) = report["towers"]
+    assert [batch["size"] for batch in tower["batches"]] == [1, 2]
+    assert 0 < tower["batches"][0]["of_matrix_rate"] < 2
+    assert tower["precision"] == "bf16"
+    # What fails or is not there is said, and costs no other part.
+    assert [words.partition(" ")[0] for words in report["left_out"]] == ["ViT-none", "loops"]
+    assert "| ViT-S-32-alt |" in result.output
+
+
+def test_renderers_that_hang_are_left_out_and_ended() -> None:
+    import accelerator
+
+    assert accelerator.renderers("cartpole", 32, 2, 1000.0, 0.5) == accelerator.Renderers(2, 0, 0.0)

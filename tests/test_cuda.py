@@ -89,7 +89,7 @@ def test_micro_batches_are_halved_until_they_fit(
     torch.cuda.set_per_process_memory_fraction(room / total)
     try:
         embeddings = loaded.embed_frames(pictures)
-        assert loaded._micro_batch < 4096
+        assert loaded.micro_batch < 4096
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     np.testing.assert_allclose(embeddings[:64], expected, atol=1e-3)

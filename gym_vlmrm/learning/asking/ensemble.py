@@ -27,16 +27,17 @@ Floats32 = NDArray[np.float32]
 class Ensemble:
     """`MEMBERS` networks of two hidden layers, learning from a memory that keeps everything. On the CPU, float32.
 
-    Inputs are scaled by mean and variance of all states seen, targets by those of all rewards told.
+    Inputs are a state's numbers, and their sines and cosines: many are angles, and a pole that went round once more
+    looks the same. They are scaled by mean and variance of all states seen, targets by those of all rewards told.
     """
 
     def __init__(self, width: int, random: np.random.Generator) -> None:
         """Begin with states of `width` numbers; `random` draws weights and batches, and belongs to the caller."""
         self._random = random
-        self.inputs, self.targets = RunningMeanStd(shape=(width,)), RunningMeanStd(shape=())
+        self.inputs, self.targets = RunningMeanStd(shape=(3 * width,)), RunningMeanStd(shape=())
         self._states, self._rewards = np.zeros((0, width), np.float32), np.zeros(0, np.float32)
         self._length = 0
-        sizes = [width, HIDDEN, HIDDEN, 1]
+        sizes = [3 * width, HIDDEN, HIDDEN, 1]
         self._weights: list[torch.Tensor] = []
         for before, after in itertools.pairwise(sizes):
             bound = 1 / math.sqrt(before)
@@ -52,7 +53,7 @@ class Ensemble:
 
     def see(self, states: Floats32) -> None:
         """Take note of how states (N, D) are spread."""
-        self.inputs.update(states.astype(np.float64))
+        self.inputs.update(_numbers(states).astype(np.float64))
 
     def remember(self, states: Floats32, rewards: Floats32) -> None:
         """Keep states (N, D) and what the judge says of them (N,)."""
@@ -99,7 +100,7 @@ class Ensemble:
         return float(self.targets.mean), max(math.sqrt(float(self.targets.var)), 1e-8)
 
     def _scaled(self, states: Floats32) -> torch.Tensor:
-        scaled = (states - self.inputs.mean) / np.sqrt(self.inputs.var + 1e-8)
+        scaled = (_numbers(states) - self.inputs.mean) / np.sqrt(self.inputs.var + 1e-8)
         return torch.from_numpy(np.clip(scaled, -CLIP, CLIP).astype(np.float32))
 
     def _forward(self, states: torch.Tensor) -> torch.Tensor:
@@ -152,6 +153,11 @@ class Ensemble:
     @property
     def _scales(self) -> tuple[RunningMeanStd, RunningMeanStd]:
         return self.inputs, self.targets
+
+
+def _numbers(states: Floats32) -> Floats32:
+    """Return what is read (..., 3 D) of states (..., D)."""
+    return np.concatenate([states, np.sin(states), np.cos(states)], axis=-1)
 
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")

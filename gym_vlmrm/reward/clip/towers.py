@@ -73,7 +73,8 @@ class Towers:
         self._text = TextTower(_without_visual(model), tokenizer, device, reload)
         self.weights_digest = hashlib.sha256(f"{image_digest} {self._text.weights_digest}".encode()).hexdigest()
         """SHA-256 (hex) of the weights of both towers as they were loaded, whatever the precision."""
-        self._micro_batch = _micro_batch(device, self.parameters)
+        self.micro_batch = _micro_batch(device, self.parameters)
+        """Frames that go through the image tower together; halved where the device's memory is too small for them."""
         self._layout = _memory_format(visual)
         visual.eval().requires_grad_(False)
         fold_batch_norms(visual)
@@ -120,7 +121,7 @@ class Towers:
         units: list[torch.Tensor] = []
         start = 0
         while start < len(frames):
-            part = frames[start : start + self._micro_batch]
+            part = frames[start : start + self.micro_batch]
             with contextlib.suppress(torch.OutOfMemoryError):
                 units.append(look(part))
                 start += len(part)
@@ -137,7 +138,7 @@ class Towers:
                 f"model '{self._origin[0]}' and one frame at a time do not fit into the memory of {self.device}; use "
                 f"precision='bf16', device='cpu' or a smaller model"
             )
-        self._micro_batch = max(tried // 2, 1)
+        self.micro_batch = max(tried // 2, 1)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         logger.info("%s has too little memory for %d frames at a time; taking %d", self.device, tried, tried // 2)
