@@ -19,6 +19,7 @@ DOCS = ROOT / "docs"
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
     *sorted(DOCS.glob("*.md")),
+    *sorted(DOCS.glob("environments/*.md")),
     *sorted(ROOT.glob("*/README.md")),
 ]
 
@@ -40,6 +41,12 @@ def test_a_page_without_a_place_for_the_table_is_left_alone(tmp_path: Path) -> N
     with pytest.raises(subprocess.CalledProcessError):
         run("make_tables.py", page)
     assert page.read_text() == "no table\n"
+
+
+def test_the_pages_of_the_environments_are_up_to_date(tmp_path: Path) -> None:
+    run("make_pages.py", tmp_path)
+    written = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
+    assert written == {path.name: path.read_text(encoding="utf-8") for path in (DOCS / "environments").glob("*.md")}
 
 
 @pytest.mark.slow

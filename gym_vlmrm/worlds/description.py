@@ -19,6 +19,43 @@ MOST = 1000
 """More numbers than these are not listed one by one: they are a picture."""
 
 
+_GYMNASIUM: dict[str, tuple[str, ...]] = {
+    "PendulumEnv": ("cosine of the angle, 1 upright", "sine of the angle", "angular velocity [rad/s]"),
+    "AcrobotEnv": (
+        "cosine of the first angle, 1 hanging",
+        "sine of the first angle",
+        "cosine of the second angle, 1 straight",
+        "sine of the second angle",
+        "first angular velocity [rad/s]",
+        "second angular velocity [rad/s]",
+    ),
+    "ReacherEnv": (
+        "cosine of the first joint",
+        "cosine of the second joint",
+        "sine of the first joint",
+        "sine of the second joint",
+        "target x [m]",
+        "target y [m]",
+        "first joint velocity [rad/s]",
+        "second joint velocity [rad/s]",
+        "fingertip x - target x [m]",
+        "fingertip y - target y [m]",
+    ),
+    "InvertedDoublePendulumEnv": (
+        "cart position [m]",
+        "sine of the first pole",
+        "sine of the second pole",
+        "cosine of the first pole",
+        "cosine of the second pole",
+        "cart velocity [m/s]",
+        "first pole velocity [rad/s]",
+        "second pole velocity [rad/s]",
+        "force of constraints on the cart [N]",
+    ),
+}
+"""Observations of environments of Gymnasium that tell no names themselves, by class; from its documentation."""
+
+
 class _Plain(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -144,7 +181,7 @@ def _actions(space: spaces.Space[Any], env: Any) -> Iterator[Number]:
 
 def _observation_names(env: Any) -> Sequence[str]:
     """A scene's own names, or those that Gymnasium's MuJoCo environments make of the model's joints."""
-    told: Sequence[str] = getattr(env, "observation_names", ())
+    told: Sequence[str] = getattr(env, "observation_names", ()) or _GYMNASIUM.get(type(env).__name__, ())
     structure = getattr(env, "observation_structure", None)
     if told or not isinstance(structure, dict) or not hasattr(env, "model"):
         return told
