@@ -15,6 +15,7 @@ from gym_vlmrm.worlds.cameras import with_cameras
 from gym_vlmrm.worlds.frames import FrameObservation
 from gym_vlmrm.worlds.generic import find_environment, make_generic
 from gym_vlmrm.worlds.guard import Guarded
+from gym_vlmrm.worlds.past import remembering
 from gym_vlmrm.worlds.pools.pool import make_pool
 from gym_vlmrm.worlds.scene import SCENES, make_scene
 from gym_vlmrm.worlds.task_info import TaskInfo
@@ -92,7 +93,8 @@ def _bare_world(task: TaskSpec, render_size: int, film: bool) -> TaskInfo:
     env = make(env_id, kwargs, task.scene, render_size, film=film)
     try:
         seen = env if film else with_cameras(env, task.scene, env_id)
-        return TaskInfo(Guarded(seen, env_id), task, partial(_bare_world, task, render_size, film))
+        known = remembering(Guarded(seen, env_id), task)
+        return TaskInfo(known, task, partial(_bare_world, task, render_size, film))
     except TaskError:
         env.close()
         raise
