@@ -43,9 +43,7 @@ _LEVEL = 0.1
 """Least horizontal part of a torso's forward axis by which it still faces somewhere."""
 
 
-def velocities(
-    data: "mujoco.MjData", torso: int, pelvis: int, hands: list[int], feet: list[int]
-) -> dict[str, float]:
+def velocities(data: "mujoco.MjData", torso: int, pelvis: int, hands: list[int], feet: list[int]) -> dict[str, float]:
     """Return the velocities of a state whose ``cvel`` MuJoCo has computed (``mj_comPos``, ``mj_comVel``).
 
     Args:
