@@ -1,7 +1,8 @@
 """How the humanoid moves: velocities of the current state, for success rules of motions and for the motion head.
 
 Speeds are in metres per second, rates in degrees per second. They are those of one instant: a hand that waves stands
-still at the end of every swing, and rules take the mean of several (`gym_vlmrm.task.past`). A body that was put into a pose (as audits do) is at rest, and all of them are 0.
+still at the end of every swing, and rules take the mean of several (`gym_vlmrm.task.past`). A body that was put into a
+pose (as audits do) is at rest, and all of them are 0.
 
 | quantity | meaning |
 |---|---|
