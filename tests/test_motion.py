@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from command_line import vlmrm
 
 import gym_vlmrm
 from gym_vlmrm.auditing import audit
+from gym_vlmrm.auditing.frames import HELD
+from gym_vlmrm.auditing.stage import Stage
 from gym_vlmrm.errors import ModelError, TaskError
 from gym_vlmrm.reward.loading import EMBEDDED_FOLDER, UnknownWordsWarning, load_reward_model
 from gym_vlmrm.reward.motion.file import HEAD_FILE
@@ -21,6 +24,7 @@ from gym_vlmrm.tensors import load_metadata, load_tensors, save_tensors
 from gym_vlmrm.worlds.humanoid.env import HumanoidScene
 from gym_vlmrm.worlds.humanoid.velocities import VELOCITIES
 from gym_vlmrm.worlds.poses.poses import reference_pose
+from gym_vlmrm.worlds.world import make_world
 
 MOTIONS = [name for name, task in builtin_tasks().items() if task.reward.sees_films]
 WINDOW = {"frames": 4, "stride": 2, "join": "motion"}
@@ -68,6 +72,13 @@ def test_velocities_are_those_of_finite_differences(humanoid: HumanoidScene, see
     assert told["forward_speed"] == pytest.approx(ahead @ speed[:2], abs=1e-4)
     assert told["leftward_speed"] == pytest.approx(ahead[0] * speed[1] - ahead[1] * speed[0], abs=1e-4)
     assert told["vertical_speed"] == pytest.approx(speed[2], abs=1e-4)
+    feet = [model.geom(f"{side}_foot").id for side in ("left", "right")]
+    moved = (after.geom_xpos[feet] - before.geom_xpos[feet]).mean(axis=0) / step
+    assert told["feet_forward_speed"] == pytest.approx(ahead @ moved[:2], abs=1e-4)
+    pelvis = model.body("pelvis").id
+    turned = after.xmat[pelvis].reshape(3, 3) @ before.xmat[pelvis].reshape(3, 3).T
+    rate = np.degrees((turned[1, 0] - turned[0, 1]) / 2 / step)
+    assert told["pelvis_turn_rate"] == pytest.approx(rate, abs=0.5)
     tilts = [np.degrees(np.arccos(data.xmat[torso, 8])) for data in (before, after)]
     assert told["fall_rate"] == pytest.approx((tilts[1] - tilts[0]) / step, abs=0.5)
     for side in ("left", "right"):
@@ -87,6 +98,37 @@ def test_turning_is_positive_to_the_left_and_a_posed_body_is_at_rest(humanoid: H
     assert humanoid.quantities()["fastest_hand_speed"] == pytest.approx(0, abs=1e-9)
     humanoid.place(np.array(reference_pose("standing", "raised")))
     assert [humanoid.quantities()[name] for name in VELOCITIES] == [0.0] * len(VELOCITIES)
+
+
+def test_toppling_is_no_walking_and_a_twisted_waist_no_turning(humanoid: HumanoidScene) -> None:
+    """A body that moves as a whole about its feet, and one whose pelvis stays where it is while the torso turns."""
+    model, pose = humanoid.model, np.array(reference_pose("standing"))
+    humanoid.place(pose)
+    height = humanoid.quantities()["torso_height"] - humanoid.quantities()["lower_foot_height"]
+    toppling = np.zeros(model.nv)
+    toppling[0], toppling[4] = 1.0, 1.0 / height
+    humanoid.set_state(pose, toppling)
+    told = humanoid.quantities()
+    assert told["forward_speed"] == pytest.approx(1.0, abs=0.02)
+    assert abs(told["feet_forward_speed"]) < 0.1 < load_number("walking", "mean(feet_forward_speed, 33)")
+    twisting = np.zeros(model.nv)
+    twisting[5] = np.pi / 2
+    twisting[model.joint("abdomen_z").dofadr[0]] = -np.pi / 2
+    humanoid.set_state(pose, twisting)
+    told = humanoid.quantities()
+    assert told["turn_rate"] == pytest.approx(90, abs=0.5)
+    assert abs(told["pelvis_turn_rate"]) < 5 < load_number("turning", "mean(pelvis_turn_rate, 33)")
+
+
+def load_number(name: str, quantity: str) -> float:
+    """What a motion task's rule wants of a quantity, at least."""
+
+    def comparisons(rule: Any) -> Any:
+        parts = getattr(rule, "parts", None)
+        return [rule] if parts is None else [found for part in parts for found in comparisons(part)]
+
+    rule = load_task(name).success_rule
+    return max(part.number for part in comparisons(rule) if part.name == quantity)
 
 
 # The head -------------------------------------------------------------------------------------------------------------
@@ -244,6 +286,39 @@ def test_a_motion_task_pays_what_its_windows_show(name: str) -> None:
     env.close()
 
 
+def test_trembling_is_no_turning_and_turning_is() -> None:
+    """One world, whose torso is told to shake about the vertical or to turn: the verdicts of half a second differ."""
+    world = make_world(load_task("turning"), render_size=64, limited=True)
+    env: Any = world.unwrapped
+    for rates, success in (([120.0, -120.0], False), ([60.0, 60.0], True)):
+        world.reset(seed=0)
+        pose = np.array(reference_pose("standing"))
+        for step in range(40):
+            speeds = np.zeros(env.model.nv)
+            speeds[5] = np.radians(rates[step % 2])
+            env.set_state(pose, speeds)
+            *_, info = world.step(np.zeros(17, np.float32))
+        assert abs(env.quantities()["turn_rate"]) > 45
+        assert info["success"] == success
+    world.close()
+
+
+def test_an_audits_stage_holds_random_actions_on_request() -> None:
+    stage = Stage(load_task("mountain-car"), 16)
+    actions, step = [], stage.world.step
+
+    def noted(action: Any) -> Any:
+        actions.append(float(action[0]))
+        return step(action)
+
+    stage.world.step = noted  # type: ignore[method-assign]
+    stage.roll(1, 100, hold=HELD)
+    assert {len(list(same)) for _, same in groupby(actions)} == {HELD}
+    actions.clear()
+    stage.roll(1, 100)
+    assert len(set(actions)) == len(actions)
+
+
 def test_posing_says_nothing_of_velocities() -> None:
     from gym_vlmrm.worlds.scene import can_pose
 
@@ -251,6 +326,7 @@ def test_posing_says_nothing_of_velocities() -> None:
     still = load_task("standing").model_dump(exclude_unset=True)
     assert can_pose(task_from_dict(still))
     assert not can_pose(task_from_dict({**still, "id": "Test/S-v0", "success": "forward_speed > 1"}))
+    assert not can_pose(task_from_dict({**still, "id": "Test/S-v0", "success": "mean(torso_up, 9) > 0.8"}))
 
 
 def test_an_audit_judges_windows_of_play_and_says_so() -> None:

@@ -30,6 +30,9 @@ FEWEST = 8
 ROLLOUTS, ROLLOUT_FRAMES = 6, 20
 BLIND_ROLLOUTS, BLIND_FRAMES = 40, 25
 """The same where states cannot be posed: every frame comes from a rollout."""
+HELD = 8
+"""Steps for which every second random episode holds its actions, where windows of episodes are judged: who draws a new
+action at each step trembles, and hardly moves."""
 EXPLORED_FRAMES = 500
 """Frames that exploring adds where random episodes hardly ever show the goal."""
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
@@ -103,11 +106,12 @@ def build_audit_set(
     parts: list[tuple[Seen, list[str], list[str], list[float]]] = []
     if len(plan.states):
         parts.append((pool.show(np.array(plan.states), on_done=done), plan.sources, plan.names, plan.coordinates))
-    stride = max(1, episode_length(task) // frames)
+    stride, holds = max(1, episode_length(task) // frames), [1]
     if task.reward.sees_films:  # which are made of the very pictures that the reward scores
-        stride = task.reward.every
+        stride, holds = task.reward.every, [1, HELD]
     before = len(plan.states)
-    rolled = pool.roll([seed + 1000 + i for i in range(episodes)], stride, on_done=lambda n: done(before + n))
+    seeds = [seed + 1000 + i for i in range(episodes)]
+    rolled = pool.roll(seeds, stride, holds=holds, on_done=lambda n: done(before + n))
     parts += [_rollout(seen, ROLLOUT, f"random episode {i + 1}") for i, seen in enumerate(rolled)]
     if policy is not None:
         played = _play(task, pool.size, policy, stride, seed)
@@ -119,8 +123,8 @@ def build_audit_set(
 
 def _explore(task: TaskSpec, size: int, seed: int) -> list[tuple[Seen, list[str], list[str], list[float]]]:
     """Show states that random play hardly ever reaches, spread over what the rule of success reads."""
-    if task.reward.shots.slots != PLAIN_SHOTS.slots:
-        return []  # what several cameras see of a state is drawn while it is played
+    if task.reward.sees_films or task.reward.shots.slots != PLAIN_SHOTS.slots:
+        return []  # windows of an episode, and what several cameras see of a state, are drawn while it is played
     explorer = Explorer(task, task.captions, size, seed + 3000)
     try:
         sights = explorer.explore(EXPLORED_FRAMES)

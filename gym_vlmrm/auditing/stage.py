@@ -100,7 +100,7 @@ class Stage:
         shown = frames if draw else np.zeros((len(states), 0, 0, 3), np.uint8)
         return Seen(shown, success, quantities, states, np.array(views, np.uint8) if views else None)
 
-    def roll(self, seed: int, stride: int, act: Callable[[Any], Any] | None = None) -> Seen:
+    def roll(self, seed: int, stride: int, act: Callable[[Any], Any] | None = None, *, hold: int = 1) -> Seen:
         """Play as many steps as an episode may have; show every `stride`-th state.
 
         Where the environment itself ends the episode (terminated or truncated), the next one begins.
@@ -109,6 +109,7 @@ class Stage:
             seed: of the first episode and of random actions.
             stride: steps from one state that is shown to the next.
             act: turns an observation into an action; at random if not given.
+            hold: for how many steps a random action is held.
 
         Returns:
             (limit // stride) states, in order.
@@ -116,8 +117,12 @@ class Stage:
         observation, _ = self.world.reset(seed=seed)
         self.world.action_space.seed(seed)
         frames, views, success, quantities, states, moments = [], [], [], [], [], [0]
+        action: Any = None
         for step in range(self.limit):
-            action = self.world.action_space.sample() if act is None else act(observation)
+            if act is not None:
+                action = act(observation)
+            elif step % hold == 0:
+                action = self.world.action_space.sample()
             observation, _, terminated, truncated, info = self.world.step(action)
             if step % stride == stride - 1:
                 frames.append(self.world.render())

@@ -56,8 +56,12 @@ def _show(states: Floats, draw: bool) -> Seen:
     return _opened().show(states, draw)
 
 
-def _roll(seed: int, stride: int) -> Seen:
-    return _opened().roll(seed, stride)
+def _roll(seed: int, stride: int, hold: int) -> Seen:
+    return _opened().roll(seed, stride, hold=hold)
+
+
+def _roll_here(stage: Stage, seed: int, stride: int, hold: int) -> Seen:
+    return stage.roll(seed, stride, hold=hold)
 
 
 class StagePool:
@@ -117,9 +121,20 @@ class StagePool:
         chunks = [states[i : i + CHUNK] for i in range(0, len(states), CHUNK)]
         return join_seen(list(self._map(_show, Stage.show, [(chunk, draw) for chunk in chunks], on_done)))
 
-    def roll(self, seeds: Sequence[int], stride: int, *, on_done: Callable[[int], None] | None = None) -> list[Seen]:
-        """Play one random episode per seed and show every `stride`-th state of each."""
-        return list(self._map(_roll, Stage.roll, [(seed, stride) for seed in seeds], on_done))
+    def roll(
+        self,
+        seeds: Sequence[int],
+        stride: int,
+        *,
+        holds: Sequence[int] = (1,),
+        on_done: Callable[[int], None] | None = None,
+    ) -> list[Seen]:
+        """Play one random episode per seed and show every `stride`-th state of each.
+
+        Actions are held for so many steps as `holds` says, whose numbers the episodes take in turn.
+        """
+        jobs = [(seed, stride, holds[index % len(holds)]) for index, seed in enumerate(seeds)]
+        return list(self._map(_roll, _roll_here, jobs, on_done))
 
     def _map(
         self,

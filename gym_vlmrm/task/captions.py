@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from gym_vlmrm.task.parts import Prompt, Strict, sentences
-from gym_vlmrm.task.rules import QUANTITY_NAME, Quantities, parse_rule, quantity_names, well_formed
+from gym_vlmrm.task.past import QUANTITY_NAME, look_back
+from gym_vlmrm.task.rules import Quantities, parse_rule, quantity_names, well_formed
 
 __all__ = ["CaptionSpec", "GradeSpec"]
 
@@ -76,6 +77,14 @@ class CaptionSpec(Strict):
         return value
 
     _well_formed_rule = field_validator("when")(well_formed)
+
+    @field_validator("when")
+    @classmethod
+    def _of_one_picture(cls, value: Any) -> Any:
+        before = [] if value is None else [name for name in quantity_names(parse_rule(value)) if look_back(name)]
+        if before:
+            raise ValueError(f"'{before[0]}' looks at states before, which a picture does not show; only success may")
+        return value
 
     @property
     def sentences(self) -> list[str]:

@@ -1,7 +1,8 @@
 """Success rules: comparisons of named quantities, joined by `all`, `any` and `not`. Nothing is evaluated as Python.
 
 A comparison is ``"name op number"`` such as ``"feet_distance > 1.0"``. A name is a quantity of the scene, ``obs[3]``,
-or ``info.x_position``. A rule is a comparison, or a mapping with exactly one of the keys ``all``, ``any``, ``not``.
+or ``info.x_position``, or what several states say of one of these (see `gym_vlmrm.task.past`). A rule is a comparison,
+or a mapping with exactly one of the keys ``all``, ``any``, ``not``.
 
 A rule can be asked whether a state holds, what it reads, how far a state is from it, and what keeps a state from it.
 """
@@ -16,10 +17,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gym_vlmrm.arrays import Floats
+from gym_vlmrm.task.past import LOOK_BACK, QUANTITY_NAME, look_back
 
 __all__ = [
-    "QUANTITY_NAME", "Comparison", "Quantities", "Rule", "parse_rule", "quantity_names", "quantity_scales", "rule_text",
-    "shortfall", "shortfalls", "unmet", "well_formed",
+    "Comparison", "Quantities", "Rule", "parse_rule", "quantity_names", "quantity_scales", "rule_text", "shortfall",
+    "shortfalls", "unmet", "well_formed",
 ]  # fmt: skip
 
 Quantities: TypeAlias = Mapping[str, float]
@@ -33,10 +35,8 @@ OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
-QUANTITY_NAME = r"obs\[\d{1,9}\]|[A-Za-z_][\w.]*"
-"""A regular expression of the names that rules may read."""
 _COMPARISON = re.compile(
-    rf"(?P<name>{QUANTITY_NAME})"
+    rf"(?P<name>{LOOK_BACK}|{QUANTITY_NAME})"
     r"\s*(?P<op><=|>=|==|!=|<|>)\s*"
     r"(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
 )
@@ -142,12 +142,14 @@ def _comparison(source: str) -> Comparison:
     match = _COMPARISON.fullmatch(source.strip()) if len(source) <= MAX_LENGTH else None
     if match is None:
         raise ValueError(
-            f"{_quoted(source)} is no comparison; write 'name op number' with one of {', '.join(OPERATORS)}"
+            f"{_quoted(source)} is no comparison; write 'name op number' with one of {', '.join(OPERATORS)}; "
+            "a name may be 'mean(name, states)', and so with min, max and span"
         )
     number = float(match["number"])
     if not math.isfinite(number):
         raise ValueError(f"{_quoted(source)} compares with a number that is not finite")
-    return Comparison(match["name"], match["op"], number)
+    name = match["name"]
+    return Comparison(str(look_back(name) or name), match["op"], number)
 
 
 def _quoted(source: Any) -> str:

@@ -12,14 +12,15 @@ from gym_vlmrm.task.asking import AskSpec
 from gym_vlmrm.task.builtin import builtin_folder
 from gym_vlmrm.task.captions import CaptionSpec, GradeSpec
 from gym_vlmrm.task.parts import FadeSpec, PartSpec, SeenSpec, ShapeSpec, WindowSpec
-from gym_vlmrm.task.rules import MAX_DEPTH, MAX_LENGTH, MAX_PARTS, QUANTITY_NAME
+from gym_vlmrm.task.past import LOOK_BACK, QUANTITY_NAME
+from gym_vlmrm.task.rules import MAX_DEPTH, MAX_LENGTH, MAX_PARTS
 from gym_vlmrm.task.spec import CameraSpec, EnvSpec, FurtherCamera, Recipe, RewardSpec, SceneSpec, TaskSpec
 
 __all__ = ["SCHEMA_FILE", "schema", "schema_line"]
 
 SCHEMA_FILE = "task.schema.json"
 """Name of the schema beside the built-in tasks; `vlmrm schema` prints it."""
-_COMPARISON = r"^\s*(obs\[\d{1,9}\]|[A-Za-z_][\w.]*)\s*(<=|>=|==|!=|<|>)\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
+_COMPARISON = rf"^\s*({LOOK_BACK}|{QUANTITY_NAME})\s*(<=|>=|==|!=|<|>)\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 
 
 def schema() -> dict[str, Any]:

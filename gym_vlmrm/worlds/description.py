@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 from pydantic import BaseModel, ConfigDict
 
-from gym_vlmrm.task.rules import quantity_names, rule_text, unmet
+from gym_vlmrm.task.rules import rule_text, unmet
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.task.yaml_file import shorten
 from gym_vlmrm.worlds.world import episode_limit, make_world
@@ -131,9 +131,9 @@ def _describe(task: TaskSpec, world: gym.Env[Any, Any], observation: Any, info: 
     found = env.quantities() if scene else {}
     rule = task.success_rule
     success, lacks = None, []
-    # What a step tells is not known right after a reset.
-    if rule is not None and all(not name.startswith("info.") or name[5:] in info for name in quantity_names(rule)):
-        values = world.get_wrapper_attr("read_quantities")(observation, info)
+    read = world.get_wrapper_attr("read_quantities")
+    if rule is not None and read.complete(info):  # what a step tells is not known right after a reset
+        values = read(observation, info)
         success, lacks = bool(rule.holds(values)), unmet(rule, values)
     return WorldDescription(
         environment=task.env.id,

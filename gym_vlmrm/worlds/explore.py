@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.arrays import Floats
 from gym_vlmrm.task.captions import CaptionSpec
+from gym_vlmrm.task.past import look_back
 from gym_vlmrm.task.rules import quantity_names
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.anywhere import put_anywhere
@@ -183,7 +184,7 @@ class Explorer:
     def can_pose(self) -> bool:
         """Whether the world is a scene that can be put into any configuration, and names all that is read."""
         return find_scene(self.task.env.id) is not None and not any(
-            name.startswith(("obs[", "info.")) for name in self._names
+            name.startswith(("obs[", "info.")) or look_back(name) for name in self._names
         )
 
     def posed(self, count: int) -> Iterator[Sight]:

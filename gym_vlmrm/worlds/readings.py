@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from gym_vlmrm.errors import TaskError, did_you_mean
+from gym_vlmrm.task.past import look_back
 from gym_vlmrm.task.yaml_file import shorten
 from gym_vlmrm.worlds.answers import one_number
 
@@ -15,7 +16,11 @@ __all__ = ["Readings"]
 
 
 class Readings:
-    """Reads quantities by name: ``obs[3]``, ``info.x_position``, or whatever the scene names."""
+    """Reads quantities by name: ``obs[3]``, ``info.x_position``, or whatever the scene names.
+
+    What is asked of several states, such as ``mean(turn_rate, 33)``, is what the world remembers of its episode (see
+    `gym_vlmrm.worlds.past`).
+    """
 
     def __init__(
         self,
@@ -41,6 +46,8 @@ class Readings:
         self._env, self._task_id, self._written, self._field = env, task_id, written, field
         self._who = "a caption" if field == "captions" else field
         known = list(dict.fromkeys(names))
+        self._looks = {name: look for name in known if (look := look_back(name)) is not None}
+        known = [name for name in known if name not in self._looks]
         self._observed = {name: int(name[4:-1]) for name in known if name.startswith("obs[")}
         self._informed = {name: name.removeprefix("info.") for name in known if name.startswith("info.")}
         self._scenic = [name for name in known if name not in self._observed and name not in self._informed]
@@ -52,7 +59,9 @@ class Readings:
 
     def complete(self, info: Mapping[str, Any]) -> bool:
         """Whether an info has all that is read of it; that of a reset often has not."""
-        return all(one_number(info.get(key)) is not None for key in self._informed.values())
+        if not all(one_number(info.get(key)) is not None for key in self._informed.values()):
+            return False
+        return not self._looks or len(self._env.get_wrapper_attr("past")) > 0
 
     def __call__(self, observation: Any, info: Mapping[str, Any]) -> dict[str, float]:
         """Return at least those quantities that were named, of the current state and the step that led to it.
@@ -68,6 +77,8 @@ class Readings:
             values |= {name: float(flat[index]) for name, index in self._observed.items()}
         for name, key in self._informed.items():
             values[name] = self._number(name, key, info)
+        for name, look in self._looks.items():
+            values[name] = self._env.get_wrapper_attr("look_back")(look)
         return values
 
     def _number(self, name: str, key: str, info: Mapping[str, Any]) -> float:
@@ -107,7 +118,7 @@ class Readings:
 def _find_name(written: Any, name: str) -> tuple[str | int, ...] | None:
     """Return the keys that lead to the first place of a written section that reads a quantity."""
     if isinstance(written, str):
-        return () if re.match(rf"\s*{re.escape(name)}\s*([<>=!]|$)", written) else None
+        return () if re.match(rf"\s*(\w+\(\s*)?{re.escape(name)}\s*([<>=!,]|$)", written) else None
     parts: Iterable[tuple[str | int, Any]] = ()
     if isinstance(written, Mapping):
         parts = written.items()

@@ -12,6 +12,7 @@ from gymnasium.utils import EzPickle
 
 from gym_vlmrm.arrays import Floats
 from gym_vlmrm.errors import TaskError, did_you_mean
+from gym_vlmrm.task.past import look_back
 from gym_vlmrm.task.rules import quantity_names
 from gym_vlmrm.task.spec import SceneSpec, TaskSpec
 from gym_vlmrm.worlds.guard import guard_construction
@@ -141,7 +142,9 @@ def can_pose(task: TaskSpec) -> bool:
     if task.env.id not in SCENES or rule is None or task.reward.sees_films:
         return False
     moving = getattr(find_scene(task.env.id), "velocity_names", ())
-    return not any(name.startswith(("obs[", "info.")) or name in moving for name in quantity_names(rule))
+    return not any(
+        name.startswith(("obs[", "info.")) or name in moving or look_back(name) for name in quantity_names(rule)
+    )
 
 
 def make_scene(

@@ -16,6 +16,7 @@ from gym_vlmrm.worlds.endless import Endless
 from gym_vlmrm.worlds.frames import FrameObservation
 from gym_vlmrm.worlds.generic import find_environment, make_generic
 from gym_vlmrm.worlds.guard import Guarded
+from gym_vlmrm.worlds.past import remembering
 from gym_vlmrm.worlds.pools.pool import make_pool
 from gym_vlmrm.worlds.scene import SCENES, make_scene
 from gym_vlmrm.worlds.task_info import TaskInfo
@@ -95,7 +96,8 @@ def _bare_world(task: TaskSpec, render_size: int, film: bool) -> TaskInfo:
         seen = env if film else with_cameras(env, task.scene, env_id)
         if not task.env.terminate:
             seen = Endless(seen)
-        return TaskInfo(Guarded(seen, env_id), task, partial(_bare_world, task, render_size, film))
+        known = remembering(Guarded(seen, env_id), task)
+        return TaskInfo(known, task, partial(_bare_world, task, render_size, film))
     except TaskError:
         env.close()
         raise

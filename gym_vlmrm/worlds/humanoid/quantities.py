@@ -160,7 +160,7 @@ def quantities(model: "mujoco.MjModel", data: "mujoco.MjData", *, moving: bool =
             result[f"{side}_{joint}_bend"] = math.degrees(-data.qpos[angle])
     knees = result["left_knee_bend"], result["right_knee_bend"]
     result["least_knee_bend"], result["most_knee_bend"] = min(knees), max(knees)
-    return result | velocities(data, parts.torso, parts.hands) if moving else result
+    return result | velocities(data, parts.torso, parts.pelvis, parts.hands, parts.feet) if moving else result
 
 
 _SIDED = (
