@@ -12,7 +12,7 @@ BEGIN_MOTION, END_MOTION = "<!-- motion tasks: python docs/make_tables.py -->", 
 
 
 def task_table(before: str, *, motion: bool = False) -> str:
-    """Return the table of the scenes' tasks, or of the motion tasks, in Markdown; those that it had keep their order."""
+    """Return the table of the scenes' tasks, or of the motion tasks, in Markdown; rows that it had keep their order."""
     known_scenes = {name: task for name, task in builtin_tasks().items() if task.env.id in SCENES}
     tasks = {name: task for name, task in known_scenes.items() if task.reward.sees_films == motion}
     known = [name for name in re.findall(r"^\| ([\w-]+) \| `", before, re.MULTILINE) if name in tasks]
