@@ -17,7 +17,8 @@ from gym_vlmrm.reward.loading import EMBEDDED_FOLDERS, check_model_name
 def test_common_models_are_open_clip_s_and_sorted_by_size() -> None:
     found = {model.name: model for model in known_models()}
     assert list(found) == ["embedded", "embedded-gymnasium", *COMMON]
-    sizes = [max(found[name].image_weights or 0 for name in EMBEDDED_FOLDERS), *(found[n].image_weights for n in COMMON)]
+    embedded = max(found[name].image_weights or 0 for name in EMBEDDED_FOLDERS)
+    sizes = [embedded, *(found[name].image_weights for name in COMMON)]
     assert sizes == sorted(sizes, key=lambda size: size or 0)
     assert found["ViT-bigG-14/laion2b_s39b_b160k"].image_weights == 1_844_907_264
     assert found["ViT-B-32/laion2b_s34b_b79k"].frame_size == 224
