@@ -18,15 +18,15 @@ OLD = Path(__file__).parent / "data" / "run-0.1.0"
 def result(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("api") / "run"
     return gym_vlmrm.train(
-        "cartpole", algorithm="PPO", steps=4096, num_envs=2, seed=1, output=folder, max_episode_steps=20, **SMALL
+        "cartpole", algorithm="A2C", steps=64, num_envs=2, seed=1, output=folder, max_episode_steps=20, **SMALL
     )
 
 
 def test_a_task_by_name_becomes_a_run(result: Any) -> None:
-    assert result.step >= 4096
+    assert result.step >= 64
     assert result.run.task.reward.model == "brightness"
     assert result.run.task.env.max_episode_steps == 20
-    assert result.run.record.recipe.algorithm == "PPO"
+    assert result.run.record.recipe.algorithm == "A2C"
 
 
 def test_a_run_goes_on_and_is_evaluated(result: Any) -> None:

@@ -386,13 +386,13 @@ def test_the_tutorial_goes_to_its_end(tmp_path: Path, monkeypatch: pytest.Monkey
     code = "\n".join(re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
     subprocess.run([sys.executable, "-c", code], check=True)
     lines = [line for line in page.splitlines() if line.startswith("vlmrm ") and "crane" in line and "TASK" not in line]
-    fewer = {"teach": ["--minutes", "0.5", "--rounds", "1", "--workers", "1"], "train": ["--workers", "1"]}
+    fewer = {"teach": ["--minutes", "1", "--rounds", "1", "--workers", "1"], "train": ["--workers", "1"]}
     run: Callable[..., Any] = subprocess.run
     for line in dict.fromkeys(line.split("#")[0].strip() for line in lines):
         words = line.split()[1:]
         command = [sys.executable, "-m", "gym_vlmrm_cli.main", *words, *fewer.get(words[0], [])]
         if words[0] == "train":
-            command += ["--steps", "3000"]
+            command += ["--steps", "4000"]
         if words[0] == "eval":
             command += ["--json"]
         done = run(command, capture_output=True, text=True, check=False)

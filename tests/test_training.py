@@ -370,6 +370,7 @@ def test_a_gpu_that_is_not_there_is_none() -> None:
 @pytest.mark.parametrize("algorithm", ["PPO", "DQN"])
 def test_training_after_a_context_of_opengl(algorithm: str, tmp_path: Path) -> None:
     """Loading triton's LLVM after Mesa's would end the process, and torch's optimisers bring triton."""
+    short = {"PPO": {"n_steps": 8, "n_epochs": 1}, "DQN": {"learning_starts": 8}}[algorithm]
     code = f"""
 import os, sys
 os.environ.setdefault("MUJOCO_GL", "egl")
@@ -382,7 +383,7 @@ from gym_vlmrm.learning import train
 from gym_vlmrm.task.spec import Recipe
 task = gym_vlmrm.load_task("cartpole")
 task = task.model_copy(update={{"reward": task.reward.model_copy(update={{"model": "brightness"}})}})
-recipe = Recipe(algorithm={algorithm!r}, steps=40, num_envs=2, hyperparameters={{"batch_size": 8}})
+recipe = Recipe(algorithm={algorithm!r}, steps=40, num_envs=2, hyperparameters={{"batch_size": 8, **{short}}})
 assert "triton" not in sys.modules and "open_clip" not in sys.modules
 train(task, recipe, output={str(tmp_path / "run")!r}, workers=1)
 assert "open_clip" not in sys.modules
