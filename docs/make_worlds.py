@@ -172,7 +172,7 @@ def _row(name: str, task: TaskSpec, found: dict[str, Any]) -> str:
 
 
 def _figure(found: dict[str, Any], key: str) -> str:
-    return "" if key not in found else "-" if found[key] is None else f"{found[key]:.2f}"
+    return "" if key not in found else "-" if found[key] is None else f"{found[key]:.3f}"
 
 
 if __name__ == "__main__":
