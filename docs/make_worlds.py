@@ -22,6 +22,8 @@ RESULTS, PAGE = ROOT / "docs" / "worlds.json", ROOT / "docs" / "worlds.md"
 RUNS = ROOT / "runs" / "worlds"
 HELD_OUT, SEED = 200, 777_000
 """Frames of each world, found by an exploration of their own."""
+HUNTED = 256
+"""States that the hunt for the highest reward of each task looks at."""
 EPISODES = 20
 HEAD = """\
 # Tasks of Gymnasium's own worlds
@@ -34,6 +36,9 @@ nothing else.
 * AUC: how often a frame in success is worth more than one that is not, of {frames} frames of the world that another
   exploration found (`python docs/make_worlds.py --measure`); EPIC: the distance of reward and success over the same
   frames, 0 to 1. "-": fewer than five in success.
+* exploit search: the highest reward of a state that is no success, and of one that is, among those frames and {hunted}
+  states of a hunt: stints of random play from them compete for the reward, and the best rated go on. Where the wrong
+  state pays more, an agent may end there.
 * trained: share of {episodes} episodes in success by the rule, that is in at least half of their steps, with the 95%
   interval; random: the same of random play. One seed, the recipe `default`, the checkpoint with the best reward
   (`python docs/make_worlds.py --run TASK`); minutes are wall-clock time of that training on a core that others shared.
@@ -63,9 +68,11 @@ def keep(name: str, found: dict[str, Any]) -> None:
 
 
 def measure(names: Iterable[str]) -> None:
-    """Rate held-out frames."""
+    """Rate held-out frames, and hunt for the highest reward from there on."""
     from gym_vlmrm import load_reward_model
     from gym_vlmrm.learning.statistics import auc, epic_distance
+    from gym_vlmrm.teaching.hunt import SEEN_PER_KEPT, hunt
+    from gym_vlmrm.teaching.lessons import World
     from gym_vlmrm.worlds.explore import Explorer
 
     tasks = tasks_here()
@@ -75,21 +82,35 @@ def measure(names: Iterable[str]) -> None:
         world = repr((task.env.model_dump(), task.scene.model_dump()))
         if world not in drawn:
             explorer = Explorer(task, task.captions, 96, SEED)
-            drawn[world] = explorer.explore(HELD_OUT)
-            explorer.close()
-        rule, sights = task.success_rule, drawn[world]
+            drawn[world] = explorer, explorer.explore(HELD_OUT)
+        rule, (explorer, sights) = task.success_rule, drawn[world]
         assert rule is not None
+        judge = load_reward_model(task)
         labels = np.array([rule.holds(sight.quantities) for sight in sights])
-        rewards = load_reward_model(task)(np.stack([sight.frame for sight in sights])).astype(np.float64)
+        rewards = judge(np.stack([sight.frame for sight in sights])).astype(np.float64)
         enough = 5 <= labels.sum() <= len(labels) - 5
+
+        def rate(frames: Any, task: Any = task, judge: Any = judge) -> Any:
+            return np.repeat(judge(frames)[:, None], len(task.captions), axis=1)
+
+        (prey,) = hunt(
+            World([task], list(task.captions)), explorer, rate, HUNTED // SEEN_PER_KEPT, SEED,
+            place=RUNS, steps=1, workers=1, on_done=lambda seen, budget: None,
+        )  # fmt: skip
+        right = np.concatenate([labels, [rule.holds(sight.quantities) for sight in prey.sights]])
+        worth = np.concatenate([rewards, prey.ratings])
         found = {
             "frames": len(labels),
             "in_success": int(labels.sum()),
             "auc": round(float(auc(rewards, labels)), 3) if enough else None,
             "epic": round(float(epic_distance(rewards, labels)), 3) if enough else None,
+            "best_right": round(float(worth[right].max()), 3) if right.any() else None,
+            "best_wrong": round(float(worth[~right].max()), 3),
         }
         keep(name, found)
         print(name, found, flush=True)
+    for explorer, _ in drawn.values():
+        explorer.close()
 
 
 def run(names: Iterable[str]) -> None:
@@ -129,17 +150,18 @@ def render() -> str:
     for world in worlds:
         lines += ["", f"## {world}", ""]
         lines += [
-            "| task | goal | success | AUC | EPIC | trained | random | minutes |",
-            "|---|---|---|---|---|---|---|---|",
+            "| task | goal | success | AUC | EPIC | best wrong, best right | trained | random | minutes |",
+            "|---|---|---|---|---|---|---|---|---|",
         ]
         for name, task in tasks.items():
             if task.env.id == world:
                 lines.append(_row(name, task, results.get(name, {})))
-    return HEAD.format(frames=HELD_OUT, episodes=EPISODES) + "\n".join(lines) + "\n"
+    return HEAD.format(frames=HELD_OUT, episodes=EPISODES, hunted=HUNTED) + "\n".join(lines) + "\n"
 
 
 def _row(name: str, task: TaskSpec, found: dict[str, Any]) -> str:
     figures = [_figure(found, key) for key in ("auc", "epic")]
+    figures.append(", ".join(filter(None, (_figure(found, key) for key in ("best_wrong", "best_right")))))
     played = ["", "", ""]
     if "trained" in found:
         low, high = found["interval"]
@@ -150,7 +172,7 @@ def _row(name: str, task: TaskSpec, found: dict[str, Any]) -> str:
 
 
 def _figure(found: dict[str, Any], key: str) -> str:
-    return "" if key not in found else "-" if found[key] is None else f"{found[key]:.2f}"
+    return "" if key not in found else "-" if found[key] is None else f"{found[key]:.3f}"
 
 
 if __name__ == "__main__":

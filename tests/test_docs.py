@@ -35,6 +35,12 @@ def test_the_table_of_tasks_is_up_to_date(tmp_path: Path) -> None:
     assert page.read_text(encoding="utf-8") == (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_page_of_worlds_is_up_to_date(tmp_path: Path) -> None:
+    page = tmp_path / "worlds.md"
+    run("make_worlds.py", page)
+    assert page.read_text() == (DOCS / "worlds.md").read_text()
+
+
 def test_a_page_without_a_place_for_the_table_is_left_alone(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("no table\n")
