@@ -9,7 +9,7 @@ from typing import Any
 from gym_vlmrm.errors import VLMRMError
 from gym_vlmrm.task.yaml_file import shorten
 
-__all__ = ["ClusterError", "accelerators", "connected", "free_cores", "import_ray", "package_version"]
+__all__ = ["ClusterError", "accelerators", "connected", "free_cores", "import_ray", "lost", "package_version"]
 
 STORE_BYTES = 256 * 2**20
 """Memory for frames on their way, of a cluster that is started here [bytes]."""
@@ -90,3 +90,9 @@ def free_cores(ray: Any) -> int:
 def accelerators(ray: Any) -> int:
     """Return how many accelerators nobody has reserved."""
     return int(ray.available_resources().get("GPU", 0))
+
+
+def lost(ray: Any) -> tuple[type[Exception], ...]:
+    """Return what says that a process or machine has gone, and that nobody is at fault."""
+    errors = ray.exceptions
+    return errors.RayActorError, errors.ObjectLostError, errors.WorkerCrashedError, errors.NodeDiedError

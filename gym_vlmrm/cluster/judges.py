@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_vlmrm.cluster.connecting import ClusterError, accelerators, free_cores, package_version
+from gym_vlmrm.cluster.connecting import ClusterError, accelerators, free_cores, lost, package_version
 from gym_vlmrm.errors import ModelError, VLMRMError, WorkerError
 from gym_vlmrm.reward.loading import load_judge
 from gym_vlmrm.reward.protocol import check_frames, is_concurrent, signals_of
@@ -54,15 +54,22 @@ class _Replica:
     """The reward model in a process of its own, somewhere."""
 
     def __init__(self, judge: dict[str, Any], cores: int) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of prompts: the learner says it
-            self._model: Any = load_judge(RewardSpec.model_validate(judge))
+        self._failed: Exception | None = None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of prompts: the learner says it
+                self._model: Any = load_judge(RewardSpec.model_validate(judge))
+        except Exception as error:  # an answer and no death, which Ray would try to cure
+            self._failed = error
+            return
         on_cpu = str(getattr(self._model, "device", None) or "cpu").startswith("cpu")
         if on_cpu:  # a model whose calls run beside each other has one thread for each, as on one machine
             take_torch_threads(1 if is_concurrent(self._model) else cores)
 
     def facts(self) -> dict[str, Any]:
-        """What the learner needs to know of the model."""
+        """What the learner needs to know of the model; raises what kept it from loading."""
+        if self._failed is not None:
+            raise self._failed
         names = ("name", "frame_size", "weights_digest", "precision", "device", "concurrent", "small")
         return {"package": package_version(), **{name: getattr(self._model, name, None) for name in names}}
 
@@ -92,10 +99,11 @@ class Judges:
             scheduling_strategy="SPREAD",
         )  # fmt: skip
         self.replicas = [actor.remote(judge.model_dump(), places.cores) for _ in range(places.replicas)]
-        self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
+        """Replicas and which of their lives is meant: what was free of one before it died is no more."""
+        self._lives = [0] * places.replicas
         self._closed = threading.Event()
         self._changing = threading.Lock()
-        self._lame: set[int] = set()
         self.judged_again = 0
         """Batches that were given to another replica because theirs had died."""
         try:
@@ -141,7 +149,7 @@ class Judges:
 
     def _join(self, index: int) -> None:
         for _ in range(AHEAD):
-            self._free.put(index)
+            self._free.put((index, self._lives[index]))
 
     def _await(self, index: int, first: dict[str, Any]) -> None:
         """Let a replica join in once it is up; whether that is ever so, nobody waits for it."""
@@ -159,8 +167,6 @@ class Judges:
                     return
                 except Exception:  # Ray was shut down
                     return
-                with self._changing:
-                    self._lame.discard(index)
                 self._join(index)
                 return
 
@@ -174,19 +180,19 @@ class Judges:
         ray, last = self._ray, ""
         batch = ray.put(np.ascontiguousarray(pictures))
         for _ in range(TRIES):
-            index = self._take()
+            place = self._take()
             try:
-                signals = self._answer(self.replicas[index].signals.remote(batch))
-            except _lost(ray) as error:
+                signals = self._answer(self.replicas[place[0]].signals.remote(batch))
+            except lost(ray) as error:
                 last = type(error).__name__
                 self.judged_again += 1
-                self._lose(index)
+                self._lose(*place)
                 batch = ray.put(np.ascontiguousarray(pictures))
                 continue
             except BaseException:
-                self._free.put(index)
+                self._free.put(place)
                 raise
-            self._free.put(index)
+            self._free.put(place)
             return signals
         raise WorkerError(
             f"{TRIES} replicas of the judge died of one batch ({last}); perhaps memory ran out: try a smaller model"
@@ -201,10 +207,10 @@ class Judges:
         except self._ray.exceptions.RayTaskError as error:
             raise self._reason(error) from None
 
-    def _take(self) -> int:
+    def _take(self) -> tuple[int, int]:
         """Wait for a replica that is free."""
 
-        def look(seconds: float) -> list[int]:
+        def look(seconds: float) -> list[tuple[int, int]]:
             try:
                 return [self._free.get(timeout=seconds)]
             except queue.Empty:
@@ -214,16 +220,16 @@ class Judges:
             found = wait_patiently(look, self._seconds)
             if not found:
                 raise WorkerError(f"no replica of the judge has come back for {self._seconds:g} s; is the cluster up?")
-            with self._changing:
-                if found[0] not in self._lame:  # what was free of it before it died is no more
-                    return found[0]
+            index, life = found[0]
+            if life == self._lives[index]:
+                return index, life
 
-    def _lose(self, index: int) -> None:
+    def _lose(self, index: int, life: int) -> None:
         """A replica has died: Ray starts it anew where there is room, and until then others do its work."""
         with self._changing:
-            if index in self._lame:
+            if life != self._lives[index]:  # another batch of it has said so
                 return
-            self._lame.add(index)
+            self._lives[index] += 1
         self._await(index, self.facts)
 
     def _reason(self, error: Exception) -> Exception:
@@ -243,12 +249,6 @@ class Judges:
                 self._ray.kill(replica)
             except Exception:  # the cluster is gone before its actors
                 return
-
-
-def _lost(ray: Any) -> tuple[type[Exception], ...]:
-    """What says that a process or machine has gone, and that nobody is at fault."""
-    errors = ray.exceptions
-    return errors.RayActorError, errors.ObjectLostError, errors.WorkerCrashedError, errors.NodeDiedError
 
 
 class ClusterReward:

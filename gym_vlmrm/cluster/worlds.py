@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import time
 import uuid
 import weakref
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ import gymnasium as gym
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import create_shared_memory, read_from_shared_memory
 
+from gym_vlmrm.cluster.connecting import lost
 from gym_vlmrm.errors import VLMRMError, WorkerError
 from gym_vlmrm.task.yaml_file import shorten
 from gym_vlmrm.worlds.pools.pool import EnvPool
@@ -25,6 +27,7 @@ MOST_REMEMBERED = 2000
 """Commands of worlds that cannot tell their state; of older ones they are not made again."""
 TRIES = 10
 """Lives that one command may cost."""
+_PAUSE = 0.2
 
 
 class _Worlds:
@@ -36,7 +39,11 @@ class _Worlds:
         self._count, self._mode = count, mode
         self._life = uuid.uuid4().hex
         self._server: Server | None = None
-        self._build()
+        self._failed: BaseException | None = None
+        try:
+            self._build()
+        except BaseException as error:  # an answer and no death, which Ray would try to cure
+            self._failed = portable(error)
 
     def _build(self) -> None:
         if self._server is not None:
@@ -46,9 +53,9 @@ class _Worlds:
         self._views = read_from_shared_memory(envs.single_observation_space, memory, n=self._count)
         self._server = Server(envs, memory, 0, self._count)
 
-    def begin(self) -> tuple[str, int]:
-        """Its present life, which no later one shares, and its number on its machine."""
-        return self._life, os.getpid()
+    def begin(self) -> tuple[str, int, BaseException | None]:
+        """Its present life, which no later one shares, its number on its machine, and why it cannot work if so."""
+        return self._life, os.getpid(), self._failed
 
     def do(self, life: str, command: str, argument: bytes) -> tuple[bool, Any, Any] | None:
         """Obey; ``None`` where it has begun anew since `life` and knows nothing of what was before."""
@@ -106,6 +113,7 @@ class WorldActors:
         self._states: list[list[Any] | None] = [None] * self._count
         self._done: list[list[tuple[str, bytes]]] = [[] for _ in range(self._count)]
         self._forgot = [False] * self._count
+        self._mute = False
         self._asked: dict[Any, int] = {}
         self._command = "start"
         self._failure: str | None = None
@@ -115,22 +123,29 @@ class WorldActors:
     def begin(self) -> None:
         """Wait until all have started; raises WorkerError where one does not, or what its worlds raised."""
         asked = {actor.begin.remote(): index for index, actor in enumerate(self.actors)}
-        for index, told in self._wait_for(asked):
-            self._lives[index], self.pids[index] = told
-
-    def _wait_for(self, asked: dict[Any, int]) -> Any:
         while asked:
-            ready = wait_patiently(lambda wait: self._ray.wait(list(asked), timeout=wait)[0], self.timeout)
-            if not ready:
-                raise self._fail(
-                    str(too_slow(f"share {min(asked.values()) + 1} of the worlds", self._command, self.timeout))
-                )
-            for ref in ready:
+            for ref in self._ready(asked):
                 index = asked.pop(ref)
                 try:
-                    yield index, self._ray.get(ref)
+                    self._lives[index], self.pids[index], failed = self._ray.get(ref)
+                except lost(self._ray):
+                    self._await(index)
+                    asked[self.actors[index].begin.remote()] = index
+                    continue
                 except self._ray.exceptions.RayError as error:
                     raise self._reason(error, index) from None
+                if failed is not None:
+                    raise failed
+
+    def _ready(self, asked: dict[Any, int]) -> list[Any]:
+        """Wait until something is answered; raises WorkerError where nothing is."""
+        found = wait_patiently(lambda wait: self._ray.wait(list(asked), timeout=wait)[0], self.timeout)
+        if not found:
+            raise self._too_slow(min(asked.values()))
+        return list(found)
+
+    def _too_slow(self, index: int) -> WorkerError:
+        return self._fail(str(too_slow(f"share {index + 1} of the worlds", self._command, self.timeout)))
 
     def check(self) -> None:
         """Raise WorkerError where nothing goes on, RuntimeError where they were told to close."""
@@ -155,11 +170,7 @@ class WorldActors:
         failures: dict[int, BaseException] = {}
         asked, self._asked = self._asked, {}
         while asked:
-            ready = wait_patiently(lambda wait: self._ray.wait(list(asked), timeout=wait)[0], self.timeout)
-            if not ready:
-                name = f"share {min(asked.values()) + 1} of the worlds"
-                raise self._fail(str(too_slow(name, self._command, self.timeout)))
-            for ref in ready:
+            for ref in self._ready(asked):
                 index = asked.pop(ref)
                 ok, answer, views = self._answer(ref, index)
                 if views is not None:
@@ -171,45 +182,57 @@ class WorldActors:
                 answers[index] = answer
         if failures:
             raise failures[min(failures)]
-        if len(self._done[0]) >= REMEMBERED:
+        if len(self._done[0]) >= (MOST_REMEMBERED if self._mute else REMEMBERED):
             self._remember()
         return [answers[index] for index in sorted(answers)]
 
     def _answer(self, ref: Any, index: int) -> tuple[bool, Any, Any]:
-        errors = self._ray.exceptions
         try:
             found: tuple[bool, Any, Any] | None = self._ray.get(ref)
             if found is not None:
                 return found
-        except (errors.RayActorError, errors.ObjectLostError, errors.WorkerCrashedError):
+        except lost(self._ray):
             pass
-        except errors.RayError as error:
+        except self._ray.exceptions.RayError as error:
             raise self._reason(error, index) from None
         return self._again(index)
 
     def _again(self, index: int) -> tuple[bool, Any, Any]:
         """Make a share again that was lost, wherever Ray finds a place, and return its answer to the last command."""
-        errors = self._ray.exceptions
         if self._forgot[index]:
             raise self._fail(f"share {index + 1} of the worlds was lost, and they cannot tell their state")
         if not self.replayed:
             self._on_notice("worlds were lost with their process or machine; they are made again as they were")
         for _ in range(TRIES):
+            self._await(index)
             self.replayed += 1
             ref = self.actors[index].replay.remote(self._states[index], self._done[index])
-            ready = wait_patiently(lambda wait, ref=ref: self._ray.wait([ref], timeout=wait)[0], self.timeout)  # type: ignore[misc]
-            if not ready:
-                raise self._fail(
-                    str(too_slow(f"share {index + 1} of the worlds, made again,", self._command, self.timeout))
-                )
+            self._ready({ref: index})
             try:
                 self._lives[index], answer = self._ray.get(ref)
-            except (errors.RayActorError, errors.ObjectLostError, errors.WorkerCrashedError):
+            except lost(self._ray):
                 continue
-            except errors.RayError as error:
+            except self._ray.exceptions.RayError as error:
                 raise self._reason(error, index) from None
             return answer  # type: ignore[no-any-return]
         raise self._fail(f"share {index + 1} of the worlds died {TRIES} times of one command; perhaps memory ran out")
+
+    def _await(self, index: int) -> None:
+        """Wait until Ray has found an actor another place."""
+
+        def look(seconds: float) -> bool:
+            began = time.monotonic()
+            try:
+                self._ray.get(self.actors[index].begin.remote(), timeout=seconds)
+            except (*lost(self._ray), self._ray.exceptions.GetTimeoutError):
+                time.sleep(max(0.0, min(_PAUSE, seconds) - (time.monotonic() - began)))
+                return False
+            except self._ray.exceptions.RayError as error:
+                raise self._reason(error, index) from None
+            return True
+
+        if not wait_patiently(look, self.timeout):
+            raise self._too_slow(index)
 
     def _remember(self) -> None:
         """Keep the states of all worlds, and forget the commands before; of such as cannot tell, the commands."""
@@ -227,7 +250,9 @@ class WorldActors:
             states = list(found[1])
             if all(state is not None for state in states):
                 self._states[index], self._done[index] = states, []
-            elif len(self._done[index]) > MOST_REMEMBERED:
+                continue
+            self._mute = True
+            if len(self._done[index]) >= MOST_REMEMBERED:
                 self._forgot[index], self._done[index] = True, []
 
     def _reason(self, error: Exception, index: int) -> Exception:
