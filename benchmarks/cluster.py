@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from gym_vlmrm import load_task
+from gym_vlmrm.cluster.connecting import import_ray
 from gym_vlmrm.cluster.judges import Judges
 from gym_vlmrm.cluster.training import Cluster
 from gym_vlmrm.cluster.worlds import WorldActors
@@ -36,7 +37,7 @@ KINDS = ("judge", "worlds", "node", "learner", "server")
 @contextlib.contextmanager
 def nodes(count: int, cores: int) -> Iterator[Any]:
     """Start a cluster of so many nodes on this machine, which share its cores among them."""
-    import ray
+    ray = import_ray()  # sets how clusters are started
     from ray.cluster_utils import Cluster as Nodes
 
     node: dict[str, Any] = {"num_cpus": cores, "object_store_memory": STORE, "include_dashboard": False}

@@ -23,6 +23,7 @@ import ray
 from ray.cluster_utils import Cluster as Nodes
 
 from gym_vlmrm import load_task
+from gym_vlmrm.cluster.connecting import import_ray
 from gym_vlmrm.cluster.judges import ClusterReward, Judges, Places
 from gym_vlmrm.cluster.serving import served_on_cluster
 from gym_vlmrm.cluster.training import Cluster
@@ -47,6 +48,7 @@ PPO = Recipe(
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Any]:
+    import_ray()  # sets how clusters are started
     cluster = Nodes(initialize_head=True, head_node_args=NODE)
     try:
         for _ in range(2):

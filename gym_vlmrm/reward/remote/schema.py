@@ -79,7 +79,8 @@ def read_asked(body: bytes) -> Asked:
     for name, said in sentences.items():
         if not (isinstance(said, list) and all(isinstance(one, str) for one in said)):
             raise SchemaError(f"'{name}' must be a list of sentences, got {_short(said)}")
-    alpha, shape = head.get("alpha"), head.get("shape")
+    alpha: Any = head.get("alpha")
+    shape: Any = head.get("shape")
     if type(alpha) not in (int, float) or not 0 <= alpha <= 1:
         raise SchemaError(f"'alpha' must be a number from 0 to 1, got {_short(alpha)}")
     if not (isinstance(shape, list) and len(shape) == 4 and all(type(side) is int for side in shape)):
