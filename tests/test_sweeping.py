@@ -113,11 +113,11 @@ def test_a_training_that_was_stopped_early_goes_on_where_it_was_and_ends_as_if_n
         raise StopEarly
 
     with pytest.raises(StopEarly):
-        make_trial(trial, tmp_path / "a", stop, lambda _: None)
-    make_trial(trial, tmp_path / "a", lambda *pair: again.append(pair), lambda _: None)
+        make_trial(trial, tmp_path / "a", stop)
+    make_trial(trial, tmp_path / "a", lambda *pair: again.append(pair))
     assert [pair[0] for pair in again] == sorted({pair[0] for pair in again})
     assert again[0] == told[0]
-    make_trial(trial, tmp_path / "b", lambda *_: None, lambda _: None)
+    make_trial(trial, tmp_path / "b", lambda *_: None)
     assert rewards_so_far(tmp_path / "a" / trial.name) == rewards_so_far(tmp_path / "b" / trial.name) == again
     assert RunFolder.open(tmp_path / "a" / trial.name).record.status == "finished"
 

@@ -79,7 +79,8 @@ class _Replica:
 
     def signals(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """What the model tells of pictures."""
-        return signals_of(self._model, pictures)
+        # What comes through Ray's store may not be written to, and a model may well write.
+        return signals_of(self._model, pictures if pictures.flags.writeable else pictures.copy())
 
 
 class Judges:

@@ -21,7 +21,7 @@ from gym_vlmrm.task.yaml_file import shorten
 
 __all__ = ["SweepResult", "TrialResult", "begin_sweep", "run_sweep"]
 
-FILE = "sweep.json"
+FILE, RESULTS = "sweep.json", "results.json"
 TRIES = 3
 """Times that a training is begun again whose machine or process went away."""
 _LEAST_OF_ALL = -1e30
@@ -37,7 +37,7 @@ class _SweepFile(Result):
 
 
 class TrialResult(Result):
-    """How one training ended."""
+    """How one training ended. Those of a sweep stand in ``results.json``."""
 
     name: str
     status: str
@@ -46,6 +46,10 @@ class TrialResult(Result):
     reward: float | None
     """Best VLM reward per step of a checkpoint."""
     error: str | None = None
+
+
+class _ResultsFile(Result):
+    trials: list[TrialResult]
 
 
 @dataclass(frozen=True)
@@ -104,13 +108,25 @@ def run_sweep(folder: Path, address: str = "auto", *, on_notice: Callable[[str],
         RunError: no such sweep, or another process works on it. ClusterError: no cluster, or no Ray Tune.
     """
     plan = _read(folder)
-    with only_writer(folder), connected(address) as ray, _quiet_tune():
-        endings = _tune(ray, plan, folder.resolve(), on_notice)
-    results = [_result(trial, folder, endings.get(trial.name)) for trial in plan.trials]
+    with only_writer(folder):
+        before = _results(folder)
+        over = {one.name for one in before if one.status in ("finished", "stopped")}
+        results = before
+        if len(over) < len(plan.trials):
+            with connected(address) as ray, _quiet_tune():
+                endings = _tune(ray, plan, folder.resolve(), over, on_notice)
+            results = [_result(trial, folder, endings.get(trial.name)) for trial in plan.trials]
+            write_json(folder / RESULTS, _ResultsFile(trials=results).model_dump(mode="json"))
     there = [folder / one.name for one in results if (folder / one.name / "run.json").exists()]
     comparison = compare(there) if there else None
     page = None if comparison is None else write_comparison(comparison, folder)
     return SweepResult(folder, results, comparison, page)
+
+
+def _results(folder: Path) -> list[TrialResult]:
+    """Return what an earlier session of a sweep noted at its end."""
+    path = folder / RESULTS
+    return read_model(path, _ResultsFile).trials if path.exists() else []
 
 
 def _result(trial: Trial, folder: Path, ending: tuple[str, str | None] | None) -> TrialResult:
@@ -141,9 +157,12 @@ def _quiet_tune() -> Iterator[None]:
 
 
 def _tune(
-    ray: Any, plan: _SweepFile, folder: Path, on_notice: Callable[[str], None]
+    ray: Any, plan: _SweepFile, folder: Path, over: set[str], on_notice: Callable[[str], None]
 ) -> dict[str, tuple[str, str | None]]:
-    """Run what is left, and say of each training how it ended here and why."""
+    """Run what is not `over`, and say of each training how it ended here and why.
+
+    Those that are over report once more, so that the others compete with them.
+    """
     try:
         from ray import tune
         from ray.tune.schedulers import AsyncHyperBandScheduler
@@ -153,7 +172,7 @@ def _tune(
     plain = {name: trial.model_dump(mode="json") for name, trial in trials.items()}
 
     def train_one(config: dict[str, Any]) -> None:
-        _train_one(config["name"], plain[config["name"]], str(folder))
+        _train_one(config["name"], plain[config["name"]], str(folder), config["name"] in over)
 
     scheduler = None
     if spec.stopping is not None:
@@ -185,14 +204,15 @@ def _tune(
     return endings
 
 
-def _train_one(name: str, plain: dict[str, Any], folder: str) -> None:
+def _train_one(name: str, plain: dict[str, Any], folder: str, done: bool) -> None:
     """What runs in a process of the cluster."""
     from ray import tune
 
     trial = Trial.model_validate(plain)
 
     def report(step: int, reward: float) -> None:
-        per_mille = max(1, min(1000, round(1000 * step / trial.recipe.steps)))
+        # Only the end of all steps is 1000, where Tune ends a training.
+        per_mille = 1000 if step >= trial.recipe.steps else max(1, min(999, round(1000 * step / trial.recipe.steps)))
         try:
             tune.report({"reward": reward, "per_mille": per_mille, "step": step})
         except SystemExit:  # how Tune ends a training
@@ -200,7 +220,7 @@ def _train_one(name: str, plain: dict[str, Any], folder: str) -> None:
 
     try:
         with contextlib.suppress(StopEarly):
-            make_trial(trial, Path(folder), report, lambda _: None)
+            make_trial(trial, Path(folder), report, done=done)
     except VLMRMError as error:  # of this training, and it would fail again
         tune.report({"reward": _LEAST_OF_ALL, "per_mille": 1, "step": 0, "failure": shorten(str(error), 300)})
         return

@@ -39,7 +39,12 @@ def rewards_so_far(run: Path) -> list[tuple[int, float]]:
 
 
 def make_trial(
-    trial: Trial, folder: Path, report: Callable[[int, float], None], on_notice: Callable[[str], None]
+    trial: Trial,
+    folder: Path,
+    report: Callable[[int, float], None],
+    on_notice: Callable[[str], None] = lambda _: None,
+    *,
+    done: bool = False,
 ) -> None:
     """Train, and report each reward of a checkpoint once, those of earlier sessions first.
 
@@ -48,31 +53,41 @@ def make_trial(
         folder: of the sweep; the run folder is in it.
         report: told of steps and reward; may raise `StopEarly`.
         on_notice: as in `gym_vlmrm.learning.train`.
+        done: whether it is over, so that there is only to report.
 
     Raises:
         StopEarly: `report` did. Others as `gym_vlmrm.learning.train` does.
     """
-    path, told = folder / trial.name, 0
-    for step, reward in rewards_so_far(path):
-        told = step
-        report(step, reward)
+    path, told, stopped = folder / trial.name, 0, False
 
-    def watch(progress: Progress) -> None:
+    def tell() -> None:
         """Report what the table says, and not what is shown: only that is there after a death, too."""
         nonlocal told
-        if REWARD in progress.metrics:
-            for step, reward in rewards_so_far(path):
-                if step > told:
-                    told = step
-                    report(step, reward)
+        for step, reward in rewards_so_far(path):
+            if step > told:
+                told = step
+                report(step, reward)
 
+    def watch(progress: Progress) -> None:
+        nonlocal stopped
+        try:
+            if REWARD in progress.metrics:
+                tell()
+        except StopEarly:
+            stopped = True
+            raise KeyboardInterrupt from None  # leaves a run folder that is whole, and says that it was interrupted
+
+    tell()
     settings: dict[str, Any] = {"workers": 1, "on_progress": watch, "on_notice": on_notice}
-    if (path / "run.json").exists():
-        if RunFolder.open(path).record.status != "finished":
+    try:
+        if done or ((path / "run.json").exists() and RunFolder.open(path).record.status == "finished"):
+            return
+        if (path / "run.json").exists():
             resume(path, **settings)
-    else:
-        train(trial.task, trial.recipe, recipe_name=trial.recipe_name, seed=trial.seed, output=path, **settings)
-    for step, reward in rewards_so_far(path):
-        if step > told:
-            told = step
-            report(step, reward)
+        else:
+            train(trial.task, trial.recipe, recipe_name=trial.recipe_name, seed=trial.seed, output=path, **settings)
+    except KeyboardInterrupt:
+        if stopped:
+            raise StopEarly from None
+        raise
+    tell()
