@@ -17,8 +17,8 @@ from .ending import end_by_signal, stopped_in_one_line
 __all__ = ["COMMANDS", "app", "main"]
 
 FIRST = (
-    "tasks", "show", "new", "check", "plan", "train", "runs", "zoo", "watch", "eval", "compare", "report", "export",
-    "audit", "calibrate", "prompts", "score", "models", "teach", "finetune", "schema", "serve", "doctor",
+    "tasks", "show", "new", "check", "plan", "train", "sweep", "runs", "zoo", "watch", "eval", "compare", "report",
+    "export", "audit", "calibrate", "prompts", "score", "models", "teach", "finetune", "schema", "serve", "doctor",
 )  # fmt: skip
 """The help page's order: from a task to its agent, then what judges the reward. Others follow by name."""
 

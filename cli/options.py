@@ -9,9 +9,10 @@ from .completion import complete_runs, complete_tasks
 from .console import note
 
 __all__ = [
-    "Algorithm", "Alpha", "Alphas", "Baseline", "Checkpoint", "Device", "Episodes", "Goal", "Horizon", "Json", "Log",
-    "Model", "NumEnvs", "OptionalRun", "Output", "Pictures", "Precision", "Quiet", "RecipeName", "Resume", "Seed",
-    "Steps", "Task", "Workers", "named_or_newest", "sentences", "which_checkpoint",
+    "Algorithm", "Alpha", "Alphas", "Baseline", "Checkpoint", "Cluster", "Device", "Episodes", "Goal", "Horizon",
+    "Json", "Log", "Model", "NumEnvs", "OptionalRun", "Output", "Pictures", "Precision", "Quiet", "RecipeName",
+    "ReplicaCores", "Replicas", "Resume", "Seed", "Steps", "Task", "Workers", "named_or_newest", "sentences",
+    "which_checkpoint",
 ]  # fmt: skip
 
 Task = Annotated[
@@ -48,7 +49,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         metavar="MODEL",
-        help="Reward model: `embedded`, any open_clip model as architecture/pretrained-tag, or openai:NAME@URL.",
+        help="Reward model: `embedded`, any open_clip model as architecture/pretrained-tag, openai:NAME@URL or http://HOST:PORT.",
     ),
 ]
 Goal = Annotated[
@@ -104,6 +105,21 @@ Horizon = Annotated[
 Pictures = Annotated[
     Path | None,
     typer.Option("--pictures", metavar="DIR", help="Your own pictures in DIR/goal and DIR/other, for any environment."),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster", metavar="ADDRESS", help="A Ray cluster: HOST:PORT, or auto for this machine's own (or a new) one."
+    ),
+]
+Replicas = Annotated[
+    int | None,
+    typer.Option(
+        "--replicas", metavar="N", min=1, help="Copies of the reward model there; one per free accelerator, or core."
+    ),
+]
+ReplicaCores = Annotated[
+    int | None, typer.Option("--replica-cores", metavar="N", min=1, help="Cores of each copy; 1 if not given.")
 ]
 Log = Annotated[
     list[str] | None,

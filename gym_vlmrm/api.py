@@ -16,6 +16,7 @@ from gym_vlmrm.task.spec import TaskSpec
 if TYPE_CHECKING:
     from gym_vlmrm.auditing import Audit
     from gym_vlmrm.auditing.judges import StateReward
+    from gym_vlmrm.cluster.training import Cluster
     from gym_vlmrm.footage.scores import FootageScores
     from gym_vlmrm.learning import TrainingResult
     from gym_vlmrm.learning.callbacks import Progress
@@ -43,6 +44,7 @@ def train(
     on_notice: Callable[[str], None] = lambda _: None,
     log: Sequence[str] = (),
     anyway: bool = False,
+    cluster: "Cluster | str | None" = None,
     **changes: Any,
 ) -> "TrainingResult":
     """Train an agent on a task and leave everything in a run folder, as ``vlmrm train`` does.
@@ -60,6 +62,7 @@ def train(
         on_notice: called with a sentence that the user should read.
         log: trackers to log to beside TensorBoard: ``wandb``, ``trackio``.
         anyway: train even where the model never saw the environment and says so.
+        cluster: a Ray cluster for judges and worlds: ``auto``, ``HOST:PORT`` or a `gym_vlmrm.cluster.training.Cluster`.
         changes: ``model``, ``goal``, ``baseline``, ``alpha``, ``device``, ``precision``, ``scene``, ``render_size``,
             ``max_episode_steps``: what replaces the task's own.
 
@@ -69,6 +72,7 @@ def train(
     Raises:
         TaskError, TrainingError, ModelError, RenderingError, RunError: as their names say.
     """
+    from gym_vlmrm.cluster.training import Cluster
     from gym_vlmrm.learning import choose_recipe
     from gym_vlmrm.learning import train as run_training
     from gym_vlmrm.reward.loading import refuse_strangers
@@ -76,10 +80,11 @@ def train(
     _check_changes("train", train, changes)
     spec = override(_task(task), **changes)
     refuse_strangers(spec, anyway)
+    where = Cluster(cluster) if isinstance(cluster, str) else cluster
     name, chosen = choose_recipe(spec, recipe, algorithm=algorithm, steps=steps, num_envs=num_envs)
     return run_training(
         spec, chosen, recipe_name=name, seed=seed, output=output, workers=workers, on_progress=on_progress,
-        on_notice=on_notice, log=log,
+        on_notice=on_notice, log=log, cluster=where,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from gymnasium.wrappers.vector import HumanRendering
 
 from gym_vlmrm.errors import RenderingError, TaskError, UnknownArgumentError, did_you_mean
 from gym_vlmrm.reward import RewardModel, choose_frame_size, load_reward_model
-from gym_vlmrm.reward.speaking.address import speaks
+from gym_vlmrm.reward.loading import asks_a_server
 from gym_vlmrm.serving.wanted import wants_sharing
 from gym_vlmrm.task import catalog
 from gym_vlmrm.task.spec import TaskSpec
@@ -122,7 +122,9 @@ def build_vec_env(
 
 
 def _load(task: TaskSpec, share_model: bool | None) -> RewardModel:
-    if not wants_sharing(share_model) or (task.reward.plain and speaks(task.reward.model)):  # that is shared already
+    if not wants_sharing(share_model) or (
+        task.reward.plain and asks_a_server(task.reward.model)
+    ):  # that is shared already
         return load_reward_model(task)
     from gym_vlmrm.serving.client import share_reward_model
 

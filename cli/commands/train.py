@@ -12,6 +12,7 @@ from ..options import (
     Algorithm,
     Alpha,
     Baseline,
+    Cluster,
     Device,
     Goal,
     Json,
@@ -21,6 +22,8 @@ from ..options import (
     Output,
     Quiet,
     RecipeName,
+    ReplicaCores,
+    Replicas,
     Resume,
     Seed,
     Steps,
@@ -33,6 +36,7 @@ from ..resuming import check_resume, conclude
 from .compare import print_comparison
 
 if TYPE_CHECKING:
+    from gym_vlmrm.cluster.training import Cluster as Where
     from gym_vlmrm.learning import TrainingResult
 
 __all__ = ["train"]
@@ -71,6 +75,9 @@ def train(
     price_per_query: PricePerQuery = None,
     num_envs: NumEnvs = None,
     workers: Workers = None,
+    cluster: Cluster = None,
+    replicas: Replicas = None,
+    replica_cores: ReplicaCores = None,
     seed: Seed = 0,
     seeds: Seeds = None,
     output: Output = None,
@@ -85,9 +92,11 @@ def train(
     Ctrl-C, SIGTERM and a closed terminal save a checkpoint; the last line says how to go on.
     """
     if resume is not None:
-        check_resume(context, "TASK", "steps", "device", "workers", "log", "max_queries", "price_per_query")
+        free = ("steps", "device", "workers", "cluster", "replicas", "replica_cores", "log", "max_queries")
+        check_resume(context, "TASK", *free, "price_per_query")
     elif task is None:
         raise typer.BadParameter("name a task, or a run by --resume", param_hint="TASK")
+    where = _cluster(cluster, replicas, replica_cores)
     if seeds is not None or (resume is not None and _is_of_seeds(resume)):
         changes = {
             "recipe": recipe, "algorithm": algorithm, "steps": steps, "num_envs": num_envs, "model": model,
@@ -98,10 +107,16 @@ def train(
                 "the seeds of a folder keep their steps; resume one of its runs", param_hint="--steps"
             )
         folder = resume or _prepare(str(task), range(seed, seed + (seeds or 0)), output, changes, anyway)
-        _train_seeds(folder, device, workers, log, json=json, quiet=quiet)
+        _train_seeds(folder, device, workers, log, where, json=json, quiet=quiet)
         return
     with training_bar(shown=not quiet) as on_progress:
-        settings: dict[str, Any] = {"workers": workers, "on_progress": on_progress, "on_notice": note, "log": log or ()}
+        settings: dict[str, Any] = {
+            "workers": workers,
+            "on_progress": on_progress,
+            "on_notice": note,
+            "log": log or (),
+            "cluster": where,
+        }
         if resume is not None:
             from gym_vlmrm import learning
 
@@ -115,6 +130,18 @@ def train(
                 anyway=anyway, **settings,
             )  # fmt: skip
     conclude(result, _summary(result), _print_result, "train", result.run.path, json=json, quiet=quiet)
+
+
+def _cluster(address: str | None, replicas: int | None, cores: int | None) -> "Where | None":
+    if address is None:
+        if replicas is not None or cores is not None:
+            raise typer.BadParameter(
+                "copies of the reward model are a cluster's; give --cluster", param_hint="--replicas"
+            )
+        return None
+    from gym_vlmrm.cluster.training import Cluster as Where
+
+    return Where(address, replicas, cores)
 
 
 def _summary(result: "TrainingResult") -> dict[str, Any]:
@@ -157,8 +184,9 @@ def _prepare(task: str, seeds: range, output: Path | None, changes: dict[str, An
 
 
 def _train_seeds(
-    folder: Path, device: str | None, workers: int | None, log: list[str] | None, *, json: bool, quiet: bool
-) -> None:
+    folder: Path, device: str | None, workers: int | None, log: list[str] | None, cluster: "Where | None", *,
+    json: bool, quiet: bool,
+) -> None:  # fmt: skip
     from gym_vlmrm.learning.comparison import compare
     from gym_vlmrm.learning.seeds import SeedsResult, train_seeds
 
@@ -172,6 +200,7 @@ def _train_seeds(
             device=device,
             workers=workers,
             log=log or (),
+            cluster=cluster,
             on_seed=begin,
             on_progress=on_progress,
             on_notice=note,

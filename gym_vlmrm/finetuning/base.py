@@ -28,8 +28,7 @@ from gym_vlmrm.finetuning.vocabulary import write_vocabulary
 from gym_vlmrm.reward.clip.devices import choose_device
 from gym_vlmrm.reward.clip.opening import open_model
 from gym_vlmrm.reward.folders import MERGES_FILE, WORDS_FILE, read_words
-from gym_vlmrm.reward.loading import model_location
-from gym_vlmrm.reward.speaking.address import speaks
+from gym_vlmrm.reward.loading import asks_a_server, model_location
 
 __all__ = ["SCRATCH_PREPROCESSING", "Base", "build_scratch", "load_base", "write_model"]
 
@@ -62,7 +61,7 @@ def load_base(name: str, device: str) -> Base:
     Raises:
         ModelError: unknown name, unreachable weights, or no such device.
     """
-    if speaks(name):
+    if asks_a_server(name):
         raise ModelError(f"model '{name}' is a server's, and its weights are not here; name an open_clip model")
     location = model_location(name)
     chosen = choose_device(device)

@@ -349,7 +349,7 @@ class LateRewards:
 
     def _submit(self, frames: NDArray[np.uint8]) -> None:
         """Hand frames to the team; wait while too many wait already, and raise what an earlier batch raised."""
-        most = max(1, WAITING_FRAMES // self.batch_frames)
+        most = max(1, WAITING_FRAMES // self.batch_frames, self._team.places)
         while self._waiting and (self._waiting[0].done() or len(self._waiting) >= most):
             self._waiting.popleft().result()
         batch = self._team.submit(frames)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gym_vlmrm.cluster.training import Cluster
 from gym_vlmrm.errors import RunError, whole_number
 from gym_vlmrm.files import free_folder
 from gym_vlmrm.learning.algorithms import find_algorithm
@@ -98,6 +99,7 @@ def train_seeds(
     device: str | None = None,
     workers: int | None = None,
     log: Sequence[str] = (),
+    cluster: Cluster | None = None,
     on_seed: Callable[[int], None] = lambda _: None,
     on_progress: Callable[[Progress], None] | None = None,
     on_notice: Callable[[str], None] = lambda _: None,
@@ -109,6 +111,7 @@ def train_seeds(
         device: where the reward model runs; where it ran if not given.
         workers: as in `gym_vlmrm.learning.train`.
         log: as in `gym_vlmrm.learning.train`.
+        cluster: as in `gym_vlmrm.learning.train`.
         on_seed: called with each seed that begins.
         on_progress: as in `gym_vlmrm.learning.train`.
         on_notice: as in `gym_vlmrm.learning.train`.
@@ -130,7 +133,7 @@ def train_seeds(
             new = not run.checkpoints()
             results.append(
                 resume(
-                    run, device=device, workers=workers, log=log, on_progress=on_progress,
+                    run, device=device, workers=workers, log=log, cluster=cluster, on_progress=on_progress,
                     on_notice=(lambda text: None if text.startswith("the run has no checkpoint") else on_notice(text))
                     if new
                     else on_notice,

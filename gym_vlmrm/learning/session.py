@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from stable_baselines3.common.logger import Logger
 
+from gym_vlmrm.cluster.training import Cluster
 from gym_vlmrm.errors import RunError, VLMRMError, WorldError
 from gym_vlmrm.interrupts import StopRequest, stopping_on_signals
 from gym_vlmrm.learning.asking.asked_rewards import AskedRewards, AskingFailedError
@@ -30,6 +31,7 @@ from gym_vlmrm.learning.setup import Notices, Setup
 from gym_vlmrm.learning.trackers import Tracker, check_trackers
 from gym_vlmrm.learning.trials import Trials, trial_episodes, trial_times
 from gym_vlmrm.learning.whole_state import Due, WholeState, begin_worlds_anew, fresh_seed, put_state
+from gym_vlmrm.reward.remote import is_remote
 from gym_vlmrm.task.spec import Recipe, TaskSpec
 from gym_vlmrm.task.yaml_file import yaml_text
 from gym_vlmrm.worlds.world import episode_limit
@@ -75,11 +77,12 @@ class Session:
         on_progress: Callable[[Progress], None] | None,
         on_notice: Callable[[str], None],
         log: Sequence[str] = (),
+        cluster: Cluster | None = None,
     ) -> None:
         self.log, self._trackers = check_trackers(log), list[Tracker]()
         self.task, self.record, self.recipe = task, record, record.recipe
         self.on_progress, self.notices = on_progress, Notices(on_notice)
-        self.setup = Setup(task, record, workers, self.notices)
+        self.setup = Setup(task, record, workers, self.notices, cluster)
         self.resumed_at: int | None = None
         self.stop = StopRequest()
         self._closing = contextlib.ExitStack()
@@ -105,11 +108,20 @@ class Session:
         return self.setup.model
 
     def _compared(self, judge: JudgeRecord) -> JudgeRecord:
-        """Say so where a run goes on with other weights, or other arithmetic, than it began with."""
+        """Say so where a run goes on with other weights, or other arithmetic, than it began with.
+
+        Raises:
+            RunError: of a judge behind HTTP.
+        """
         before = self.record.judge
         for name, words in (("weights_digest", "weights"), ("precision", "arithmetic")):
             old, new = getattr(before, name, None), getattr(judge, name)
             if None not in (old, new) and old != new:
+                if is_remote(judge.model):  # no two judges in one run; here nobody else has changed a file knowingly
+                    raise RunError(
+                        f"the {words} of '{judge.model}' were {old:.16} and are {new:.16} now, and two judges are "
+                        "never mixed in one run; start that server with the first model"
+                    )
                 self.notices(f"the {words} of the reward model '{judge.model}' were {old} and are {new} now")
         return judge
 

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 
+from gym_vlmrm.cluster.training import Cluster, ClusterTraining
 from gym_vlmrm.errors import TrainingError
 from gym_vlmrm.learning.adapter import Adapter
 from gym_vlmrm.learning.algorithms import find_algorithm
@@ -34,6 +35,7 @@ from gym_vlmrm.reward.threads import one_torch_thread
 from gym_vlmrm.task.asking import AskSpec
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.continuing import Continuing
+from gym_vlmrm.worlds.pools.pool import make_pool
 from gym_vlmrm.worlds.world import make_worlds
 
 if TYPE_CHECKING:
@@ -63,8 +65,14 @@ class Notices:
 class Setup:
     """All of it, built on entering and closed on leaving; torch has one thread in between."""
 
-    def __init__(self, task: TaskSpec, record: RunRecord, workers: int | None, notices: Notices) -> None:
-        """Note what is to be built; `record` says by which recipe, from which seed, and whether it trained before."""
+    def __init__(
+        self, task: TaskSpec, record: RunRecord, workers: int | None, notices: Notices, cluster: Cluster | None = None
+    ) -> None:
+        """Note what is to be built; `record` says by which recipe, from which seed, and whether it trained before.
+
+        With a `cluster` judges and worlds are there, and all the rest is here.
+        """
+        self._cluster_wanted = cluster
         self.task, self.recipe = with_gamma(task, record.recipe), record.recipe
         self.workers, self.notices = workers, notices
         self._seed, self._resumed, self._made = record.seed, record.step > 0, record.step
@@ -95,7 +103,12 @@ class Setup:
         check_asking(self.task, self.recipe, self.world)
         # Windows that are seen as films need to know the time between pictures.
         scored = self.task.reward.model_copy(update={"every": self.every})
-        self.reward_model: RewardModel = load_reward_model(self.task.model_copy(update={"reward": scored}))
+        scored_task = self.task.model_copy(update={"reward": scored})
+        wanted, self.cluster = self._cluster_wanted, None
+        if wanted is not None:
+            self.cluster = self._closing.enter_context(ClusterTraining(wanted, self.notices))
+        load = load_reward_model if self.cluster is None else self.cluster.load_reward_model
+        self.reward_model: RewardModel = load(scored_task)
         self._closing.enter_context(one_torch_thread())
         spec = self.recipe.continuation
         asked = self.task.reward.ask
@@ -175,6 +188,7 @@ class Setup:
             later=later,
             workers=self.workers,
             autoreset_mode=AutoresetMode.SAME_STEP,
+            make=make_pool if self.cluster is None else self.cluster.make_pool,
         )
         self._closing.callback(pool.close)
         return pool

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from gym_vlmrm.cluster.training import Cluster
 from gym_vlmrm.errors import RunError, whole_number
 from gym_vlmrm.learning.algorithms import find_algorithm
 from gym_vlmrm.learning.callbacks import Progress
@@ -32,6 +33,7 @@ def train(
     on_progress: Callable[[Progress], None] | None = None,
     on_notice: Callable[[str], None] = lambda _: None,
     log: Sequence[str] = (),
+    cluster: Cluster | None = None,
 ) -> TrainingResult:
     """Train a new agent.
 
@@ -45,6 +47,7 @@ def train(
         on_progress: called a few times per second.
         on_notice: called with a sentence that the user should read.
         log: trackers to log to as well: ``wandb``, ``trackio``.
+        cluster: where judges and worlds are, if not in this process and its workers.
 
     Raises:
         TrainingError, ModelError, RenderingError, RunError, TaskError: as their names say. Before the first step
@@ -57,7 +60,7 @@ def train(
     path = Path(output) if output is not None else default_run_path(task, algorithm.name, seed)
     RunFolder.check_new(path)
     record = RunRecord(task=task.id, recipe_name=recipe_name, recipe=recipe, seed=seed, versions=library_versions())
-    with Session(task, record, workers, on_progress, on_notice, log) as session:
+    with Session(task, record, workers, on_progress, on_notice, log, cluster) as session:
         session.describe_machine()
         session.open_trackers(path)
         session.heed_signals()
@@ -76,6 +79,7 @@ def resume(
     on_progress: Callable[[Progress], None] | None = None,
     on_notice: Callable[[str], None] = lambda _: None,
     log: Sequence[str] = (),
+    cluster: Cluster | None = None,
 ) -> TrainingResult:
     """Go on with a run from its last checkpoint to its number of steps, or to `steps`.
 
@@ -91,6 +95,7 @@ def resume(
         on_progress: as in `train`.
         on_notice: as in `train`.
         log: as in `train`.
+        cluster: as in `train`; equal runs may go on with or without one.
 
     Raises:
         RunError: no such run, nothing left to do, a damaged checkpoint, or another process is training into it.
@@ -122,7 +127,7 @@ def resume(
         if checkpoint is not None:
             _check_policy(checkpoint, recipe)
         run.name_model()
-        with Session(task, record, workers, on_progress, on_notice, log) as session:
+        with Session(task, record, workers, on_progress, on_notice, log, cluster) as session:
             session.describe_machine()
             if checkpoint is not None:
                 session.restore(checkpoint.path)

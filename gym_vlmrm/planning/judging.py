@@ -9,6 +9,7 @@ from gym_vlmrm.planning.devices import Device
 from gym_vlmrm.planning.probe import Measured
 from gym_vlmrm.reward.folders import SCHEMAS, UNTRAINED
 from gym_vlmrm.reward.loading import MODELS
+from gym_vlmrm.reward.remote.address import is_remote
 from gym_vlmrm.reward.speaking.address import speaks
 from gym_vlmrm.reward.speaking.model import FRAME_SIZE
 from gym_vlmrm.reward.speaking.speaker import concurrency
@@ -72,7 +73,7 @@ def judging_of(task: TaskSpec, device: Device | None) -> Judging:
         return _spoken(task, spoken)
     flops, parameters, memory = 0.0, 0, 0.0
     for name in names:
-        if name in MODELS:
+        if name in MODELS or is_remote(name):
             continue
         from gym_vlmrm.reward.clip.flops import image_tower
 

@@ -16,6 +16,7 @@ from gym_vlmrm.reward.motion.file import read_facts
 from gym_vlmrm.reward.motion.video_files import check_video_name, is_video, video_frame_size
 from gym_vlmrm.reward.notices import first_to_say
 from gym_vlmrm.reward.protocol import RewardModel
+from gym_vlmrm.reward.remote.address import base_of, is_remote
 from gym_vlmrm.reward.speaking.address import find_address, speaks
 from gym_vlmrm.task.catalog import load_task, override
 from gym_vlmrm.task.homes import EMBEDDED, EMBEDDED_MODELS
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from gym_vlmrm.reward.parts.sight import Watcher
 
 __all__ = [
-    "EMBEDDED_FOLDER", "EMBEDDED_FOLDERS", "MODELS", "CutPromptWarning", "UnknownWordsWarning", "check_model_name",
-    "check_watcher", "choose_frame_size", "cut_prompts", "describe_cut", "known_worlds", "load_judge",
+    "EMBEDDED_FOLDER", "EMBEDDED_FOLDERS", "MODELS", "CutPromptWarning", "UnknownWordsWarning", "asks_a_server",
+    "check_model_name", "check_watcher", "choose_frame_size", "cut_prompts", "describe_cut", "known_worlds", "load_judge",
     "load_reward_model", "model_frame_size", "model_location", "refuse_strangers", "stranger_note", "tell_of_model",
     "unknown_words",
 ]  # fmt: skip
@@ -70,8 +71,8 @@ def load_reward_model(
 
     Args:
         task: a task, or its name, environment ID or path.
-        model: ``embedded``, a name of `MODELS`, ``openai:NAME@URL`` (docs/speaking-judges.md), or an open_clip name
-            (see `gym_vlmrm.reward.clip.opening.open_model`).
+        model: ``embedded``, a name of `MODELS`, ``openai:NAME@URL`` (docs/speaking-judges.md), ``http://HOST:PORT``
+            (docs/clusters.md), or an open_clip name (see `gym_vlmrm.reward.clip.opening.open_model`).
         goal: goal prompt or prompts.
         baseline: baseline prompt or prompts.
         alpha: strength of the regularisation, in [0, 1].
@@ -124,6 +125,10 @@ def _load(judge: RewardSpec, model: str, goals: list[str], baselines: list[str],
         from gym_vlmrm.reward.speaking.model import SpeakingReward
 
         return SpeakingReward(model, goals, baselines, alpha)
+    if is_remote(model):
+        from gym_vlmrm.reward.remote.model import RemoteReward
+
+        return RemoteReward(model, goals, baselines, alpha)
     # Here and not above, because importing them imports torch.
     from gym_vlmrm.reward.clip.model import ClipReward
     from gym_vlmrm.reward.clip.towers import load_towers
@@ -155,6 +160,11 @@ def _load_watcher(judge: RewardSpec, part: Part) -> "Watcher":
     towers = load_towers(location, judge.device, judge.precision)
     head = load_head(location, part.model, towers.weights_digest)
     return MotionReward(part.model, towers, head, list(part.goals), list(part.baselines) or None, part.alpha)
+
+
+def asks_a_server(model: str) -> bool:
+    """Whether a model's name is one of a judge that another server holds."""
+    return speaks(model) or is_remote(model)
 
 
 def _sees_films(model: str) -> str:
@@ -193,6 +203,9 @@ def check_model_name(model: str) -> None:
         raise ModelError(_sees_films(model))
     if speaks(model):
         find_address(model)
+        return
+    if is_remote(model):
+        base_of(model)
         return
     from gym_vlmrm.reward.clip.opening import check_name
 
@@ -250,7 +263,7 @@ def unknown_words(model: str, sentences: Sequence[str], *, motion: bool = False)
     known: set[str] | None = None
     if motion and not is_video(model):
         known = set(read_facts(model_location(model), model).words)
-    elif model not in MODELS and not is_video(model) and not speaks(model):
+    elif model not in MODELS and not is_video(model) and not asks_a_server(model):
         known = read_words(model_location(model).removeprefix("local-dir:"))
     if known is None:
         return []
@@ -305,7 +318,7 @@ def cut_prompts(model: str, sentences: Iterable[str]) -> dict[str, str]:
 
     The model's tokenizer counts; where it is not on this machine yet, nothing is known and nothing returned.
     """
-    if model in MODELS or is_video(model) or speaks(model):
+    if model in MODELS or is_video(model) or asks_a_server(model):
         return {}
     from gym_vlmrm.reward.clip.opening import load_tokenizer
     from gym_vlmrm.reward.clip.text import unread_part

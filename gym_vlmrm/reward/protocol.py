@@ -35,6 +35,7 @@ class RewardModel(Protocol):
       can say which weights judged; a model without weights has a constant.
     * ``precision: str``: arithmetic that is really used, ``fp32``, ``bf16``, ``fp16`` or ``int8``; never ``auto``.
     * ``device: str``: where it really runs, such as ``cpu`` or ``cuda:0``; never ``auto``.
+    * ``submit(frames) -> Future``: of a model that scores elsewhere, many batches at a time; what calling it returns.
     """
 
     name: str

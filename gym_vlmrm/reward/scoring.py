@@ -68,6 +68,8 @@ class ScoringTeam:
         self.reward_model = reward_model
         self.yielding = yielding
         self.threads = threads or (usable_cores() if is_concurrent(reward_model) else 1)
+        self.places: int = getattr(reward_model, "places", 0)
+        """Batches that a model which scores elsewhere takes at a time; 0 of one that scores here."""
         self._executor: ThreadPoolExecutor | None = None
         self._pid = os.getpid()
 
@@ -80,6 +82,10 @@ class ScoringTeam:
 
         The frames must not be changed before it is there. What calling the team raises, the result raises.
         """
+        elsewhere = getattr(self.reward_model, "submit", None)
+        if elsewhere is not None:  # it has places of its own to score at, on other machines
+            future: Future[NDArray[np.float32]] = elsewhere(frames)
+            return future
         if self._executor is None or self._pid != os.getpid():  # a fork copies no threads
             self._pid = os.getpid()
             self._executor = ThreadPoolExecutor(

@@ -51,8 +51,15 @@ class Desk:
         self._news = threading.Condition()
         self.requests = self.batches = 0
         self._count = 1 if self.together else usable_cores()
+        self._threads: list[threading.Thread] = []
         for number in range(self._count):
-            threading.Thread(target=self._work, name=f"scoring-{number}", daemon=True).start()
+            self._threads.append(threading.Thread(target=self._work, name=f"scoring-{number}", daemon=True))
+            self._threads[-1].start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether its threads work."""
+        return all(thread.is_alive() for thread in self._threads)
 
     def judge_by(self, judge: RewardSpec) -> tuple[RewardModel, list[str]]:
         """Return the model with other prompts or alpha, and what there is to warn of them.

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from gym_vlmrm import errors
 from gym_vlmrm.errors import ModelError, VLMRMError
-from gym_vlmrm.reward.speaking.address import speaks
+from gym_vlmrm.reward.loading import asks_a_server
 from gym_vlmrm.serving.desk import MAX_JUDGES, Desk
 from gym_vlmrm.serving.place import Place, find_place
 from gym_vlmrm.serving.starting import is_served
@@ -213,7 +213,7 @@ def open_server(judge: RewardSpec, *, until_first: float, after_last: float) -> 
     Raises:
         ModelError: there is a server already, or as `RewardServer` raises it.
     """
-    if speaks(judge.model):
+    if asks_a_server(judge.model):
         raise ModelError(f"model '{judge.model}' has a server of its own, which every process asks; use it as it is")
     place = find_place(judge)
     with FileLock(place.lock):

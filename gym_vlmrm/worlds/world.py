@@ -117,6 +117,7 @@ def make_worlds(
     workers: int | None = None,
     autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
     timeout: float | None = None,
+    make: Callable[..., VectorEnv[Any, Any, Any]] = make_pool,
 ) -> VectorEnv[Any, Any, Any]:
     """Build a vector environment of `num_envs` worlds with their time limit.
 
@@ -133,6 +134,7 @@ def make_worlds(
         workers: worker processes; ``None`` takes one per usable core.
         autoreset_mode: any of Gymnasium's three.
         timeout: how long to wait for a worker [s] (see `gym_vlmrm.worlds.pools.pool.make_pool`).
+        make: what builds the pool, with the arguments of `make_pool`.
 
     Raises:
         TaskError, RenderingError: as `make_world` does.
@@ -149,4 +151,4 @@ def make_worlds(
         film=film,
         later=later,
     )
-    return make_pool(build, num_envs, workers=workers, autoreset_mode=autoreset_mode, timeout=timeout)
+    return make(build, num_envs, workers=workers, autoreset_mode=autoreset_mode, timeout=timeout)

@@ -25,7 +25,7 @@ from gym_vlmrm.worlds.offscreen import opengl_name
 from gym_vlmrm.worlds.pools.processes import adopt_registrations, begin_worker
 from gym_vlmrm.worlds.pools.workers import NOTE, START
 
-__all__ = ["Server", "TypedInfos", "work"]
+__all__ = ["Server", "Share", "TypedInfos", "portable", "work"]
 
 
 class TypedInfos(VectorEnv[Any, Any, Any]):
@@ -36,8 +36,8 @@ class TypedInfos(VectorEnv[Any, Any, Any]):
         return super()._add_info(vector_infos, plain, env_num)
 
 
-class _Share(TypedInfos, SyncVectorEnv):
-    pass
+class Share(TypedInfos, SyncVectorEnv):
+    """Gymnasium's vector environment, for one worker's part of the environments."""
 
 
 def work(
@@ -67,10 +67,10 @@ def work(
                 # the share is touched: resets count in some.
                 first.reset(seed=0)
                 first.env.render()
-            envs = _Share([make_env.fn] * (share.stop - share.start), copy=False, autoreset_mode=mode)
+            envs = Share([make_env.fn] * (share.stop - share.start), copy=False, autoreset_mode=mode)
             first.close()  # not before: until now it held the OpenGL context that the others may share
         except BaseException as error:
-            connection.send_bytes(_message(START, False, _portable(error)))
+            connection.send_bytes(_message(START, False, portable(error)))
             return
         connection.send_bytes(_message(START, True, None))
         _serve(connection, Server(envs, memory, share.start, num_envs))
@@ -85,7 +85,7 @@ def _serve(connection: Connection, server: "Server") -> None:
         try:
             message = _message(number, True, getattr(server, command)(pickle.loads(argument)))
         except BaseException as error:  # the environment's, or what it was given or returned does not pickle
-            message = _message(number, False, _portable(error))
+            message = _message(number, False, portable(error))
         connection.send_bytes(message)
 
 
@@ -93,8 +93,8 @@ def _message(number: int, ok: bool, answer: Any) -> bytes:
     return pickle.dumps((number, ok, bytes(ForkingPickler.dumps(answer))))
 
 
-def _portable(error: BaseException) -> BaseException:
-    """An exception that survives pickling, with the same words and the worker's traceback as a note.
+def portable(error: BaseException) -> BaseException:
+    """Return an exception that survives pickling, with the same words and the worker's traceback as a note.
 
     No SystemExit or KeyboardInterrupt of a stranger's code ends the parent.
     """

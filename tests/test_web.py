@@ -1,0 +1,384 @@
+"""A judge behind HTTP: what its server refuses, what its client survives, and that nobody harms anybody else."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gym_vlmrm import load_task
+from gym_vlmrm.errors import ModelError, RunError
+from gym_vlmrm.learning import resume, train
+from gym_vlmrm.reward import load_reward_model
+from gym_vlmrm.reward.remote.address import base_of
+from gym_vlmrm.reward.remote.model import RemoteReward
+from gym_vlmrm.reward.remote.schema import MAX_BYTES, VERSION, Asked, Facts, pack_asked, pack_rewards, read_asked
+from gym_vlmrm.task.catalog import override
+from gym_vlmrm.task.spec import Recipe, RewardSpec
+
+pytest.importorskip("uvicorn")
+from gym_vlmrm.serving.web_server import WebServer, find_endpoint, server_token
+
+BRIGHT = RewardSpec(goal="a bright frame", model="brightness", device="cpu")
+FRAMES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+TOKEN = "a-token-of-tests"
+PPO = Recipe(
+    algorithm="PPO", steps=96, num_envs=2, checkpoint_every=48, reward_every=2,
+    hyperparameters={"n_steps": 24, "batch_size": 24, "n_epochs": 1, "policy_kwargs": {"net_arch": [8]}},
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GYM_VLMRM_TOKEN", "GYM_VLMRM_SERVER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GYM_VLMRM_TIMEOUT", "20")
+
+
+@contextmanager
+def served(judge: RewardSpec = BRIGHT, port: int = 0, token: str | None = None) -> Iterator[WebServer]:
+    with closing(WebServer(judge, "127.0.0.1", port, token)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[WebServer]:
+    with served() as running:
+        running.app._body_seconds = 1.0
+        yield running
+
+
+def ask(
+    server: WebServer, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+) -> tuple[int, bytes]:
+    with closing(http.client.HTTPConnection("127.0.0.1", int(server.url.rpartition(":")[2]), timeout=20)) as connection:
+        connection.request(method, path, body, headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+
+def body_of(**changes: Any) -> bytes:
+    head = {"version": VERSION, "goal": ["a bright frame"], "baseline": [], "alpha": 0.0, "shape": [5, 8, 8, 3]}
+    return json.dumps({**head, **changes}).encode() + b"\n" + FRAMES.tobytes()
+
+
+def test_rewards_are_those_of_the_model_itself(server: WebServer) -> None:
+    with closing(RemoteReward(server.url, ["a bright frame"])) as remote:
+        here = load_reward_model(load_task("cartpole"), model="brightness")
+        assert np.array_equal(remote(FRAMES), here(FRAMES))
+        assert np.array_equal(remote.submit(FRAMES).result(20), here(FRAMES))
+        assert remote(FRAMES[:0]).shape == (0,)
+        assert remote.frame_size == here.frame_size
+
+
+def test_the_embedded_model_is_told_apart_by_its_digest_and_judges_to_the_bit() -> None:
+    spec = RewardSpec(goal="a humanoid robot kneeling", model="embedded", device="cpu")
+    with served(spec) as server, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        task = override(load_task("kneeling"), model=server.url)
+        frames = np.random.default_rng(1).integers(0, 256, (4, 96, 96, 3), dtype=np.uint8)
+        remote, here = load_reward_model(task), load_reward_model("kneeling", model="embedded", device="cpu")
+        # One core each, as the desk cuts them.
+        parts = np.array_split(frames, min(server.desk._count, 4))
+        assert np.array_equal(remote(frames), np.concatenate([here(part) for part in parts]))
+        assert remote.weights_digest == here.weights_digest  # type: ignore[attr-defined]
+
+
+def test_notes_of_prompts_reach_the_asker() -> None:
+    with (
+        served(RewardSpec(goal="a humanoid robot kneeling", model="embedded", device="cpu")) as server,
+        pytest.warns(UserWarning, match="zzyzx"),
+    ):
+        RemoteReward(server.url, ["a zzyzx"])
+
+
+WRONG: dict[str, tuple[str, str, bytes | None, dict[str, str], int, str]] = {
+    "garbage": ("POST", "/v1/rewards", b"\x00\xff" * 500, {}, 400, "line of JSON"),
+    "no json": ("POST", "/v1/rewards", b"{nothing\n", {}, 400, "no JSON"),
+    "a deep json": ("POST", "/v1/rewards", b"[" * 60_000 + b"\n", {}, 400, "no JSON"),
+    "a list": ("POST", "/v1/rewards", b"[1]\n", {}, 400, "no JSON object"),
+    "nothing": ("POST", "/v1/rewards", b"", {}, 400, "line of JSON"),
+    "another version": ("POST", "/v1/rewards", body_of(version=2), {}, 400, "version 2, and this side speaks 1"),
+    "no sentence": ("POST", "/v1/rewards", body_of(goal=7), {}, 400, "'goal' must be a list of sentences"),
+    "empty sentences": ("POST", "/v1/rewards", body_of(goal=[]), {}, 400, "prompts are none"),
+    "another alpha": ("POST", "/v1/rewards", body_of(alpha=float(3)), {}, 400, "'alpha' must be"),
+    "true alpha": ("POST", "/v1/rewards", body_of(alpha=True), {}, 400, "'alpha' must be"),
+    "few frames": ("POST", "/v1/rewards", body_of(shape=[6, 8, 8, 3]), {}, 400, "1,152 bytes of frames, but 960 came"),
+    "no shape": ("POST", "/v1/rewards", body_of(shape="5883"), {}, 400, "'shape' must be"),
+    "negative": ("POST", "/v1/rewards", body_of(shape=[-5, -8, 8, 3]), {}, 400, "'shape' must be"),
+    "a huge shape": ("POST", "/v1/rewards", body_of(shape=[10**9, 10**9, 10**9, 3]), {}, 400, "'shape' must be"),
+    "grey": ("POST", "/v1/rewards", body_of(shape=[5, 8, 24, 1]), {}, 400, "'shape' must be"),
+    "huge": ("POST", "/v1/rewards", None, {"Content-Length": str(10**12)}, 413, "fewer frames at a time"),
+    "no length": ("POST", "/v1/rewards", None, {"Content-Length": "9" * 18}, 413, "fewer frames at a time"),
+    "another path": ("GET", "/v2/rewards", None, {}, 404, "no '/v2/rewards'"),
+    "another method": ("GET", "/v1/rewards", None, {}, 405, "takes POST"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_the_server_refuses_is_told_in_one_line(server: WebServer, case: str) -> None:
+    method, path, body, headers, status, words = WRONG[case]
+    found, answer = ask(server, method, path, body, headers)
+    told = json.loads(answer)
+    assert found == status
+    assert words in told["error"]
+    assert "\n" not in told["error"]
+    assert ask(server, "GET", "/healthz") == (200, b'{"status": "ok"}\n')
+
+
+def test_the_schema_reads_what_it_writes() -> None:
+    asked = read_asked(pack_asked(Asked(["a"], ["b"], 0.5, FRAMES)))
+    assert (asked.goal, asked.baseline, asked.alpha) == (["a"], ["b"], 0.5)
+    assert np.array_equal(asked.frames, FRAMES)
+
+
+def test_one_who_is_slow_is_told_and_holds_up_nobody(server: WebServer) -> None:
+    port = int(server.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as slow:
+        slow.sendall(b"POST /v1/rewards HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n{")
+        began = time.monotonic()
+        assert ask(server, "POST", "/v1/rewards", body_of())[0] == 200
+        assert time.monotonic() - began < 5
+        answer = slow.recv(4000)
+    assert b"408" in answer.partition(b"\r\n")[0]
+    assert b"did not come within 1 s" in answer
+
+
+def test_one_who_goes_in_the_middle_harms_nobody(server: WebServer) -> None:
+    port = int(server.url.rpartition(":")[2])
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as gone:
+            gone.sendall(b"POST /v1/rewards HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n{")
+    deadline = time.monotonic() + 10
+    while server.app._held and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert server.app._held == 0
+    assert ask(server, "POST", "/v1/rewards", body_of())[0] == 200
+
+
+def test_a_token_goes_to_the_server_that_it_belongs_to_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(token=TOKEN) as server:
+        monkeypatch.setenv("GYM_VLMRM_TOKEN", TOKEN)
+        with pytest.raises(ModelError, match=f"wants a token .* GYM_VLMRM_SERVER={server.url}"):
+            RemoteReward(server.url, ["a"])
+        monkeypatch.setenv("GYM_VLMRM_SERVER", server.url)
+        assert len(RemoteReward(server.url, ["a"])(FRAMES)) == 5
+        monkeypatch.setenv("GYM_VLMRM_TOKEN", "another-token")
+        with pytest.raises(ModelError, match="refuses the token of GYM_VLMRM_TOKEN") as caught:
+            RemoteReward(server.url, ["a"])
+        assert "another-token" not in str(caught.value)
+        assert ask(server, "GET", "/healthz")[0] == 200
+        assert ask(server, "GET", "/v1/model")[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("http://", "is no address"), ("http://:80", "is no address"), ("http://host:99999999", "is no address"),
+        ("http://user:pass@host:1", "brings a user or password"), ("http://host:1?a=b", "query or fragment"),
+        ("http://ho st:1", "is no address"), ("http://[::1", "is no address"),
+    ],
+)  # fmt: skip
+def test_addresses_that_are_none(model: str, words: str) -> None:
+    with pytest.raises(ModelError, match=words) as caught:
+        base_of(model)
+    assert "pass" not in str(caught.value).replace("password", "")
+
+
+def test_where_it_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_endpoint("8800") == ("127.0.0.1", 8800)
+    assert find_endpoint("0.0.0.0:80") == ("0.0.0.0", 80)
+    assert find_endpoint("[::1]:80") == ("::1", 80)
+    for wrong in ("", "host", "host:", "host:port", "1:99999", "a/b:1"):
+        with pytest.raises(ModelError, match="give HOST:PORT"):
+            find_endpoint(wrong)
+    assert server_token("127.0.0.1") is None
+    with pytest.raises(ModelError, match="other machines may ask"):
+        server_token("0.0.0.0")
+    monkeypatch.setenv("GYM_VLMRM_TOKEN", "short")
+    with pytest.raises(ModelError, match="at least 8 plain characters"):
+        server_token("127.0.0.1")
+
+
+FACTS = Facts("brightness", "0" * 64, "fp32", "cpu", 224)
+
+
+@contextmanager
+def a_stranger(answer: Callable[[str], bytes]) -> Iterator[str]:
+    """Something that listens and answers by path, with whole bytes."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.wfile.write(answer(self.path))
+            self.close_connection = True
+
+        do_POST = do_GET
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=listening.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.server_address[1]}"
+    finally:
+        listening.shutdown()
+        listening.server_close()
+        thread.join()
+
+
+def ok(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+def model_and(body: bytes) -> Callable[[str], bytes]:
+    return lambda path: ok(json.dumps(FACTS.plain()).encode() if path == "/v1/model" else body)
+
+
+ONE = np.ones(1, np.float32)
+STRANGE: dict[str, tuple[Callable[[str], bytes], str]] = {
+    "no http": (lambda _: b"SSH-2.0-hello\r\n", "does not speak HTTP"),
+    "no json": (lambda _: ok(b"<html>hello</html>"), "no JSON"),
+    "another version": (lambda _: ok(b'{"version": 9}'), "version 9, and this side speaks 1"),
+    "no facts": (lambda _: ok(b'{"version": 1}'), "'model' is None"),
+    "not found": (lambda _: b"HTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\nno", "refuses the request: 404 no"),
+    "a long answer": (lambda _: ok(b"a" * 600_000), "more than 465,536 bytes"),
+    "garbage": (model_and(b"\x00" * 50), "line of JSON"),
+    "fewer rewards": (model_and(pack_rewards(FACTS, ONE, [])[:-1]), "3 bytes of rewards came"),
+    "more rewards": (model_and(pack_rewards(FACTS, np.ones(2, np.float32), [])), "returned shape"),
+    "nan": (model_and(pack_rewards(FACTS, ONE * np.nan, [])), "not finite"),
+    "other weights": (
+        model_and(pack_rewards(Facts("brightness", "1" * 64, "fp32", "cpu", 224), ONE, [])),
+        "another weights digest .* never mixed",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_what_the_client_refuses_is_told_in_one_line(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer, words = STRANGE[case]
+    with a_stranger(answer) as url, pytest.raises(ModelError, match=words) as caught:
+        RemoteReward(url, ["a"])
+    assert "\n" not in str(caught.value)
+
+
+def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GYM_VLMRM_TIMEOUT", "0.4")
+    with pytest.raises(ModelError, match=r"cannot be reached .* still after 0.4 s; is its server running"):
+        RemoteReward("http://127.0.0.1:9", ["a"])
+
+
+def test_an_answer_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GYM_VLMRM_TIMEOUT", "0.4")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as deaf,
+        pytest.raises(ModelError, match=r"has not answered for 0.4 s"),
+    ):
+        RemoteReward(f"http://127.0.0.1:{deaf.getsockname()[1]}", ["a"])
+
+
+def test_frames_of_more_bytes_than_a_request_are_sent_in_several(
+    server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gym_vlmrm.reward.remote.schema.MAX_BYTES", 400)
+    remote = RemoteReward.__new__(RemoteReward)
+    RemoteReward.__init__.__globals__["frames_at_once"]  # the client's own name for it
+    monkeypatch.setattr("gym_vlmrm.reward.remote.model.frames_at_once", lambda _: 2)
+    monkeypatch.setattr("gym_vlmrm.reward.remote.schema.MAX_BYTES", MAX_BYTES)
+    remote.__init__(server.url, ["a"])  # type: ignore[misc]
+    before = server.desk.requests
+    assert len(remote(FRAMES)) == 5
+    assert server.desk.requests >= before + 3
+
+
+LIGHT = """
+import sys
+from gym_vlmrm.reward import load_reward_model
+import numpy as np
+model = load_reward_model("cartpole", model=sys.argv[1])
+assert len(model(np.zeros((2, 8, 8, 3), np.uint8))) == 2
+print([name for name in ("torch", "open_clip") if name in sys.modules])
+"""
+
+
+def test_the_client_needs_neither_torch_nor_open_clip(server: WebServer) -> None:
+    command = [sys.executable, "-c", LIGHT, server.url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def weights(run: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(run)): p.read_bytes() for p in sorted(run.rglob("policy.safetensors"))}
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_in_the_middle_of_a_training_costs_nothing(tmp_path: Path) -> None:
+    """It is killed and comes back three times; the weights are those of a training that met no trouble."""
+    command = [sys.executable, "-m", "gym_vlmrm_cli.main", "serve", "cartpole", "--model", "brightness", "--json"]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        running.append(subprocess.Popen([*command, "--http", str(port)], stdout=subprocess.DEVNULL))
+
+    deaths = 0
+
+    def kill(progress: Any) -> None:
+        nonlocal deaths
+        if progress.step >= 24 * (deaths + 1) and deaths < 3:
+            deaths += 1
+            running[-1].send_signal(signal.SIGKILL)
+            running[-1].wait()
+            threading.Timer(0.5, start).start()
+
+    os.environ["GYM_VLMRM_TIMEOUT"] = "120"
+    start()
+    try:
+        task = override(load_task("cartpole"), model=f"http://127.0.0.1:{port}", max_episode_steps=30)
+        for _ in range(200):
+            with pytest.MonkeyPatch.context() as patch, socket.socket() as probe:
+                patch.setenv("GYM_VLMRM_TIMEOUT", "1")
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        import gym_vlmrm.learning.callbacks as callbacks
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(callbacks, "PROGRESS_PERIOD", 0.0)
+            train(task, PPO, seed=1, output=tmp_path / "killed", workers=1, on_progress=kill)
+        train(task, PPO, seed=1, output=tmp_path / "whole", workers=1)
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+    assert deaths == 3
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+
+
+def test_a_run_goes_on_with_the_judge_that_it_began_with(tmp_path: Path) -> None:
+    embedded = RewardSpec(goal="a", model="embedded", device="cpu")
+    short = PPO.model_copy(update={"steps": 48})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with served() as server:
+            port = int(server.url.rpartition(":")[2])
+            task = override(load_task("cartpole"), model=server.url, max_episode_steps=30)
+            run = train(task, short, seed=1, output=tmp_path / "run", workers=1).run
+        with served(embedded, port), pytest.raises(RunError, match="two judges are never mixed in one run"):
+            resume(run, steps=96, workers=1)
