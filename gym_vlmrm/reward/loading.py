@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EMBEDDED_FOLDER", "EMBEDDED_FOLDERS", "MODELS", "CutPromptWarning", "UnknownWordsWarning", "asks_a_server",
-    "check_model_name", "check_watcher", "choose_frame_size", "cut_prompts", "describe_cut", "known_worlds", "load_judge",
-    "load_reward_model", "model_frame_size", "model_location", "refuse_strangers", "stranger_note", "tell_of_model",
-    "unknown_words",
+    "check_model_name", "check_watcher", "choose_frame_size", "cut_prompts", "describe_cut", "known_worlds",
+    "load_judge", "load_reward_model", "model_frame_size", "model_location", "refuse_strangers", "stranger_note",
+    "tell_of_model", "unknown_words",
 ]  # fmt: skip
 
 MODELS: dict[str, str] = {
