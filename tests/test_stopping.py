@@ -169,8 +169,8 @@ def test_a_signal_to_the_whole_group_leaves_the_workers_alive(tmp_path: Path) ->
     """A terminal's Ctrl-C, and a cluster's SIGTERM, reach the workers too, and Ctrl-C also while they start."""
     script = f"""
 import os, signal, sys, threading
-sys.path.insert(0, {str(Path(__file__).parent / "helpers")!r})
-from trainings import DQN, cartpole
+sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parent / "helpers")]!r}
+from test_stopping import LONG, cartpole
 from gym_vlmrm.learning import resume, train
 from gym_vlmrm.learning.setup import Setup
 make = Setup.make_pool
@@ -183,7 +183,7 @@ def make_and_hit(self, *arguments, **settings):
     print("started", len(pools))
     return pool
 Setup.make_pool = make_and_hit
-recipe = DQN.model_copy(update={{"steps": 100_000, "checkpoint_every": 100}})
+recipe = LONG.model_copy(update={{"checkpoint_every": 100}})
 assert train(cartpole(), recipe, output="run", workers=2).signal == signal.SIGINT
 Setup.make_pool = make
 sent = []
