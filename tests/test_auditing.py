@@ -72,7 +72,9 @@ def test_both_sides_of_the_search_are_tried_equally_hard() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", [DarknessReward, ArmsUpReward, BackdoorReward])
+@pytest.mark.parametrize(
+    "model", sample([DarknessReward, ArmsUpReward, BackdoorReward], DarknessReward, BackdoorReward)
+)
 def test_planted_holes_in_kneeling_are_found(model: Any) -> None:
     task = load_task("kneeling")
     found = _verdict(task, model(task) if model is BackdoorReward else model(), evaluations=1000)
@@ -93,7 +95,7 @@ def test_random_weights_separate_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sample(ALL_TASKS, "lotus", "mountain-car"))
+@pytest.mark.parametrize("name", sample(ALL_TASKS, "mountain-car"))
 def test_random_weights_separate_nothing_in_any_task(name: str, tmp_path: Path) -> None:
     for seed in range(2 if THOROUGH else 1):
         model = save_untrained_model(tmp_path / str(seed), seed)

@@ -196,7 +196,7 @@ assert resume("run", workers=2, on_progress=report).signal == signal.SIGTERM
         [sys.executable, "-c", script],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         start_new_session=True,
         cwd=tmp_path,
     )

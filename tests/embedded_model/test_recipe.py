@@ -152,14 +152,14 @@ def test_the_last_towers_are_averaged(tmp_path: Path, averaged: int, mean: float
 def test_the_recipe_runs_from_nothing_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (dataset, adversaries):  # processes take longer to start than is done here
         monkeypatch.setattr(module, "usable_cores", lambda: 1)
-    counts = {"humanoid": 100, "cartpole": 40, "mountain-car": 40}
+    counts = {"humanoid": 160, "cartpole": 48, "mountain-car": 48}
     make_dataset(tmp_path / "data", counts, 1)
     before = (tmp_path / "data" / "humanoid_000_frames.npy").stat().st_mtime_ns
     make_dataset(tmp_path / "data", counts, 1)
     assert (tmp_path / "data" / "humanoid_000_frames.npy").stat().st_mtime_ns == before
     with pytest.raises(ValueError, match="another data set"):
         make_dataset(tmp_path / "data", counts, 2)
-    assert len(load_domain(tmp_path / "data", "cartpole").states) == 40
+    assert len(load_domain(tmp_path / "data", "cartpole").states) == 48
     chased: dict[str, Any] = {"agents": ("kneeling",), "searched": ("kneeling",), "drawn": 0}
     plan = Round(**chased, generations=1, kept=40, steps=1024, checkpoints=1, episodes=1, overrating_goals=8)
     short = {"landmarks": 250, "bodies": 300, "image_epochs": 1, "sentences": 512, "text_epochs": 1}
