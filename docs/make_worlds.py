@@ -42,11 +42,11 @@ nothing else.
 * trained: share of {episodes} episodes in success by the rule, that is in at least half of their steps, with the 95%
   interval; random: the same of random play. One seed, the recipe `default`, the checkpoint with the best reward
   (`python docs/make_worlds.py --run TASK`); minutes are wall-clock time of that training on a core that others shared.
-* Nothing in a cell: not trained yet. What failed stands here as it is.
+* Nothing in a cell: not trained yet. Agents so far: {agents} of {tasks}. What failed stands here as it is.
 
 Tasks of six more worlds (ant, hopper, walker, swimmer, pusher, two poles) are in `examples/worlds/`, for `vlmrm teach`,
 and so are three that this model rates wrongly: the cheetah's headstand and rearing (AUC 0.21 and 0.16 of 120 frames)
-and the arm that touches its target (0.33 of 200). No agent has been trained by it yet.
+and the arm that touches its target (0.33 of 200).
 """
 
 
@@ -156,7 +156,9 @@ def render() -> str:
         for name, task in tasks.items():
             if task.env.id == world:
                 lines.append(_row(name, task, results.get(name, {})))
-    return HEAD.format(frames=HELD_OUT, episodes=EPISODES, hunted=HUNTED) + "\n".join(lines) + "\n"
+    agents = sum("trained" in results.get(name, {}) for name in tasks)
+    head = HEAD.format(frames=HELD_OUT, episodes=EPISODES, hunted=HUNTED, agents=agents, tasks=len(tasks))
+    return head + "\n".join(lines) + "\n"
 
 
 def _row(name: str, task: TaskSpec, found: dict[str, Any]) -> str:
