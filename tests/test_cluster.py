@@ -3,12 +3,13 @@
 CI does not have Ray: pip install "ray[default,serve,tune]", then pytest -m slow tests/test_cluster.py
 """
 
-import contextlib
 import csv
 import gc
 import http.client
 import json
-import time
+import os
+import signal
+import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import closing
@@ -25,7 +26,7 @@ from ray.cluster_utils import Cluster as Nodes
 from gym_vlmrm import load_task
 from gym_vlmrm.cluster.connecting import import_ray
 from gym_vlmrm.cluster.judges import ClusterReward, Judges, Places
-from gym_vlmrm.cluster.serving import served_on_cluster
+from gym_vlmrm.cluster.serving import NAME, served_on_cluster
 from gym_vlmrm.cluster.training import Cluster
 from gym_vlmrm.cluster.worlds import ClusterPool, WorldActors
 from gym_vlmrm.errors import ModelError
@@ -175,8 +176,6 @@ def test_a_sweep_stops_early_goes_on_and_ends_in_one_page(nodes: Any, tmp_path: 
 
 
 def test_a_judge_behind_ray_serve_survives_the_death_of_a_replica(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import socket
-
     monkeypatch.setenv("GYM_VLMRM_TIMEOUT", "120")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -185,8 +184,7 @@ def test_a_judge_behind_ray_serve_survives_the_death_of_a_replica(nodes: Any, mo
     monkeypatch.setenv("GYM_VLMRM_TOKEN", token)
     monkeypatch.setenv("GYM_VLMRM_SERVER", f"http://127.0.0.1:{port}")
     frames = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
-    # One node: proxies of several nodes of one machine would listen at one port.
-    with served_on_cluster(judge, "auto", "127.0.0.1", port, token, 2, 1) as (facts, url):
+    with served_on_cluster(judge, nodes.address, "127.0.0.1", port, token, 2, 1) as (facts, url):
         assert facts.model == "brightness"
         remote, here = RemoteReward(url, ["a"]), load_reward_model(small())
         for number in range(6):
@@ -203,15 +201,7 @@ def test_a_judge_behind_ray_serve_survives_the_death_of_a_replica(nodes: Any, mo
 
 
 def _kill_a_replica() -> None:
-    from ray.util.state import list_actors
+    from ray import serve
 
-    for actor in list_actors(filters=[("state", "=", "ALIVE")]):
-        if "ServeReplica" in (actor.class_name or ""):
-            with contextlib.suppress(ProcessLookupError):
-                import os
-                import signal
-
-                os.kill(actor.pid, signal.SIGKILL)
-            time.sleep(0.2)
-            return
-    raise AssertionError("no replica was found")
+    handle: Any = serve.get_app_handle(NAME)
+    os.kill(handle.process.remote().result(timeout_s=60), signal.SIGKILL)
