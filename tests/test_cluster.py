@@ -41,6 +41,11 @@ from gym_vlmrm.task.spec import Recipe, RewardSpec, TaskSpec
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 NODE: dict[str, Any] = {"num_cpus": 2, "object_store_memory": 100 * 2**20, "include_dashboard": False}
+PATIENT = {
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60", "RAY_worker_register_timeout_seconds": "300",
+    "RAY_health_check_failure_threshold": "30", "RAY_prestart_worker_first_driver": "0",
+}  # fmt: skip
+"""These machines are shared: how long a process takes to start says nothing."""
 PPO = Recipe(
     algorithm="PPO", steps=480, num_envs=4, checkpoint_every=240, reward_every=2, normalize_reward=True,
     hyperparameters={"n_steps": 24, "batch_size": 24, "n_epochs": 1, "policy_kwargs": {"net_arch": [8]}},
@@ -50,6 +55,8 @@ PPO = Recipe(
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Any]:
     import_ray()  # sets how clusters are started
+    for name, value in PATIENT.items():
+        os.environ.setdefault(name, value)
     cluster = Nodes(initialize_head=True, head_node_args=NODE)
     try:
         for _ in range(2):
