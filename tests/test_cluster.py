@@ -3,12 +3,13 @@
 CI does not have Ray: pip install "ray[default,serve,tune]", then pytest -m slow tests/test_cluster.py
 """
 
-import contextlib
 import csv
 import gc
 import http.client
 import json
-import time
+import os
+import signal
+import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import closing
@@ -25,7 +26,7 @@ from ray.cluster_utils import Cluster as Nodes
 from gym_vlmrm import load_task
 from gym_vlmrm.cluster.connecting import import_ray
 from gym_vlmrm.cluster.judges import ClusterReward, Judges, Places
-from gym_vlmrm.cluster.serving import served_on_cluster
+from gym_vlmrm.cluster.serving import NAME, served_on_cluster
 from gym_vlmrm.cluster.training import Cluster
 from gym_vlmrm.cluster.worlds import ClusterPool, WorldActors
 from gym_vlmrm.errors import ModelError
@@ -40,6 +41,11 @@ from gym_vlmrm.task.spec import Recipe, RewardSpec, TaskSpec
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 NODE: dict[str, Any] = {"num_cpus": 2, "object_store_memory": 100 * 2**20, "include_dashboard": False}
+PATIENT = {
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60", "RAY_worker_register_timeout_seconds": "300",
+    "RAY_health_check_failure_threshold": "30", "RAY_prestart_worker_first_driver": "0",
+}  # fmt: skip
+"""These machines are shared: how long a process takes to start says nothing."""
 PPO = Recipe(
     algorithm="PPO", steps=480, num_envs=4, checkpoint_every=240, reward_every=2, normalize_reward=True,
     hyperparameters={"n_steps": 24, "batch_size": 24, "n_epochs": 1, "policy_kwargs": {"net_arch": [8]}},
@@ -49,6 +55,8 @@ PPO = Recipe(
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Any]:
     import_ray()  # sets how clusters are started
+    for name, value in PATIENT.items():
+        os.environ.setdefault(name, value)
     cluster = Nodes(initialize_head=True, head_node_args=NODE)
     try:
         for _ in range(2):
@@ -175,8 +183,6 @@ def test_a_sweep_stops_early_goes_on_and_ends_in_one_page(nodes: Any, tmp_path: 
 
 
 def test_a_judge_behind_ray_serve_survives_the_death_of_a_replica(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import socket
-
     monkeypatch.setenv("GYM_VLMRM_TIMEOUT", "120")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -185,8 +191,7 @@ def test_a_judge_behind_ray_serve_survives_the_death_of_a_replica(nodes: Any, mo
     monkeypatch.setenv("GYM_VLMRM_TOKEN", token)
     monkeypatch.setenv("GYM_VLMRM_SERVER", f"http://127.0.0.1:{port}")
     frames = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
-    # One node: proxies of several nodes of one machine would listen at one port.
-    with served_on_cluster(judge, "auto", "127.0.0.1", port, token, 2, 1) as (facts, url):
+    with served_on_cluster(judge, nodes.address, "127.0.0.1", port, token, 2, 1) as (facts, url):
         assert facts.model == "brightness"
         remote, here = RemoteReward(url, ["a"]), load_reward_model(small())
         for number in range(6):
@@ -203,15 +208,7 @@ def test_a_judge_behind_ray_serve_survives_the_death_of_a_replica(nodes: Any, mo
 
 
 def _kill_a_replica() -> None:
-    from ray.util.state import list_actors
+    from ray import serve
 
-    for actor in list_actors(filters=[("state", "=", "ALIVE")]):
-        if "ServeReplica" in (actor.class_name or ""):
-            with contextlib.suppress(ProcessLookupError):
-                import os
-                import signal
-
-                os.kill(actor.pid, signal.SIGKILL)
-            time.sleep(0.2)
-            return
-    raise AssertionError("no replica was found")
+    handle: Any = serve.get_app_handle(NAME)
+    os.kill(handle.process.remote().result(timeout_s=60), signal.SIGKILL)

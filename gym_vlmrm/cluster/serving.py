@@ -1,6 +1,7 @@
 """A judge behind HTTP by Ray Serve: replicas that scale with what is asked, each of them a desk of its own."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,6 +50,10 @@ class _Judge:
         """What it says of its model."""
         return vars(self._app.facts)
 
+    def process(self) -> int:
+        """Its number on its machine."""
+        return os.getpid()
+
     def check_health(self) -> None:
         """Raise where it should be started anew; Ray Serve asks from time to time."""
         if not self._desk.alive:
@@ -76,6 +81,7 @@ def served_on_cluster(
     """
     check_served(judge)
     with connected(address) as ray:
+        os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
         try:
             from ray import serve
         except ImportError:
