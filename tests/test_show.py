@@ -73,8 +73,8 @@ def test_a_rule_about_info_is_known_after_a_step() -> None:
     from gym_vlmrm.task.catalog import task_from_dict
 
     reward = {"goal": "up", "model": "brightness"}
-    ant = {"id": "T/Ant-v0", "env": {"id": "Ant-v5"}, "reward": reward, "success": "info.x_velocity < 99"}
-    task = task_from_dict(ant)
+    env = {"id": "strangers:Fine-v0", "kwargs": {"info": {"told": 1.0}}}
+    task = task_from_dict({"id": "T/Told-v0", "env": env, "reward": reward, "success": "info.told < 99"})
     assert describe_world(task).success is None
     assert describe_world(task, steps=1).success is True
     dictionary = task_from_dict({"id": "T/B-v0", "env": {"id": "Blackjack-v1"}, "reward": reward})

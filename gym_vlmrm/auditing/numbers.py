@@ -14,6 +14,7 @@ from gym_vlmrm.auditing.plan import FILE, GRID, NEAR_MISS, POSE
 from gym_vlmrm.auditing.results import Candidate, Confusion, Control, Interval, Numbers, Threshold
 from gym_vlmrm.learning import statistics
 from gym_vlmrm.task.catalog import builtin_tasks
+from gym_vlmrm.worlds.scene import SCENES
 
 __all__ = ["MOST_FALSE", "confusions_of", "control_of", "control_sentences", "measure", "threshold_of"]
 
@@ -113,8 +114,9 @@ def threshold_of(frames: AuditSet, rewards: Floats, above: float | None = None) 
 
 
 def control_sentences(goal: Sequence[str]) -> list[str]:
-    """Return sentences about other things than a goal prompt."""
-    others = [goal for task in builtin_tasks().values() if not task.reward.sees_films for goal in task.reward.goals]
+    """Return sentences about other things than a goal prompt; a registry that grows adds none, so verdicts stay."""
+    scenes = [task for task in builtin_tasks().values() if task.env.id in SCENES and not task.reward.sees_films]
+    others = [goal for task in scenes for goal in task.reward.goals]
     return [text for text in dict.fromkeys([*CONTROLS, *others]) if text not in goal]
 
 
