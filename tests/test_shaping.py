@@ -142,12 +142,36 @@ def test_on_a_zero_base_every_policy_is_optimal(seed: int) -> None:
         {"goal": None, "parts": [{"goal": "x", "shape": "potential"}, {"goal": "y", "shape": "potential"}]},
         {"goal": None, "parts": [{"goal": "x", "shape": "potential"}, {"goal": "y", "weight": 0.0}]},
         {"goal": None, "parts": [{"goal": "x", "shape": "potential"}, {"goal": "y", "shape": "difference"}]},
+        {"goal": None, "parts": [{"goal": "x", "shape": "potential"}, {"goal": "y", "fade": FADE}]},
+        {"goal": None, "parts": [{"goal": "x", "shape": "potential"}, {"goal": "y", "weight": 0.0, "fade": FADE}]},
     ],
 )
 def test_so_it_is_refused(keys: dict[str, Any]) -> None:
     data = {"id": "Test/Zero-v0", "env": {"id": "CartPole-v1"}, "reward": {"goal": "x", **keys}}
     with pytest.raises(TaskError, match="makes every policy optimal"):
         task_from_dict(data)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"weight": 0.0}, r"reward\.weight: every reward is 0"),
+        ({"weight": 0.0, "parts": [{"goal": "y", "shape": "potential"}]}, r"reward\.weight: every reward is 0"),
+        ({"fade": FADE}, r"reward\.fade\.to: in the end every reward is 0"),
+        ({"goal": None, "parts": [{"goal": "y", "fade": FADE}]}, r"reward\.parts\.0\.fade: in the end the weight of"),
+    ],
+)
+def test_a_reward_that_ends_as_nothing_is_refused_with_its_own_words(keys: dict[str, Any], message: str) -> None:
+    data = {"id": "Test/Zero-v0", "env": {"id": "CartPole-v1"}, "reward": {"goal": "x", **keys}}
+    with pytest.raises(TaskError, match=message):
+        task_from_dict(data)
+    task_from_dict({**data, "reward": {**data["reward"], "task": 1.0}})
+
+
+def test_a_weight_that_rises_from_nothing_is_a_base() -> None:
+    rising = {"goal": "y", "weight": 0.0, "fade": {"to": 1.0, "over": 5}}
+    reward(goal=None, parts=[{"goal": "x", "shape": "potential"}, rising])
+    reward(weight=0.0, fade={"to": 1.0, "over": 5})
 
 
 COUNTED = {
