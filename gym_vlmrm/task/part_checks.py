@@ -55,11 +55,11 @@ def check_parts(
     if shape is not None and shape.kind == "potential" and task == 0:
         raise _without_base("shape")
     if task == 0 and not weighted:
-        place = "weight" if parts[0].fade is None else "fade"
+        key = "weight" if parts[0].fade is None else "fade"
         message = (
             "in the end the weight of every part is 0, so every reward is the same; give one a weight, or add 'task:'"
         )
-        raise misplaced(message, *parts[0].at, place)
+        raise misplaced(message, *parts[0].at, key)
 
 
 def _without_base(*at: str | int) -> PydanticCustomError:
