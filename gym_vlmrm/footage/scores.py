@@ -17,7 +17,7 @@ from gym_vlmrm.reward.scoring import ScoringTeam
 from gym_vlmrm.task.spec import RewardSpec, TaskSpec
 from gym_vlmrm.worlds.canvas import fit_square
 
-__all__ = ["MAX_FRAMES", "ClipScores", "FootageScores", "score_clips", "score_footage"]
+__all__ = ["MAX_FRAMES", "ClipScores", "FootageScores", "check_one_view", "score_clips", "score_footage"]
 
 BATCH = 64
 MAX_FRAMES = 1_000_000
@@ -89,6 +89,7 @@ def score_footage(
         TaskError: the reward looks through several cameras. RunError: a source is missing, damaged or holds no frames.
         ModelError: as its name says.
     """
+    check_one_view(task.reward)
     clips = open_clips(sources, camera)
     return score_clips(task, load_reward_model(task), clips, on_progress)
 
@@ -100,7 +101,7 @@ def score_clips(
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> FootageScores:
     """Score clips that were opened already; as `score_footage` does."""
-    _check_cameras(task.reward)
+    check_one_view(task.reward)
     size = choose_frame_size(task, model)
     total = 0
     scored = []
@@ -132,7 +133,8 @@ def score_clips(
     return FootageScores(task=task.id, goal=said, model=judge, clips=scored, judge=JudgeRecord.of(model))
 
 
-def _check_cameras(reward: RewardSpec) -> None:
+def check_one_view(reward: RewardSpec) -> None:
+    """Raise TaskError where a reward looks through several cameras, which recorded frames have not."""
     cameras = dict.fromkeys(camera for part in reward.all_parts for camera in part.cameras)
     if len(cameras) > 1:
         seen = (
