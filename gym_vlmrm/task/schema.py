@@ -99,7 +99,7 @@ def schema_line(path: str | None = None) -> str:
 
 
 def _or_null(field: dict[str, Any]) -> dict[str, Any]:
-    outer = {key: field[key] for key in ("description", "default") if key in field}
+    outer: dict[str, Any] = {key: field[key] for key in ("description", "default") if key in field}
     inner = {key: value for key, value in field.items() if key not in outer}
     return {"anyOf": [*inner.get("anyOf", [inner]), {"type": "null"}], **outer}
 
