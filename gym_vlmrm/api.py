@@ -178,7 +178,8 @@ def score(task: Task, *frames: Any, camera: str | None = None, **changes: Any) -
         The ``rewards`` (N,) of all frames, and ``clips`` with their frames' names, times [s] and rewards.
 
     Raises:
-        TaskError: unknown task. RunError: a file is missing, damaged or holds no frames. ModelError: as its name says.
+        TaskError: unknown task, or one whose reward looks through several cameras. RunError: a file is missing, damaged
+            or holds no frames. ModelError: as its name says.
     """
     from gym_vlmrm.footage.scores import score_footage
 

@@ -46,7 +46,7 @@ class LeRobotEnv(HiddenWrapper):
     ) -> None:
         """Wrap an environment whose frames have `side` pixels each way (see `make_env`)."""
         super().__init__(env)
-        self.task_description = task.reward.goals[0]
+        self.task_description = task.reward.said[0]
         self.task = task.id
         self._max_episode_steps = limit
         self._judged = task.success is not None

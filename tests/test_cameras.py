@@ -182,7 +182,7 @@ def test_overrides_of_parts() -> None:
 def test_plain_rewards_stay_plain() -> None:
     for written in ({}, {"cameras": "main"}, {"views": "mean"}, {"window": {"frames": 1}}, {"combine": "sum"}):
         assert RewardSpec.model_validate({"goal": "x", **written}).plain, written
-    for written in ({"avoid": "y"}, {"task": 0.1}, {"scale": 2.0}, {"cameras": "a"}, {"window": {}}, {"weight": 0.0}):
+    for written in ({"avoid": "y"}, {"task": 0.1}, {"scale": 2.0}, {"cameras": "a"}, {"window": {}}, {"weight": 0.5}):
         assert not RewardSpec.model_validate({"goal": "x", **written}).plain, written
     assert "parts" not in load_task("kneeling").reward.model_dump()
 

@@ -279,3 +279,29 @@ def test_from_a_task_file_to_an_evaluation(task: Path, tmp_path: Path) -> None:
     again = vlmrm("train", task, "--output", tmp_path / "run")
     assert again.exit_code == 1
     assert "--resume" in again.stderr
+
+
+def test_check_says_what_parts_see_and_how_their_weights_change(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    reward = (
+        "reward: {goal: up, model: brightness, weight: 2, fade: {to: 1, over: 1000, after: 50}, window: {stride: 2}, "
+        "parts: [{name: rise, goal: higher, shape: difference}, {name: start, avoid: low, window: {frames: 1}, "
+        "fade: {to: 0, over: 100}}], success_seen: {above: 0.6, hold: 5, ends: true}}"
+    )
+    file.write_text(TASK.replace("reward: {goal: up, model: brightness}", reward))
+    said = {
+        "windows": dict.fromkeys(("goal", "rise"), "4 pictures, stride 2, join: mean"),
+        "shapes": {"rise": "difference"},
+        "fades": {"start": "weight 1 to 0 over 100 steps"},
+        "fade": "weight 2 to 1 over 1,000 steps after 50",
+        "success_seen": "above 0.6 for 5 steps; ends the episode",
+    }
+    found = json.loads(vlmrm("check", file, "--json").stdout)
+    assert {key: found.get(key) for key in said} == said
+    lines = [" ".join(line.split()) for line in vlmrm("check", file).stdout.splitlines()]
+    assert "window of goal 4 pictures, stride 2, join: mean" in lines
+    assert "fade of start weight 1 to 0 over 100 steps" in lines
+    assert "shape of rise difference" in lines
+    assert "success seen above 0.6 for 5 steps; ends the episode" in lines
+    file.write_text(TASK)
+    assert "windows" not in json.loads(vlmrm("check", file, "--json").stdout)

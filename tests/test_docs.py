@@ -111,3 +111,15 @@ def test_measured_keys_stand_on_the_page() -> None:
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     assert printed.count("\n") > 2
     assert printed in (DOCS / "designing-a-reward.md").read_text(encoding="utf-8")
+
+
+def test_the_rules_of_the_motion_tasks_are_todays() -> None:
+    page = (DOCS / "designing-a-reward.md").read_text(encoding="utf-8")
+    motion = page[page.index("### Motion tasks") :]
+    rows = [line for line in motion.splitlines() if line.startswith("|") and re.search(r"`(mean|max)\(", line)]
+    assert len(rows) == len({row.split("|")[1] for row in rows}) == 5
+    for row in rows:
+        rule = (ROOT / "tasks" / f"{row.split('|')[1].strip()}.yaml").read_text(encoding="utf-8")
+        named = re.findall(r"`([a-z]+\([^`]*)`", row)
+        assert named
+        assert [text for text in named if text not in rule] == []

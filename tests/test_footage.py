@@ -314,3 +314,47 @@ def test_limits_of_pictures_are_told(tmp_path: Path) -> None:
     for name, words in (("huge", "50,000,000 pixels"), ("large", "50,000,000 in all"), ("line", "20 times the other")):
         with pytest.raises(RunError, match=words):
             open_picture(tmp_path / f"{name}.png")
+
+
+def sums_of(**reward: Any) -> Any:
+    from gym_vlmrm.task.catalog import load_task, override
+
+    task = override(load_task("cartpole"), model=BRIGHT)
+    return task.model_copy(update={"reward": task.reward.model_validate({"model": BRIGHT, **reward})})
+
+
+@pytest.mark.parametrize(
+    ("reward", "worth"),
+    [
+        ({"avoid": "a dark room"}, lambda bright: -bright),
+        ({"goal": "light", "scale": 3, "weight": 2}, lambda bright: 3 * bright),
+        ({"goal": "light", "avoid": "a dark room"}, lambda bright: 0 * bright),
+        ({"parts": [{"goal": "light", "window": {"frames": 2}}]}, lambda b: (b + np.append(b[:1], b[:-1])) / 2),
+        (
+            {"goal": "light", "every": 3, "window": {"frames": 2}},
+            lambda b: np.append(b[:1], [(b[i] + b[max(i - 3, 0)]) / 2 for i in range(1, len(b))]),
+        ),
+    ],
+)
+def test_a_reward_of_parts_scores_each_frame_and_looks_back_over_its_clip(reward: Any, worth: Any) -> None:
+    film = np.stack(list(rising(70)))  # more than a batch
+    bright = np.array(gym_vlmrm.score("cartpole", film, model=BRIGHT).rewards)
+    scores = gym_vlmrm.score(sums_of(**reward), film, film[:3])
+    assert scores.clips[0].rewards == pytest.approx(worth(bright), abs=1e-6)
+    assert scores.clips[1].rewards == scores.clips[0].rewards[:3]  # nothing is carried over to the next clip
+    assert scores.model == BRIGHT
+    assert scores.goal == sums_of(**reward).reward.said
+
+
+def test_pictures_show_one_view(pictures: Path, tmp_path: Path) -> None:
+    task = tmp_path / "two.yaml"
+    task.write_text(
+        "include: kneeling.yaml\nid: X/Two-v0\nscene: {cameras: {side: {azimuth: 90}}}\n"
+        "reward: {cameras: [main, side], model: brightness}\n"
+    )
+    run = vlmrm("score", task, pictures)
+    assert run.exit_code == 1
+    assert run.stderr.splitlines() == [
+        "error: reward.cameras: the reward looks through 2 cameras (main, side), and recorded frames show one view; "
+        "score them by a task of one camera"
+    ]

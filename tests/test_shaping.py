@@ -77,6 +77,35 @@ def test_potentials_leave_the_optimal_policy_as_it_is(name: str, seed: int) -> N
     assert np.abs(shaped - plain)[alive].max() > 0.01
 
 
+FADE = {"to": 0.0, "over": 5}
+WHOLE = {"kind": "potential", "gamma": 1.0}
+FADING = {
+    "of a part": reward(task=1.0, goal=None, parts=[{"goal": "x", "shape": WHOLE, "fade": FADE}]),
+    "of the whole": reward(task=1.0, fade=FADE, goal=None, parts=[{"goal": "x", "shape": WHOLE}]),
+    "of both": reward(task=1.0, fade=FADE, goal=None, parts=[{"goal": "x", "shape": WHOLE, "fade": FADE}], center=0.2),
+    "of the whole, shaped": reward(task=1.0, fade=FADE, shape=WHOLE),
+    "of a weight that rises": reward(
+        task=1.0, weight=1.0, fade={"to": 3.0, "over": 5}, goal=None, parts=[{"avoid": "x", "shape": WHOLE}]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FADING)
+def test_potentials_telescope_while_weights_fade(name: str) -> None:
+    spec = FADING[name]
+    model = PartsReward(spec, [Reds()])
+    frames = [np.full((1, 4, 4, 3), red, np.uint8) for red in (128, 230, 25, 230, 25, 230)]
+    memory, yes = model.memory(1), np.array([True])
+    memory.begin(np.array([0]), model.signals(frames[0]))
+    begun = -memory.values[0, 0] if spec.all_parts[0].avoid else memory.values[0, 0]
+    paid = 0.0
+    for made, frame in enumerate(frames[1:]):
+        end = np.array([made == len(frames) - 2])
+        center = spec.center * (1 - made / 5)  # the rest of the whole is paid as it was
+        paid += memory.step(VectorStep(yes, model.signals(frame), yes, end, np.zeros(1), made))[0] + center
+    assert paid == pytest.approx(-begun, abs=1e-6)
+
+
 def test_a_difference_does_not() -> None:
     moved = 0
     for seed in range(20):
@@ -113,12 +142,36 @@ def test_on_a_zero_base_every_policy_is_optimal(seed: int) -> None:
         {"goal": None, "parts": [{"goal": "x", "shape": "potential"}, {"goal": "y", "shape": "potential"}]},
         {"goal": None, "parts": [{"goal": "x", "shape": "potential"}, {"goal": "y", "weight": 0.0}]},
         {"goal": None, "parts": [{"goal": "x", "shape": "potential"}, {"goal": "y", "shape": "difference"}]},
+        {"goal": None, "parts": [{"goal": "x", "shape": "potential"}, {"goal": "y", "fade": FADE}]},
+        {"goal": None, "parts": [{"goal": "x", "shape": "potential"}, {"goal": "y", "weight": 0.0, "fade": FADE}]},
     ],
 )
 def test_so_it_is_refused(keys: dict[str, Any]) -> None:
     data = {"id": "Test/Zero-v0", "env": {"id": "CartPole-v1"}, "reward": {"goal": "x", **keys}}
     with pytest.raises(TaskError, match="makes every policy optimal"):
         task_from_dict(data)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"weight": 0.0}, r"reward\.weight: every reward is 0"),
+        ({"weight": 0.0, "parts": [{"goal": "y", "shape": "potential"}]}, r"reward\.weight: every reward is 0"),
+        ({"fade": FADE}, r"reward\.fade\.to: in the end every reward is 0"),
+        ({"goal": None, "parts": [{"goal": "y", "fade": FADE}]}, r"reward\.parts\.0\.fade: in the end the weight of"),
+    ],
+)
+def test_a_reward_that_ends_as_nothing_is_refused_with_its_own_words(keys: dict[str, Any], message: str) -> None:
+    data = {"id": "Test/Zero-v0", "env": {"id": "CartPole-v1"}, "reward": {"goal": "x", **keys}}
+    with pytest.raises(TaskError, match=message):
+        task_from_dict(data)
+    task_from_dict({**data, "reward": {**data["reward"], "task": 1.0}})
+
+
+def test_a_weight_that_rises_from_nothing_is_a_base() -> None:
+    rising = {"goal": "y", "weight": 0.0, "fade": {"to": 1.0, "over": 5}}
+    reward(goal=None, parts=[{"goal": "x", "shape": "potential"}, rising])
+    reward(weight=0.0, fade={"to": 1.0, "over": 5})
 
 
 COUNTED = {

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gym_vlmrm.errors import TaskError
 from gym_vlmrm.task import yaml_file
-from gym_vlmrm.task.catalog import load_task
+from gym_vlmrm.task.catalog import load_task, task_from_dict
 
 GOOD = """\
 id: Test/Mine-v0
@@ -241,3 +241,30 @@ def test_observations_may_be_named_within_braces_and_brackets(tmp_path: Path) ->
     task = load_task(path)
     assert task.success == {"all": ["obs[0] > 0.5", {"not": "obs[2]<= 1"}, {"any": ["obs[1] < 2", "info.x == 1"]}]}
     assert task.reward.goal == "what obs[0], or obs[1] is"
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "message"),
+    [
+        ("shape", True, "must be 'potential' or 'difference', or a mapping such as {kind: potential, gamma: 0.99}"),
+        ("window", 4, "must be a mapping such as {frames: 4, stride: 2}, got 4"),
+        ("success_seen", 0.6, "must be a mapping such as {above: 0.6, hold: 5}, got 0.6"),
+        ("fade", 100, "must be a mapping such as {to: 0, over: 100000}, got 100"),
+        ("parts.0", ["a sentence"], "must be a mapping such as {goal: a sentence}, got 'a sentence'"),
+        ("parts", "a sentence", "must be a list of parts such as [{goal: a sentence}], got 'a sentence'"),
+        ("window.frames", {"frames": 1, "join": "motion"}, "is 1, and 'motion' is of two pictures or more"),
+        ("window.frames", {"frames": 1, "join": "change"}, "is 1, and 'change' is of two pictures or more"),
+    ],
+)
+def test_sections_of_a_reward_say_how_they_are_written(key: str, written: Any, message: str) -> None:
+    reward = {"goal": "x", key.partition(".")[0]: written}
+    with pytest.raises(TaskError) as error:
+        task_from_dict({"id": "Test/Odd-v0", "env": {"id": "CartPole-v1"}, "reward": reward})
+    assert f"reward.{key}: {message}" in str(error.value)
+
+
+def test_null_is_none_of_parts_and_cameras() -> None:
+    data = {"id": "Test/Null-v0", "env": {"id": "CartPole-v1"}, "reward": {"goal": "x", "parts": None, "cameras": None}}
+    task = task_from_dict({**data, "scene": {"cameras": None}})
+    assert task.reward.plain
+    assert task == task_from_dict({**data, "reward": {"goal": "x"}})

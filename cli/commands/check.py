@@ -9,7 +9,8 @@ from ..options import Json, Quiet, Task
 
 if TYPE_CHECKING:
     from gym_vlmrm.learning.check import TaskReport
-    from gym_vlmrm.task.parts import Part
+    from gym_vlmrm.task.parts import FadeSpec, Part, SeenSpec, ShapeSpec, WindowSpec
+    from gym_vlmrm.task.reward_spec import RewardSpec
 
 __all__ = ["check"]
 
@@ -56,7 +57,7 @@ def _summary(report: "TaskReport") -> dict[str, Any]:
         }
         if not task.reward.plain:
             summary["parts"] = {part.name: _words(part) for part in task.reward.all_parts}
-            summary |= {"combine": task.reward.combine, "task": task.reward.task}
+            summary |= {"combine": task.reward.combine, "task": task.reward.task, **_sections(task.reward)}
         summary |= {"model": task.reward.model, "environment": task.env.id, "success": task.success}
         summary["recipes"] = {name: recipe.algorithm for name, recipe in task.training.items()}
     if report.world is not None:
@@ -72,12 +73,46 @@ def _words(part: "Part") -> str:
     return f"{part.said}{' (' + ', '.join(seen) + ')' if seen else ''}"
 
 
+def _sections(reward: "RewardSpec") -> dict[str, Any]:
+    """Say in words which windows, shapes and fades parts and whole have, and when the judge sees success."""
+    parts = reward.all_parts
+    windows = {part.name: _window(part.window) for part in parts if part.window is not None}
+    shapes = {part.name: _shape(part.shape) for part in parts if part.shape is not None}
+    fades = {part.name: _fade(part.weight, part.fade) for part in parts if part.fade is not None}
+    said: dict[str, Any] = {"windows": windows, "shapes": shapes, "fades": fades}
+    said["shape"] = None if reward.shape is None else _shape(reward.shape)
+    said["fade"] = None if reward.fade is None else _fade(reward.weight, reward.fade)
+    said["success_seen"] = None if reward.success_seen is None else _seen(reward.success_seen)
+    return {key: words for key, words in said.items() if words}
+
+
+def _window(window: "WindowSpec") -> str:
+    return f"{window.frames} pictures, stride {window.stride}, join: {window.join}"
+
+
+def _shape(shape: "ShapeSpec") -> str:
+    gamma = "the algorithm's gamma" if shape.gamma is None else f"gamma {shape.gamma:g}"
+    return f"potential, {gamma}" if shape.kind == "potential" else shape.kind
+
+
+def _fade(weight: float, fade: "FadeSpec") -> str:
+    after = f" after {fade.after:,}" if fade.after else ""
+    return f"weight {weight:g} to {fade.to:g} over {fade.over:,} steps{after}"
+
+
+def _seen(seen: "SeenSpec") -> str:
+    hold = "1 step" if seen.hold == 1 else f"{seen.hold:,} steps"
+    return f"above {seen.above:g} for {hold}; {'ends the episode' if seen.ends else 'the episode goes on'}"
+
+
 def _print_summary(task: str, summary: dict[str, Any]) -> None:
     from gym_vlmrm.task.rules import rule_text
 
     say(f"{task}: valid")
     recipes = ", ".join(f"{name} ({algorithm})" for name, algorithm in summary["recipes"].items())
     parts = {f"part {name}": words for name, words in summary.pop("parts", {}).items()}
+    for key, name in (("windows", "window of"), ("shapes", "shape of"), ("fades", "fade of")):
+        parts |= {f"{name} {part}": words for part, words in summary.pop(key, {}).items()}
     rows = {**summary, **parts, "recipes": recipes or "none; PPO will be used"}
     for prompt in ("goal", "baseline"):
         if isinstance(rows[prompt], list):

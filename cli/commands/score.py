@@ -63,7 +63,7 @@ def score(
     Frames that are not square are padded, as those of environments are.
     """
     from gym_vlmrm.footage.clips import open_clips
-    from gym_vlmrm.footage.scores import score_clips
+    from gym_vlmrm.footage.scores import check_one_view, score_clips
     from gym_vlmrm.footage.writing import check_names, write_curve, write_film, write_table
     from gym_vlmrm.reward import load_reward_model
     from gym_vlmrm.task.catalog import load_task, override
@@ -71,6 +71,7 @@ def score(
     spec = override(
         load_task(task), model=model, goal=sentences(goal), baseline=sentences(baseline), alpha=alpha, device=device
     )
+    check_one_view(spec.reward)
     check_names(output, curve, film, files)
     clips = open_clips(files, camera)
     with phase_bar(shown=not quiet) as on_progress:

@@ -46,7 +46,7 @@ def show(
         described = portrait.description.model_dump(mode="json")
         print_json({"task": spec.id, "picture": str(path), "milliseconds": portrait.milliseconds, **described})
     elif not quiet:
-        say(f"{spec.id}: {'; '.join(spec.reward.goals)}")
+        say(f"{spec.id}: {'; '.join(spec.reward.said)}")
         _print(portrait.description)
         times = ", ".join(f"{quality} {spent:.1f} ms" for quality, spent in portrait.milliseconds.items())
         say(f"\nframe: {path} ({times})")

@@ -79,7 +79,7 @@ def watch(
 
 
 def _names(folder: "RunFolder") -> dict[str, str]:
-    return {"title": folder.name, "sentence": "; ".join(folder.task.reward.goals)}
+    return {"title": folder.name, "sentence": "; ".join(folder.task.reward.said)}
 
 
 def _serve(

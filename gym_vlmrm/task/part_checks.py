@@ -1,15 +1,24 @@
 """Whether the parts of a reward make sense, alone and together."""
 
+import math
 from collections.abc import Sequence
 
 from pydantic_core import PydanticCustomError
 
-from gym_vlmrm.task.parts import Combine, Part, ShapeSpec, misplaced
+from gym_vlmrm.task.parts import Combine, FadeSpec, Part, ShapeSpec, misplaced, weight_at
 
 __all__ = ["check_parts"]
 
 
-def check_parts(parts: Sequence[Part], combine: Combine, *, task: float, shape: ShapeSpec | None) -> None:
+def check_parts(
+    parts: Sequence[Part],
+    combine: Combine,
+    *,
+    task: float,
+    shape: ShapeSpec | None,
+    weight: float = 1.0,
+    fade: FadeSpec | None = None,
+) -> None:
     """Check that parts make sense, alone and together.
 
     Args:
@@ -17,6 +26,8 @@ def check_parts(parts: Sequence[Part], combine: Combine, *, task: float, shape: 
         combine: how they are joined.
         task: weight of the environment's own reward.
         shape: that of the whole.
+        weight: that of the whole.
+        fade: that of the whole.
 
     Raises:
         PydanticCustomError: with the keys below ``reward`` that lead to the mistake.
@@ -31,12 +42,24 @@ def check_parts(parts: Sequence[Part], combine: Combine, *, task: float, shape: 
             _check_joined(part, combine)
         if shape is not None and part.shape is not None:
             raise misplaced("the whole reward has a shape already; remove one of the two", *part.at, "shape")
-    based = task > 0 or any(part.shape is None and (part.weight > 0 or part.fade) for part in parts)
+    # By the last weights, which are those that a training ends with and its checkpoints are compared by.
+    if task == 0 and weight_at(weight, fade, math.inf) == 0:
+        place, when = (("weight",), "every") if fade is None else (("fade", "to"), "in the end every")
+        message = f"{when} reward is 0, as the weight of the whole is; take another weight, or add 'task:'"
+        raise misplaced(message, *place)
+    weighted = [part for part in parts if combine == "min" or part.weight_at(math.inf) > 0]
+    based = task > 0 or any(part.shape is None for part in weighted)
     for part in parts:
         if part.shape is not None and part.shape.kind == "potential" and not based:
             raise _without_base(*part.at, "shape")
     if shape is not None and shape.kind == "potential" and task == 0:
         raise _without_base("shape")
+    if task == 0 and not weighted:
+        key = "weight" if parts[0].fade is None else "fade"
+        message = (
+            "in the end the weight of every part is 0, so every reward is the same; give one a weight, or add 'task:'"
+        )
+        raise misplaced(message, *parts[0].at, key)
 
 
 def _without_base(*at: str | int) -> PydanticCustomError:

@@ -1,7 +1,7 @@
 """What a reward may be made of besides one sentence: parts, windows of frames, shapes, weights that fade, cameras."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 __all__ = [
     "AVOID", "GOAL", "MAIN", "MAX_PARTS", "PLAIN_SHOTS", "Brief", "CameraName", "Cameras", "Combine", "FadeSpec",
     "Part", "PartSpec", "Prompt", "SeenSpec", "Sentence", "ShapeSpec", "Shots", "Strict", "Views", "WindowSpec",
-    "camera_names", "misplaced", "sentences", "shots_of", "weight_at",
+    "camera_names", "misplaced", "sentences", "shots_of", "shown", "weight_at",
 ]  # fmt: skip
 
 MAIN = "main"
@@ -38,6 +38,12 @@ Combine: TypeAlias = Literal["sum", "product", "min"]
 _Number = Annotated[float, Field(ge=-1e6, le=1e6)]
 
 
+def shown(value: Any) -> str:
+    """Return what was written in a few characters."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:56] + " ..."
+
+
 class Strict(BaseModel):
     """A frozen section of a task file: unknown keys and other types are errors."""
 
@@ -51,10 +57,17 @@ class Brief(Strict):
     short: ClassVar[str | None] = None
     """Key that a text in the place of the section stands for, where it has such a short form."""
 
+    example: ClassVar[str | None] = None
+    """How it is written, for who wrote no mapping."""
+
     @model_validator(mode="before")
     @classmethod
     def _expand_short_form(cls, value: Any) -> Any:
-        return {cls.short: value} if cls.short is not None and isinstance(value, str) else value
+        if cls.short is not None and isinstance(value, str):
+            return {cls.short: value}
+        if cls.example is not None and not isinstance(value, Mapping | cls):
+            raise ValueError(f"must be {cls.example}, got {shown(value)}")
+        return value
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -86,6 +99,8 @@ def camera_names(cameras: str | list[str] | None) -> tuple[str, ...]:
 class WindowSpec(Brief):
     """The last pictures of the episode that a part sees at once, the one that the episode began with among them."""
 
+    example = "a mapping such as {frames: 4, stride: 2}"
+
     frames: int = Field(default=4, ge=1, le=32)
     """Pictures in the window; while an episode has fewer, those that it has."""
     stride: int = Field(default=1, ge=1, le=16)
@@ -94,6 +109,13 @@ class WindowSpec(Brief):
     """``mean`` compares the normalised mean of their embeddings with the sentence; ``change`` is how far the embedding
     moved from the window's first picture to its last, along the line from the baseline prompt to the goal prompt;
     ``motion`` lets the model see them as a film: the embedded model by its motion head, and video models."""
+
+    @model_validator(mode="after")
+    def _one_picture_is_no_film(self) -> "WindowSpec":
+        if self.frames == 1 and self.join != "mean":
+            message = f"is 1, and '{self.join}' is of two pictures or more; write frames: 4, or leave 'join' out"
+            raise misplaced(message, "frames")
+        return self
 
     @property
     def length(self) -> int:
@@ -105,6 +127,7 @@ class ShapeSpec(Brief):
     """What is paid of a value Phi. ``shape: potential`` is short for ``shape: {kind: potential}``."""
 
     short = "kind"
+    example = "'potential' or 'difference', or a mapping such as {kind: potential, gamma: 0.99}"
 
     kind: Literal["potential", "difference"]
     """``potential`` pays gamma Phi' - Phi, on top of a base (Ng, Harada and Russell 1999); ``difference`` Phi' - Phi.
@@ -122,6 +145,8 @@ class ShapeSpec(Brief):
 class FadeSpec(Brief):
     """A weight that changes over training: linearly from `weight` to `to`, then constant."""
 
+    example = "a mapping such as {to: 0, over: 100000}"
+
     to: float = Field(ge=0, le=1e6)
     """The weight at the end."""
     over: int = Field(ge=1)
@@ -134,6 +159,7 @@ class SeenSpec(Brief):
     """When the judge itself says that the goal is reached: a verdict beside ``success``, never mixed with it."""
 
     always = frozenset({"above"})
+    example = "a mapping such as {above: 0.6, hold: 5}"
 
     above: _Number
     """What the reward must exceed, before its weight, shape and the environment's own reward come in."""
@@ -153,6 +179,8 @@ def weight_at(weight: float, fade: FadeSpec | None, step: float) -> float:
 
 class PartSpec(Brief):
     """One part of a reward: a sentence to reach or to avoid. What it leaves out, the reward's own keys say."""
+
+    example = "a mapping such as {goal: a sentence}"
 
     name: Annotated[str, StringConstraints(pattern=rf"^{_NAME}$")] | None = None
     """Key in ``info["reward_parts"]``; ``part1``, ``part2`` ... where nothing is written."""

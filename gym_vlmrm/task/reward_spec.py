@@ -29,6 +29,7 @@ from gym_vlmrm.task.parts import (
     misplaced,
     sentences,
     shots_of,
+    shown,
 )
 
 __all__ = ["MODEL_VARIABLE", "RewardSpec"]
@@ -49,6 +50,7 @@ class RewardSpec(Brief):
     environment's own reward comes on top, `task` times.
     """
 
+    example = "a mapping such as {goal: a sentence}"
     always = frozenset({"goal", "baseline", "alpha", "model", "precision", "device", "every"})
 
     goal: Prompt | None = None
@@ -89,6 +91,18 @@ class RewardSpec(Brief):
     ask: AskSpec | None = None
     """In training: ask the judge about a share of the frames; a network that learns from it answers for the others."""
 
+    @field_validator("parts", mode="before")
+    @classmethod
+    def _list_of_parts(cls, value: Any) -> Any:
+        if value is not None and not isinstance(value, list | tuple):
+            raise ValueError(f"must be a list of parts such as [{{goal: a sentence}}], got {shown(value)}")
+        return [] if value is None else value
+
+    @field_validator("cameras", mode="before")
+    @classmethod
+    def _none_named(cls, value: Any) -> Any:
+        return [] if value is None else value
+
     @field_validator("goal", "avoid", "baseline")
     @classmethod
     def _no_empty_list(cls, value: Any) -> Any:
@@ -100,7 +114,7 @@ class RewardSpec(Brief):
     def _fits_together(self) -> "RewardSpec":
         if self.goal is None and self.avoid is None and not self.parts:
             raise misplaced("missing; every task needs it, or 'parts:'", "goal")
-        check_parts(self.all_parts, self.combine, task=self.task, shape=self.shape)
+        check_parts(self.all_parts, self.combine, task=self.task, shape=self.shape, weight=self.weight, fade=self.fade)
         if self.ask is not None and not self.plain:
             message = (
                 "a network can answer for one sentence and one picture only; leave 'ask' out, or all that makes parts"

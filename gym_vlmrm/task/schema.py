@@ -73,6 +73,8 @@ def schema() -> dict[str, Any]:
         shape = {"enum": definitions["ShapeSpec"]["properties"]["kind"]["enum"]}
         definitions[section]["properties"]["shape"]["anyOf"].insert(0, shape)
     definitions["RewardSpec"]["properties"]["ask"]["anyOf"].insert(0, definitions["AskSpec"]["properties"]["share"])
+    for section, key in (("RewardSpec", "parts"), ("RewardSpec", "cameras"), ("SceneSpec", "cameras")):
+        definitions[section]["properties"][key] = _or_null(definitions[section]["properties"][key])
     sentences = [{"required": [key]} for key in ("goal", "avoid", "parts")]
     whole = {"required": made["required"], "properties": {"reward": {"anyOf": sentences}}}
     whole["properties"]["env"] = {"required": definitions["EnvSpec"].pop("required")}
@@ -94,6 +96,12 @@ def schema() -> dict[str, Any]:
 def schema_line(path: str | None = None) -> str:
     """Return the first line of a task file by which editors find its schema: at `path`, or where it is installed."""
     return f"# yaml-language-server: $schema={path or builtin_folder() / SCHEMA_FILE}"
+
+
+def _or_null(field: dict[str, Any]) -> dict[str, Any]:
+    outer: dict[str, Any] = {key: field[key] for key in ("description", "default") if key in field}
+    inner = {key: value for key, value in field.items() if key not in outer}
+    return {"anyOf": [*inner.get("anyOf", [inner]), {"type": "null"}], **outer}
 
 
 def _rule() -> dict[str, Any]:

@@ -139,6 +139,11 @@ class SceneSpec(Brief):
     render_size: int | None = Field(default=None, ge=16, le=2048)
     """Side of the square frame [px]; ``None`` takes the input size of the reward model."""
 
+    @field_validator("cameras", mode="before")
+    @classmethod
+    def _none_further(cls, value: Any) -> Any:
+        return {} if value is None else value
+
     @model_validator(mode="after")
     def _main_is_taken(self) -> "SceneSpec":
         if MAIN in self.cameras:

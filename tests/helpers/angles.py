@@ -238,7 +238,8 @@ def _potentials(spec: RewardSpec, values: list[float], made: int) -> Any:
         _weight(part.weight, part.fade, made) * value for part, value in zip(spec.all_parts, values, strict=True)
     ]
     worths = weighted if spec.combine == "sum" else values
-    return weighted, _weight(spec.weight, spec.fade, made) * _joined(spec, worths, made)
+    whole = _weight(spec.weight, spec.fade, made)
+    return [whole * worth for worth in weighted], whole * _joined(spec, worths, made)
 
 
 def _paid(spec: RewardSpec, values: list[float], last: Any, made: int, terminal: bool) -> Any:
@@ -249,11 +250,11 @@ def _paid(spec: RewardSpec, values: list[float], last: Any, made: int, terminal:
             return after - before
         return shape.gamma * (0.0 if terminal else after) - before
 
-    worths = now[0] if spec.combine == "sum" else values
-    paid = [
-        worth if part.shape is None else shaped(part.shape, now[0][place], last[0][place])
-        for place, (part, worth) in enumerate(zip(spec.all_parts, worths, strict=True))
-    ]
-    if spec.shape is not None:
-        return shaped(spec.shape, now[1], last[1]), now
-    return _weight(spec.weight, spec.fade, made) * _joined(spec, paid, made), now
+    whole = _weight(spec.weight, spec.fade, made)
+    if any(part.shape is not None for part in spec.all_parts):  # of a sum; their potentials have all weights
+        total = 0.0
+        for place, part in enumerate(spec.all_parts):
+            paid = now[0][place] if part.shape is None else shaped(part.shape, now[0][place], last[0][place])
+            total += -paid if part.avoid else paid
+        return spec.scale * (total - whole * spec.center), now
+    return (now[1] if spec.shape is None else shaped(spec.shape, now[1], last[1])), now

@@ -1,7 +1,8 @@
 """The model of a reward made of parts: a picture is embedded once for all parts that look at it by the same model."""
 
 import hashlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -133,14 +134,39 @@ class PartsReward:
             signals: of the scored pictures of episodes (N, W), in order.
             moments: the place of each in its episode (N,); 0 begins another one.
         """
-        memory, first = PartsMemory(self.spec, self.sights, 1), np.zeros(1, np.int64)
-        values = np.zeros((len(signals), len(self.parts)))
-        for row, moment in enumerate(moments.tolist()):
-            if moment == 0:
-                memory.begin(first)
-            memory.see(first, signals[row : row + 1])
-            values[row] = memory.values[0]
-        return values
+        starts = np.flatnonzero(moments == 0)
+        films = np.split(signals, starts[starts > 0])
+        return np.concatenate([self.film()(film) for film in films])
+
+    def film(self, every: int = 1) -> Callable[[NDArray[np.float32]], Floats]:
+        """Return a function of the signals (N, W) of pictures that follow one another: what each part is worth (N, P).
+
+        Called again, it goes on with those that come next.
+
+        Args:
+            every: a window goes back by so many pictures at a time; before those, every film begins with its first.
+        """
+        memories: dict[int, PartsMemory] = {}
+        row, moments = np.zeros(1, np.int64), itertools.count()
+        began = np.zeros((1, self.width), np.float32)
+
+        def watch(signals: NDArray[np.float32]) -> Floats:
+            nonlocal began
+            values = np.zeros((len(signals), len(self.parts)))
+            for index in range(len(signals)):
+                moment, told = next(moments), signals[index : index + 1]
+                memory = memories.get(moment % every)
+                if memory is None:
+                    memory = memories[moment % every] = PartsMemory(self.spec, self.sights, 1)
+                    if moment == 0:
+                        began = told
+                    else:
+                        memory.see(row, began)
+                memory.see(row, told)
+                values[index] = memory.values[0]
+            return values
+
+        return watch
 
     def alone(self, values: Floats) -> Floats:
         """Join what parts are worth (N, P) as a training begins, without shapes and the environment's own reward."""

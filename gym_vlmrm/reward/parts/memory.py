@@ -54,7 +54,7 @@ class PartsMemory:
         self.see(rows, signals)
         for index, part in enumerate(self.parts):
             if part.shape is not None:
-                self._last[rows, index] = part.weight_at(made) * self.values[rows, index]
+                self._last[rows, index] = self._weight(made) * part.weight_at(made) * self.values[rows, index]
         if self.spec.shape is not None:
             self._last[rows, -1] = (self._weight(made) * self._joined(made))[rows]
 
@@ -73,24 +73,34 @@ class PartsMemory:
             self._streak = np.where(step.moved, np.where(enough, self._streak + 1, 0), self._streak)
         if self.ends:
             step = replace(step, terminated=step.terminated | ended_by_judge(self, step.moved))
-        rewards = self._weight(step.made) * self._joined(step.made, step)
+        if any(part.shape is not None for part in self.parts):
+            rewards = self._paid(step)
+        else:
+            rewards = self._weight(step.made) * self._joined(step.made)
         if self.spec.shape is not None:
             rewards = self._shaped(self.spec.shape, rewards, -1, step)
         if self.spec.task:
             rewards = rewards + self.spec.task * self._own(step)
         return np.where(step.moved, rewards, 0.0).astype(np.float32)
 
-    def _joined(self, made: float, step: VectorStep | None = None) -> Floats:
-        """What the parts add up to (N,), centred and scaled; of a `step` those that have a shape pay by that."""
-        terms, weights = [], []
+    def _joined(self, made: float) -> Floats:
+        """What the parts add up to (N,), centred and scaled."""
+        weights = [part.weight_at(made) for part in self.parts]
+        joined = combined(self.parts, list(self.values.T), weights, self.spec.combine)
+        return self.spec.scale * (joined - self.spec.center)
+
+    def _paid(self, step: VectorStep) -> Floats:
+        """What a step pays for a sum (N,) of which some parts are shaped.
+
+        All weights, that of the whole too, belong to the potentials, so that their sum over steps telescopes while
+        weights fade.
+        """
+        whole, terms = self._weight(step.made), []
         for index, part in enumerate(self.parts):
-            term, weight = self.values[:, index], part.weight_at(made)
-            if part.shape is not None and step is not None:
-                # The weight belongs to the potential, so that a sum over steps telescopes while it fades.
-                term, weight = self._shaped(part.shape, weight * term, index, step), 1.0
-            terms.append(term)
-            weights.append(weight)
-        return self.spec.scale * (combined(self.parts, terms, weights, self.spec.combine) - self.spec.center)
+            term = whole * part.weight_at(step.made) * self.values[:, index]
+            terms.append(term if part.shape is None else self._shaped(part.shape, term, index, step))
+        joined = combined(self.parts, terms, [1.0] * len(terms), self.spec.combine)
+        return self.spec.scale * (joined - whole * self.spec.center)
 
     def see(self, rows: NDArray[Any], signals: NDArray[np.float32]) -> None:
         """Take in the signals (K, W) of the pictures of some environments."""
