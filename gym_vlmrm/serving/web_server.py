@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward.loading import asks_a_server
@@ -88,7 +88,7 @@ class WebServer:
             limit_concurrency=MAX_CONNECTIONS, timeout_keep_alive=60, timeout_graceful_shutdown=5,
             h11_max_incomplete_event_size=65_536,
         )  # fmt: skip
-        self._server: Any = uvicorn.Server(config)
+        self._server = cast(Any, uvicorn.Server(config))
         # Signals are the command's business and not the library's.
         self._server.capture_signals = contextlib.nullcontext
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="http", daemon=True)
