@@ -127,9 +127,11 @@ def strike(kind: str, cluster: Any, rng: random.Random) -> None:
         )
         cluster.add_node(**cluster.node_settings)
         return
+    gc.collect()  # those of earlier trainings are no longer there
     things = [one for one in gc.get_objects() if type(one) is (Judges if kind == "judge" else WorldActors)]
     actors = [actor for one in things for actor in (one.replicas if kind == "judge" else one.actors)]
-    ray.kill(rng.choice(actors), no_restart=False)
+    here = ray.get_runtime_context().get_job_id()
+    ray.kill(rng.choice([actor for actor in actors if actor._actor_id.job_id.hex() == here]), no_restart=False)
 
 
 def under_fire(kinds: list[str], run: Path, cluster: Any, rng: random.Random) -> None:
