@@ -19,7 +19,7 @@ from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.pools.cores import usable_cores
 from gym_vlmrm.worlds.world import make_world
 
-__all__ = ["Embedding", "Worlds", "bound", "torch_threads"]
+__all__ = ["Embedding", "Worlds", "bound", "calls_per_second", "torch_threads"]
 
 BATCHES = (8, 16, 32, 64)
 WORLDS = 16
@@ -89,7 +89,7 @@ def _work(connection: Connection, task: TaskSpec, frame_size: int, seed: int) ->
             for env in envs:
                 env.close()
             return
-        connection.send(_rate(envs if what == "render" else envs[:1], what, seconds))
+        connection.send(calls_per_second(envs if what == "render" else envs[:1], what, seconds))
 
 
 def _advance(env: gym.Env[Any, Any]) -> None:
@@ -98,8 +98,8 @@ def _advance(env: gym.Env[Any, Any]) -> None:
         env.reset()
 
 
-def _rate(envs: list[gym.Env[Any, Any]], what: str, seconds: float) -> tuple[float, float]:
-    """Calls per second, and processor time of each [s].
+def calls_per_second(envs: list[gym.Env[Any, Any]], what: str, seconds: float) -> tuple[float, float]:
+    """Return how often worlds ``simulate`` or ``render`` per second, and the processor time of each call [s].
 
     Every frame is of a new state, and making that state is no part of the rendering's time. All worlds get theirs
     before the first is drawn, so that drawing does not find the simulation's data in the processor's caches each time.

@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from kills import traces
+
 from gym_vlmrm import load_task
 from gym_vlmrm.cluster.connecting import import_ray
 from gym_vlmrm.cluster.judges import Judges
@@ -111,12 +113,6 @@ def small(model: str) -> tuple[TaskSpec, Recipe]:
     return override(load_task("cartpole"), model=model, device="cpu", max_episode_steps=30), recipe
 
 
-def traces(run: Path) -> dict[str, bytes]:
-    """What must be the same bytes."""
-    names = ["metrics.csv", "best.json", *sorted(str(p.relative_to(run)) for p in run.rglob("policy.safetensors"))]
-    return {name: (run / name).read_bytes() for name in names}
-
-
 def strike(kind: str, cluster: Any, rng: random.Random) -> None:
     """Kill a judge, a share of the worlds, or a node."""
     import ray
@@ -170,17 +166,7 @@ def behind_http(deaths: int, run: Path) -> None:
     """Train by a judge behind HTTP that is killed and comes back."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "gym_vlmrm_cli.main",
-        "serve",
-        "cartpole",
-        "--model",
-        "embedded",
-        "--device",
-        "cpu",
-    ]
+    command = [sys.executable, "-m", "gym_vlmrm_cli.main", "serve", "cartpole", "--model", "embedded"]
     servers: list[subprocess.Popen[bytes]] = []
 
     def start() -> None:

@@ -11,8 +11,8 @@ from .console import note
 __all__ = [
     "Algorithm", "Alpha", "Alphas", "Baseline", "Checkpoint", "Cluster", "Device", "Episodes", "Goal", "Horizon",
     "Json", "Log", "Model", "NumEnvs", "OptionalRun", "Output", "Pictures", "Precision", "Quiet", "RecipeName",
-    "ReplicaCores", "Replicas", "Resume", "Seed", "Steps", "Task", "Workers", "named_or_newest", "sentences",
-    "which_checkpoint",
+    "ReplicaCores", "Replicas", "Resume", "Seed", "Steps", "Task", "Workers", "check_replicas", "named_or_newest",
+    "sentences", "which_checkpoint",
 ]  # fmt: skip
 
 Task = Annotated[
@@ -146,6 +146,12 @@ def which_checkpoint(text: str) -> Literal["best", "last"] | int:
     if text in names:
         return names[text]
     raise typer.BadParameter(f"'{text}' is neither best, last nor a step", param_hint="--checkpoint")
+
+
+def check_replicas(cluster: str | None, replicas: int | None, cores: int | None) -> None:
+    """Raise typer.BadParameter where copies of the reward model are asked for without a cluster."""
+    if cluster is None and (replicas is not None or cores is not None):
+        raise typer.BadParameter("copies of the reward model are a cluster's; give --cluster", param_hint="--replicas")
 
 
 def named_or_newest(run: Path | None, *, playable: bool = True) -> Path:

@@ -11,6 +11,7 @@ import pytest
 from gymnasium import spaces
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from traces import traces
 from trainings import DQN, PPO, cartpole, load_changed, rows
 
 from gym_vlmrm import load_task
@@ -38,11 +39,6 @@ def asking(share: float = 0.5, task: TaskSpec | None = None, **ask: Any) -> Task
     task = task or cartpole()
     reward = {**task.reward.model_dump(exclude_unset=True), "ask": {"share": share, **ask}}
     return task_from_dict({**task.model_dump(exclude_unset=True), "reward": reward})
-
-
-def traces(run: Path) -> dict[str, bytes]:
-    names = ["metrics.csv", "best.json", *sorted(str(p.relative_to(run)) for p in run.rglob("policy.safetensors"))]
-    return {name: (run / name).read_bytes() for name in names}
 
 
 # ---- the section

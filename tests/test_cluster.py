@@ -22,6 +22,7 @@ import pytest
 pytest.importorskip("ray")
 import ray
 from ray.cluster_utils import Cluster as Nodes
+from traces import traces
 
 from gym_vlmrm import load_task
 from gym_vlmrm.cluster.connecting import import_ray
@@ -69,11 +70,6 @@ def nodes() -> Iterator[Any]:
 
 def small(model: str = "brightness") -> TaskSpec:
     return override(load_task("cartpole"), model=model, device="cpu", max_episode_steps=30)
-
-
-def traces(run: Path) -> dict[str, bytes]:
-    names = ["metrics.csv", "best.json", *sorted(str(p.relative_to(run)) for p in run.rglob("policy.safetensors"))]
-    return {name: (run / name).read_bytes() for name in names}
 
 
 def alive(kind: type[Any]) -> list[Any]:

@@ -13,6 +13,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from traces import traces
 from trainings import DQN, PPO, cartpole, cartpole_of_parts, cartpole_that_ends
 
 from gym_vlmrm import load_task
@@ -86,11 +87,6 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[TaskSpec, R
         return run
 
     return find
-
-
-def traces(run: Path) -> dict[str, bytes]:
-    names = ["metrics.csv", "best.json", *sorted(str(p.relative_to(run)) for p in run.rglob("policy.safetensors"))]
-    return {name: (run / name).read_bytes() for name in names}
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from ..options import (
     ReplicaCores,
     Replicas,
     Task,
+    check_replicas,
     sentences,
 )  # fmt: skip
 
@@ -66,8 +67,7 @@ def serve(
     """
     from gym_vlmrm.task.catalog import load_task, override
 
-    if cluster is None and (replicas is not None or replica_cores is not None):
-        raise typer.BadParameter("copies of the reward model are a cluster's; give --cluster", param_hint="--replicas")
+    check_replicas(cluster, replicas, replica_cores)
     if idle is not None and (http is not None or cluster is not None):
         raise typer.BadParameter("over HTTP nobody stays connected; leave it out", param_hint="--idle")
     spec = override(

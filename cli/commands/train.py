@@ -28,6 +28,7 @@ from ..options import (
     Seed,
     Steps,
     Workers,
+    check_replicas,
     sentences,
 )  # fmt: skip
 from ..paying import MaxQueries, PricePerQuery
@@ -133,11 +134,8 @@ def train(
 
 
 def _cluster(address: str | None, replicas: int | None, cores: int | None) -> "Where | None":
+    check_replicas(address, replicas, cores)
     if address is None:
-        if replicas is not None or cores is not None:
-            raise typer.BadParameter(
-                "copies of the reward model are a cluster's; give --cluster", param_hint="--replicas"
-            )
         return None
     from gym_vlmrm.cluster.training import Cluster as Where
 

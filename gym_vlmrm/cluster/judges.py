@@ -45,9 +45,9 @@ def find_places(ray: Any, replicas: int | None = None, cores: int | None = None)
         replicas: how many there shall be, where that is given.
         cores: of each; 1 if not given.
     """
-    gpus = min(accelerators(ray), 1)
-    count = accelerators(ray) if gpus else free_cores(ray) // (cores or 1)
-    return Places(replicas or max(1, count), cores or 1, gpus)
+    gpus = accelerators(ray)
+    count = gpus or free_cores(ray) // (cores or 1)
+    return Places(replicas or max(1, count), cores or 1, min(gpus, 1))
 
 
 class _Replica:

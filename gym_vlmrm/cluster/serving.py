@@ -5,7 +5,8 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from gym_vlmrm.cluster.connecting import ClusterError, accelerators, connected, free_cores
+from gym_vlmrm.cluster.connecting import ClusterError, connected
+from gym_vlmrm.cluster.judges import find_places
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward.remote.schema import Facts
 from gym_vlmrm.serving.web_server import check_served
@@ -88,13 +89,12 @@ def served_on_cluster(
             raise ClusterError(
                 'serving needs Ray Serve: pip install "ray[default,serve]" (gym-vlmrm[cluster])'
             ) from None
-        gpus = min(1, accelerators(ray))
-        most = replicas or max(1, accelerators(ray) if gpus else free_cores(ray) // (cores or 1))
-        scaling = {"min_replicas": 1, "max_replicas": most, "target_ongoing_requests": 2}
+        places = find_places(ray, replicas, cores)
+        scaled = replicas is None and places.replicas > 1
+        scaling = {"min_replicas": 1, "max_replicas": places.replicas, "target_ongoing_requests": 2}
         deployment = serve.deployment(_Judge, name="judge").options(
-            autoscaling_config=scaling if replicas is None and most > 1 else None,
-            num_replicas=None if replicas is None and most > 1 else most,
-            ray_actor_options={"num_cpus": cores or 1, "num_gpus": gpus}, max_ongoing_requests=WAITING,
+            autoscaling_config=scaling if scaled else None, num_replicas=None if scaled else places.replicas,
+            ray_actor_options={"num_cpus": places.cores, "num_gpus": places.gpus}, max_ongoing_requests=WAITING,
             health_check_period_s=5, health_check_timeout_s=30,
         )  # fmt: skip
         try:

@@ -18,6 +18,7 @@ from gym_vlmrm.task.yaml_file import shorten
 from gym_vlmrm.worlds.pools.pool import EnvPool
 from gym_vlmrm.worlds.pools.processes import adopt_registrations, too_slow, wait_patiently
 from gym_vlmrm.worlds.pools.server import Server, Share, portable
+from gym_vlmrm.worlds.pools.workers import Answers
 
 __all__ = ["ClusterPool", "WorldActors"]
 
@@ -166,8 +167,7 @@ class WorldActors:
     def receive(self, on_answer: Callable[[int, Any], None] | None = None) -> list[Any]:
         """Wait for one answer per actor to the latest command, and return them in order; raises as `Workers` does."""
         self.check()
-        answers: dict[int, Any] = {}
-        failures: dict[int, BaseException] = {}
+        answers = Answers(on_answer)
         asked, self._asked = self._asked, {}
         while asked:
             for ref in self._ready(asked):
@@ -175,16 +175,11 @@ class WorldActors:
                 ok, answer, views = self._answer(ref, index)
                 if views is not None:
                     self._put(index, views)
-                if not ok:
-                    failures[index] = answer
-                elif on_answer is not None:
-                    on_answer(index, answer)
-                answers[index] = answer
-        if failures:
-            raise failures[min(failures)]
+                answers.take(index, ok, answer)
+        told = answers.in_order()
         if len(self._done[0]) >= (MOST_REMEMBERED if self._mute else REMEMBERED):
             self._remember()
-        return [answers[index] for index in sorted(answers)]
+        return told
 
     def _answer(self, ref: Any, index: int) -> tuple[bool, Any, Any]:
         try:

@@ -1,14 +1,12 @@
 """One training of a sweep: begun, or gone on with where its run folder is, or told from it where it is done."""
 
-import csv
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gym_vlmrm.files import read_text
 from gym_vlmrm.learning.callbacks import Progress
 from gym_vlmrm.learning.run_folder import RunFolder
+from gym_vlmrm.learning.run_summary import read_metrics
 from gym_vlmrm.learning.trainer import resume, train
 from gym_vlmrm.sweeping.plan import Trial
 
@@ -16,7 +14,6 @@ __all__ = ["REWARD", "StopEarly", "make_trial", "rewards_so_far"]
 
 REWARD = "eval/vlm_reward"
 """Column of ``metrics.csv``: VLM reward per step of a checkpoint's policy."""
-MAX_METRICS = 64_000_000
 
 
 class StopEarly(Exception):
@@ -25,17 +22,9 @@ class StopEarly(Exception):
 
 def rewards_so_far(run: Path) -> list[tuple[int, float]]:
     """Return the steps and rewards that a run folder tells of, in order; none where nothing was judged yet."""
-    path = run / "metrics.csv"
-    if not path.is_file():
-        return []
-    rows = csv.DictReader(io.StringIO(read_text(path, MAX_METRICS)))
-    found = []
-    for row in rows:
-        try:
-            found.append((int(float(row["step"])), float(row[REWARD])))
-        except (KeyError, TypeError, ValueError):  # no checkpoint was judged at that step
-            continue
-    return found
+    columns = read_metrics(run / "metrics.csv")
+    rows = zip(columns.get("step", []), columns.get(REWARD, []), strict=False)
+    return [(int(step), reward) for step, reward in rows if step is not None and reward is not None]
 
 
 def make_trial(

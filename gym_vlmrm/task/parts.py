@@ -16,10 +16,12 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from gym_vlmrm.task.yaml_file import shorten
+
 __all__ = [
     "AVOID", "GOAL", "MAIN", "MAX_PARTS", "PLAIN_SHOTS", "Brief", "CameraName", "Cameras", "Combine", "FadeSpec",
     "Part", "PartSpec", "Prompt", "SeenSpec", "Sentence", "ShapeSpec", "Shots", "Strict", "Views", "WindowSpec",
-    "camera_names", "misplaced", "sentences", "shots_of", "shown", "weight_at",
+    "camera_names", "misplaced", "sentences", "shots_of", "weight_at",
 ]  # fmt: skip
 
 MAIN = "main"
@@ -36,12 +38,6 @@ Cameras: TypeAlias = CameraName | list[CameraName]
 Views: TypeAlias = Literal["mean", "max", "min", "turn"]
 Combine: TypeAlias = Literal["sum", "product", "min"]
 _Number = Annotated[float, Field(ge=-1e6, le=1e6)]
-
-
-def shown(value: Any) -> str:
-    """Return what was written in a few characters."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else text[:56] + " ..."
 
 
 class Strict(BaseModel):
@@ -66,7 +62,7 @@ class Brief(Strict):
         if cls.short is not None and isinstance(value, str):
             return {cls.short: value}
         if cls.example is not None and not isinstance(value, Mapping | cls):
-            raise ValueError(f"must be {cls.example}, got {shown(value)}")
+            raise ValueError(f"must be {cls.example}, got {shorten(repr(value), 60)}")
         return value
 
     @model_serializer(mode="wrap")

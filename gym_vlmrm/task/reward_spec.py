@@ -29,8 +29,8 @@ from gym_vlmrm.task.parts import (
     misplaced,
     sentences,
     shots_of,
-    shown,
 )
+from gym_vlmrm.task.yaml_file import shorten
 
 __all__ = ["MODEL_VARIABLE", "RewardSpec"]
 
@@ -95,7 +95,7 @@ class RewardSpec(Brief):
     @classmethod
     def _list_of_parts(cls, value: Any) -> Any:
         if value is not None and not isinstance(value, list | tuple):
-            raise ValueError(f"must be a list of parts such as [{{goal: a sentence}}], got {shown(value)}")
+            raise ValueError(f"must be a list of parts such as [{{goal: a sentence}}], got {shorten(repr(value), 60)}")
         return [] if value is None else value
 
     @field_validator("cameras", mode="before")

@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.arrays import Floats
 from gym_vlmrm.task.captions import CaptionSpec
-from gym_vlmrm.task.past import look_back
 from gym_vlmrm.task.rules import quantity_names
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.anywhere import put_anywhere
 from gym_vlmrm.worlds.configurations import configurations
 from gym_vlmrm.worlds.readings import Readings
-from gym_vlmrm.worlds.scene import find_scene
+from gym_vlmrm.worlds.scene import find_scene, told_by_pose
 from gym_vlmrm.worlds.state import WorldState, put_state, state_of
 from gym_vlmrm.worlds.world import make_world
 
@@ -183,9 +182,7 @@ class Explorer:
     @property
     def can_pose(self) -> bool:
         """Whether the world is a scene that can be put into any configuration, and names all that is read."""
-        return find_scene(self.task.env.id) is not None and not any(
-            name.startswith(("obs[", "info.")) or look_back(name) for name in self._names
-        )
+        return find_scene(self.task.env.id) is not None and all(told_by_pose(name) for name in self._names)
 
     def posed(self, count: int) -> Iterator[Sight]:
         """Yield configurations of a scene: a part from anywhere, the others from what an audit of it looks at."""

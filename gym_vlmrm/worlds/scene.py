@@ -19,7 +19,7 @@ from gym_vlmrm.worlds.guard import guard_construction
 
 __all__ = [
     "SCENES", "BodySurvey", "Grid", "Landmark", "Scene", "SearchSpace", "box_space", "can_pose", "find_scene",
-    "make_scene",
+    "make_scene", "told_by_pose",
 ]  # fmt: skip
 
 SCENES: dict[str, str] = {
@@ -142,9 +142,12 @@ def can_pose(task: TaskSpec) -> bool:
     if task.env.id not in SCENES or rule is None or task.reward.sees_films:
         return False
     moving = getattr(find_scene(task.env.id), "velocity_names", ())
-    return not any(
-        name.startswith(("obs[", "info.")) or name in moving or look_back(name) for name in quantity_names(rule)
-    )
+    return all(told_by_pose(name) and name not in moving for name in quantity_names(rule))
+
+
+def told_by_pose(name: str) -> bool:
+    """Whether a quantity is one of a scene's own, which one state tells: no observation, info or state before it."""
+    return not name.startswith(("obs[", "info.")) and look_back(name) is None
 
 
 def make_scene(

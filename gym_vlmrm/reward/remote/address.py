@@ -1,10 +1,9 @@
 """Names of judges behind HTTP, ``http://HOST:PORT``, and the token that belongs to one of them."""
 
 import os
-from urllib.parse import urlsplit
 
 from gym_vlmrm.errors import ModelError
-from gym_vlmrm.reward.speaking.address import origin_of
+from gym_vlmrm.reward.urls import origin_of, server_url
 
 __all__ = ["SERVER_VARIABLE", "TOKEN_VARIABLE", "base_of", "is_remote", "token_for"]
 
@@ -24,20 +23,9 @@ def base_of(model: str) -> str:
     Raises:
         ModelError: it is no such address, or brings a user, a password, a query or a fragment.
     """
-    if "@" in model:  # which is shown nowhere
-        raise ModelError(
-            "the URL of a judge brings a user or password, which run folders would keep; leave it out: a token is "
-            f"read from {TOKEN_VARIABLE} alone"
-        )
-    try:
-        parts = urlsplit(model)
-        right = bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        right = False
-    if not right or not model.isascii() or not model.isprintable() or " " in model or "\\" in model:
-        raise ModelError(f"{model!r:.200} is no address of a judge; write it as {_EXAMPLE}")
-    if parts.query or parts.fragment:
-        raise ModelError(f"the URL of a judge brings a query or fragment; leave it out, as in {_EXAMPLE}")
+    parts = server_url(
+        model, model=model, called="a judge", written=_EXAMPLE, secret=f"a token is read from {TOKEN_VARIABLE} alone"
+    )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
 

@@ -3,9 +3,9 @@
 import re
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlsplit
 
 from gym_vlmrm.errors import ModelError
+from gym_vlmrm.reward.urls import origin_of, server_url
 
 __all__ = ["SCHEMES", "Address", "find_address", "speaks"]
 
@@ -45,28 +45,11 @@ def find_address(model: str) -> Address:
     """
     scheme, answer = next((known, kind) for known, kind in SCHEMES.items() if model.startswith(known))
     name, _, url = model.removeprefix(scheme).partition("@")
-    if "@" in url:  # which is shown nowhere
-        raise ModelError(
-            f"the URL of a '{scheme}' model brings a user or password, which run folders would keep; "
-            "leave it out: a key is read from OPENAI_API_KEY alone"
-        )
-    try:
-        parts = urlsplit(url)
-        right = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        right = False
-    if not right or not _NAME.fullmatch(name) or not url.isascii() or not url.isprintable() or " " in url:
-        raise ModelError(f"{model!r:.200} is no address of a judge; write {scheme}NAME@URL, such as {_EXAMPLE}")
-    if parts.query or parts.fragment:
-        raise ModelError(
-            f"the URL of a '{scheme}' model brings a query or fragment, which run folders would keep; leave it out, "
-            f"as in {_EXAMPLE}"
-        )
+    parts = server_url(
+        url, model=model, called=f"a '{scheme}' model", written=f"{scheme}NAME@URL, such as {_EXAMPLE}",
+        secret="a key is read from OPENAI_API_KEY alone",
+    )  # fmt: skip
+    if not _NAME.fullmatch(name):
+        raise ModelError(f"{model!r:.200} is no address of a judge; write it as {scheme}NAME@URL, such as {_EXAMPLE}")
     path = parts.path.rstrip("/")
     return Address(answer, name, f"{parts.scheme}://{parts.netloc}{path or '/v1'}")
-
-
-def origin_of(url: str) -> tuple[str, str, int]:
-    """Return scheme, host and port of a URL."""
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)

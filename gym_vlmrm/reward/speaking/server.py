@@ -4,8 +4,9 @@ import os
 from typing import Any
 
 from gym_vlmrm.errors import ModelError
-from gym_vlmrm.reward.speaking.address import Address, origin_of
+from gym_vlmrm.reward.speaking.address import Address
 from gym_vlmrm.reward.speaking.questions import options_of, question_of
+from gym_vlmrm.reward.urls import origin_of
 from gym_vlmrm.task.yaml_file import shorten
 from gym_vlmrm.worlds.pools.processes import patience
 

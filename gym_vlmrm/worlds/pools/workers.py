@@ -12,7 +12,7 @@ from typing import Any, cast
 from gym_vlmrm.errors import WorkerError
 from gym_vlmrm.worlds.pools.processes import end_processes, starting_workers, too_slow, wait_patiently, worker_context
 
-__all__ = ["NOTE", "START", "Workers"]
+__all__ = ["NOTE", "START", "Answers", "Workers"]
 
 START = 0
 """Number of the answer that a worker gives by itself once it is ready; those of commands follow."""
@@ -20,6 +20,30 @@ NOTE = -1
 """Number of an answer that nobody waits for: it tells which OpenGL the worker draws with."""
 _GRACE = 2.0
 """How long workers that were told to close may take [s]."""
+
+
+class Answers:
+    """What came of one command, one answer per worker in any order."""
+
+    def __init__(self, on_answer: Callable[[int, Any], None] | None) -> None:
+        """Begin; `on_answer` is called with the index of a worker and its answer as soon as that is there."""
+        self._on_answer = on_answer
+        self._found: dict[int, Any] = {}
+        self._failures: dict[int, BaseException] = {}
+
+    def take(self, index: int, ok: bool, answer: Any) -> None:
+        """Take in a worker's answer, or what was raised there where it is not `ok`."""
+        if not ok:
+            self._failures[index] = answer
+        elif self._on_answer is not None:
+            self._on_answer(index, answer)
+        self._found[index] = answer
+
+    def in_order(self) -> list[Any]:
+        """Return the answers by worker; raises what was raised in the first of those that failed."""
+        if self._failures:
+            raise self._failures[min(self._failures)]
+        return [self._found[index] for index in sorted(self._found)]
 
 
 class Workers:
@@ -94,8 +118,7 @@ class Workers:
             Whatever was raised in a worker, once all have answered.
         """
         self.check()
-        answers: dict[int, Any] = {}
-        failures: dict[int, BaseException] = {}
+        answers = Answers(on_answer)
         waiting = {connection: index for index, connection in enumerate(self._connections)}
         while waiting:
             for connection in self._wait(waiting):
@@ -106,14 +129,8 @@ class Workers:
                 if number != self._number:
                     continue
                 del waiting[connection]
-                if not ok:
-                    failures[index] = answer
-                elif on_answer is not None:
-                    on_answer(index, answer)
-                answers[index] = answer
-        if failures:
-            raise failures[min(failures)]
-        return [answers[index] for index in sorted(answers)]
+                answers.take(index, ok, answer)
+        return answers.in_order()
 
     def _wait(self, waiting: dict[Connection, int]) -> list[Connection]:
         ready = wait_patiently(lambda seconds: cast(list[Connection], wait(list(waiting), seconds)), self.timeout)
