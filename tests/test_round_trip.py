@@ -62,10 +62,12 @@ def keys_of_parts(draw: st.DrawFn) -> dict[str, Any]:
     """What a reward may say besides its sentence."""
     names = draw(st.lists(NAMES, unique=True, max_size=3))
     written = {
-        "parts": [draw(parts(name)) for name in names], "avoid": draw(st.none() | SENTENCES), "task": 0.5,
+        "parts": [draw(parts(name)) for name in names], "avoid": draw(st.none() | SENTENCES),
         "cameras": draw(CAMERAS), "window": draw(WINDOWS), "fade": draw(FADES), "scale": draw(NUMBERS_ABOVE),
     }  # fmt: skip
-    return {key: value for key, value in written.items() if draw(st.booleans()) and value is not None}
+    said = {key: value for key, value in written.items() if draw(st.booleans()) and value is not None}
+    # Without the environment's own reward, a fade to 0 or shaping alone would make a task that is refused.
+    return {**said, "task": draw(NUMBERS_ABOVE)} if said else {}
 
 
 @st.composite
