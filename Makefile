@@ -44,12 +44,12 @@ embedded-model: gl
 
 # The second embedded model: what the tasks of Gymnasium's own worlds say. The pendulum that lies looks like the one that
 # stands. What came out: docs/worlds.md.
-WORLDS := cheetah|inverted-pendulum|pendulum|reacher
+WORLDS := ant|cheetah|double-pendulum|hopper|inverted-pendulum|pendulum|pusher|reacher|swimmer|walker
 GYMNASIUM = $(filter-out tasks/pendulum-left.yaml tasks/pendulum-right.yaml,\
     $(sort $(shell grep -lE "^include: _($(WORLDS))" tasks/*.yaml)))
 embedded-gymnasium: gl
 	rm -rf build/gymnasium
-	$(BIN)/vlmrm teach $(GYMNASIUM) --minutes 6.5 --rounds 1 --workers 1 --seed 0 --output build/gymnasium
+	$(BIN)/vlmrm teach $(GYMNASIUM) --minutes 16 --rounds 1 --workers 2 --seed 0 --output build/gymnasium
 	cp build/gymnasium/* gym_vlmrm/reward/embedded_gymnasium/
 
 # Hours; what is there is not made again. A part of it: make results OPTIONS="--tasks kneeling --seeds 0".

@@ -7,6 +7,7 @@ Lengths are in metres, angles in degrees, flags are 0 or 1. The world's z points
 |---|---|
 | torso_up | cosine between the torso's upward axis and the world's: 1 upright, 0 lying, -1 upside down |
 | pelvis_up | the same for the pelvis |
+| chest_up | the same for the torso's forward axis: 1 lying on its back, -1 on its front |
 | pelvis_height, torso_height, head_height | height of the body's centre |
 | <side>_knee_height, lower_knee_height, higher_knee_height | height of the knee joint |
 | <side>_foot_height, lower_foot_height, higher_foot_height | height of the foot's centre; 0.075 on the floor |
@@ -103,6 +104,7 @@ def _lengths(data: "mujoco.MjData", parts: _Parts) -> dict[str, float]:
         result[f"{plural}_distance"] = math.dist(left, right)
     for name, body in (("torso", parts.torso), ("pelvis", parts.pelvis)):
         result[f"{name}_up"], result[f"{name}_height"] = float(data.xmat[body, 8]), float(data.xpos[body, 2])
+    result["chest_up"] = float(data.xmat[parts.torso, 6])
     result["head_height"] = float(data.geom_xpos[parts.head, 2])
     result["hands_above_head"] = result["lower_hand_height"] - result["head_height"]
     result["foot_height_difference"] = result["higher_foot_height"] - result["lower_foot_height"]
@@ -180,6 +182,7 @@ _SIDED = (
 _SINGLE = (
     "torso_up",
     "pelvis_up",
+    "chest_up",
     "pelvis_height",
     "torso_height",
     "head_height",
@@ -213,7 +216,7 @@ QUANTITIES: tuple[str, ...] = (
 
 
 def _unit(name: str) -> str:
-    if name in ("torso_up", "pelvis_up"):
+    if name in ("torso_up", "pelvis_up", "chest_up"):
         return "cosine"
     if name.endswith("_bend"):
         return "deg"
