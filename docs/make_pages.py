@@ -31,6 +31,12 @@ WORLDS = {
     "Pendulum-v1": ("pendulum", "A rod hinged at one end; the motor is too weak to lift it at once."),
     "InvertedPendulum-v5": ("inverted-pendulum", "A pole hinged to a cart on a rail; the cart is pushed."),
     "Reacher-v5": ("reacher", "An arm of two links on a table, and a target."),
+    "InvertedDoublePendulum-v5": ("inverted-double-pendulum", "Two poles, one on the other, on a cart that is pushed."),
+    "Ant-v5": ("ant", "A round body on four legs of two joints each."),
+    "Hopper-v5": ("hopper", "A flat robot with one leg."),
+    "Walker2d-v5": ("walker2d", "A flat robot with two legs."),
+    "Swimmer-v5": ("swimmer", "Three links in a thick liquid, seen from above."),
+    "Pusher-v5": ("pusher", "An arm of seven joints beside a table."),
     "HalfCheetah-v5": ("half-cheetah", "A flat cheetah with six motors."),
 }
 """Name of an environment's page, and one sentence about it; others are named after themselves."""

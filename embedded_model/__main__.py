@@ -91,6 +91,27 @@ def motion(
 
 
 @app.command()
+def pack(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What `vlmrm teach` wrote.")],
+    output: Annotated[Path, typer.Argument(metavar="TO", help="Folder of a model inside the package.")],
+) -> None:
+    """Copy a taught model's files into the package, its weights in half the space (int8, a factor for each row)."""
+    from gym_vlmrm.files import replacing
+    from gym_vlmrm.reward.clip.packed import PACKED, load_weights
+    from gym_vlmrm.reward.clip.packed import pack as packed
+    from gym_vlmrm.reward.folders import CONFIG_FILE, MERGES_FILE, WEIGHTS_FILE, WORDS_FILE, WORLDS_FILE
+    from gym_vlmrm.tensors import save_tensors
+
+    output.mkdir(parents=True, exist_ok=True)
+    for name in (CONFIG_FILE, MERGES_FILE, WORDS_FILE, WORLDS_FILE):
+        with replacing(output / name) as part:
+            part.write_bytes((folder / name).read_bytes())
+    with replacing(output / WEIGHTS_FILE) as part:
+        save_tensors(part, packed(load_weights(folder / WEIGHTS_FILE)), PACKED)
+    print(f"wrote {output}: {sum(path.stat().st_size for path in output.iterdir()):,} bytes")
+
+
+@app.command()
 def captions(
     scene: Annotated[str, typer.Argument(metavar="SCENE", help="humanoid, cartpole or mountain-car.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="An empty folder, made if missing.")],

@@ -130,7 +130,7 @@ def test_the_environment_variable_chooses_the_model_where_nothing_else_does(
         return {reward.model for reward in rewards if "model" not in reward.model_fields_set}
 
     monkeypatch.delenv(MODEL_VARIABLE, raising=False)
-    assert models() == {"embedded", "embedded-gymnasium"}
+    assert models() == {"embedded", "embedded-gymnasium", "embedded-mujoco"}
     monkeypatch.setenv(MODEL_VARIABLE, "brightness")
     assert models() == {"brightness"}
     assert override(load_task("splits"), model="RN50/openai").reward.model == "RN50/openai"

@@ -16,7 +16,7 @@ from gym_vlmrm.reward.loading import EMBEDDED_FOLDERS, check_model_name
 
 def test_common_models_are_open_clip_s_and_sorted_by_size() -> None:
     found = {model.name: model for model in known_models()}
-    assert list(found) == ["embedded", "embedded-gymnasium", *COMMON]
+    assert list(found) == ["embedded", "embedded-gymnasium", "embedded-mujoco", *COMMON]
     embedded = max(found[name].image_weights or 0 for name in EMBEDDED_FOLDERS)
     sizes = [embedded, *(found[name].image_weights for name in COMMON)]
     assert sizes == sorted(sizes, key=lambda size: size or 0)

@@ -24,6 +24,7 @@ DATA = (
     "gym_vlmrm/reward/embedded/open_clip_model.safetensors",
     "gym_vlmrm/reward/embedded/words.txt",
     "gym_vlmrm/reward/embedded_gymnasium/open_clip_model.safetensors",
+    "gym_vlmrm/reward/embedded_mujoco/open_clip_model.safetensors",
     "gym_vlmrm/reward/embedded/worlds.txt",
     "gym_vlmrm/worlds/textures/*.png",
     "gym_vlmrm_cli/commands/*.py",

@@ -16,6 +16,7 @@ from huggingface_hub import try_to_load_from_cache
 from pydantic import BaseModel, ConfigDict
 from safetensors import safe_open
 
+from gym_vlmrm.reward.clip.packed import FACTORS
 from gym_vlmrm.reward.folders import WEIGHTS_FILE, check_folder
 from gym_vlmrm.reward.loading import EMBEDDED_FOLDERS
 
@@ -88,7 +89,8 @@ def _embedded(name: str) -> KnownModel:
     with safe_open(weights, framework="pt") as file:
         for key in file.keys():  # noqa: SIM118  (it is no mapping)
             shape = file.get_slice(key).get_shape()
-            counts[key] = int(torch.Size(shape).numel())
+            if not key.endswith(FACTORS):
+                counts[key] = int(torch.Size(shape).numel())
     image = sum(count for key, count in counts.items() if key.startswith("visual."))
     return KnownModel(
         name=name,

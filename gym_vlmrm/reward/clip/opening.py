@@ -13,6 +13,7 @@ import torch
 
 from gym_vlmrm.errors import ModelError, did_you_mean
 from gym_vlmrm.reward.clip.hub import impatient_hub
+from gym_vlmrm.reward.clip.packed import is_packed, load_weights
 from gym_vlmrm.reward.folders import (
     CONFIG_FILE,
     MERGES_FILE,
@@ -46,11 +47,26 @@ def open_model(name: str, device: torch.device) -> tuple[Any, Any]:
         with impatient_hub(offline=text is not None and "hf_model_name" not in text):
             _check_fetched_configuration(name)
             with _no_questions(name, text):
-                return open_clip.create_model(**arguments, device=device), _tokenizer(name)
+                packed = _packed(name)
+                if packed is not None:
+                    arguments |= {"load_weights": False, "require_pretrained": False}
+                model = open_clip.create_model(**arguments, device=device)
+                if packed is not None:
+                    model.load_state_dict(packed)
+                return model, _tokenizer(name)
     except ModelError:
         raise
     except Exception as error:
         raise ModelError(_cannot_load(name, error)) from None
+
+
+def _packed(name: str) -> dict[str, torch.Tensor] | None:
+    """Return the weights of a folder that are packed, which open_clip could not read; ``None`` of all others."""
+    weights = Path(name.removeprefix("local-dir:")) / WEIGHTS_FILE
+    linked = weights.is_symlink()  # as in the Hub's cache, where nothing is packed
+    if not name.startswith("local-dir:") or linked or not weights.is_file() or not is_packed(weights):
+        return None
+    return load_weights(weights)
 
 
 def load_tokenizer(name: str) -> Any:

@@ -13,8 +13,8 @@ import torch.nn.functional as functional
 from torch import nn
 
 from gym_vlmrm.errors import ModelError, RunError
+from gym_vlmrm.reward.clip.packed import load_weights
 from gym_vlmrm.reward.folders import CONFIG_FILE, MERGES_FILE, WEIGHTS_FILE, check_folder
-from gym_vlmrm.tensors import load_tensors
 
 __all__ = [
     "AttentionPool2d", "Bottleneck", "ModifiedResNet", "SmallClip", "lower_half", "open_small", "upper_half",
@@ -53,8 +53,8 @@ def open_small(name: str) -> tuple[Any, Any] | None:
         return None
     try:
         model = SmallClip(clip)
-        model.load_state_dict(load_tensors(weights))
-    except (RunError, RuntimeError, ValueError, TypeError, LookupError) as error:
+        model.load_state_dict(load_weights(weights))
+    except (RunError, ModelError, RuntimeError, ValueError, TypeError, LookupError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ModelError(
             f"cannot load model '{name}' ({type(error).__name__}: {reason}); the folder needs {CONFIG_FILE} and "
