@@ -184,13 +184,13 @@ def tower(name: str, device: torch.device, peak: float, seconds: float, end: flo
         if time.monotonic() + max(expected, seconds) > end or size * side * side * 3 > MOST_FRAMES_BYTES:
             break
         frames = np.random.default_rng(0).integers(0, 256, (size, side, side, 3), np.uint8)
-        towers.micro_batch = size
+        towers.batches.size = size
         if device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)
         rate = size * _per_second(lambda frames=frames: towers.embed_frames(frames), device, seconds)  # type: ignore[misc]
-        if towers.micro_batch < size:  # halved: it did not fit
-            largest = towers.micro_batch
+        if towers.batches.size < size:  # halved: it did not fit
+            largest = towers.batches.size
             break
         memory = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else 0.0
         batches.append(Batch(size, rate, rate * counted.flops / peak, memory))

@@ -15,7 +15,7 @@ from tiny_models import TINY_RESNET
 
 from gym_vlmrm import load_reward_model
 from gym_vlmrm.errors import ModelError
-from gym_vlmrm.reward.clip import towers
+from gym_vlmrm.reward.clip import batches
 from gym_vlmrm.reward.protocol import is_concurrent
 from gym_vlmrm.task.catalog import builtin_tasks
 
@@ -79,7 +79,7 @@ def test_micro_batches_are_halved_until_they_fit(
     make_model_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = f"local-dir:{make_model_folder(LARGE, seed=5)}"
-    monkeypatch.setattr(towers, "MIDDLE_MICRO_BATCH", 4096)
+    monkeypatch.setattr(batches, "MIDDLE_MICRO_BATCH", 4096)
     loaded = load_towers.__wrapped__(name, "cuda", "fp32")  # type: ignore[attr-defined]
     pictures = frames(4096, 64)
     expected = loaded.embed_frames(pictures[:64])
@@ -89,7 +89,7 @@ def test_micro_batches_are_halved_until_they_fit(
     torch.cuda.set_per_process_memory_fraction(room / total)
     try:
         embeddings = loaded.embed_frames(pictures)
-        assert loaded.micro_batch < 4096
+        assert loaded.batches.size < 4096
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     np.testing.assert_allclose(embeddings[:64], expected, atol=1e-3)

@@ -12,6 +12,7 @@ import open_clip
 import torch
 
 from gym_vlmrm.errors import ModelError, did_you_mean
+from gym_vlmrm.reward.clip.filling import LateWeights
 from gym_vlmrm.reward.clip.hub import impatient_hub
 from gym_vlmrm.reward.folders import (
     CONFIG_FILE,
@@ -24,7 +25,7 @@ from gym_vlmrm.reward.folders import (
     state_of_files,
 )
 
-__all__ = ["check_name", "load_tokenizer", "open_model"]
+__all__ = ["check_name", "load_tokenizer", "open_late", "open_model"]
 
 logger = logging.getLogger("gym_vlmrm")
 
@@ -51,6 +52,21 @@ def open_model(name: str, device: torch.device) -> tuple[Any, Any]:
         raise
     except Exception as error:
         raise ModelError(_cannot_load(name, error)) from None
+
+
+@torch.inference_mode(False)  # whose tensors could not be filled outside of it
+def open_late(name: str) -> tuple[Any, Any, LateWeights]:
+    """Return what `open_model` does, on the CPU, and the weights that are yet to be filled into it.
+
+    Raises:
+        ModelError: as `open_model` does.
+    """
+    if not name.endswith(f"/{UNTRAINED}"):
+        with LateWeights() as weights:
+            model, tokenizer = open_model(name, torch.device("cpu"))
+        if not weights.lack(model):
+            return model, tokenizer, weights
+    return *open_model(name, torch.device("cpu")), LateWeights()
 
 
 def load_tokenizer(name: str) -> Any:
