@@ -32,7 +32,7 @@ def anonymous_megabytes() -> float:
     """Return this process's memory that is no file's [MB]."""
     found = re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text())
     assert found is not None
-    return int(found[1]) / 1000
+    return int(found[1]) * 1024 / 1e6
 
 
 def load(name: str, precision: str, way: str) -> dict[str, Any]:
@@ -84,9 +84,8 @@ def measure(
                 command = [sys.executable, __file__, "--one", told]
                 row = json.loads(subprocess.run(command, check=True, capture_output=True).stdout.splitlines()[-1])
                 digests.add(row["digest"])
-                print(
-                    f"| {way} | {precision} | {row['peak_mb']:,.0f} | {row['after_mb']:,.0f} | {row['processor_s']:.1f} |"
-                )
+                memory = f"{row['peak_mb']:,.0f} | {row['after_mb']:,.0f}"
+                print(f"| {way} | {precision} | {memory} | {row['processor_s']:.1f} |", flush=True)
         assert len(digests) == 1, "the ways disagree about the weights"
 
 

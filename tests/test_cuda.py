@@ -95,6 +95,34 @@ def test_micro_batches_are_halved_until_they_fit(
     np.testing.assert_allclose(embeddings[:64], expected, atol=1e-3)
 
 
+def test_a_call_larger_than_the_guess_is_measured(make_model_folder: MakeFolder) -> None:
+    loaded = load_towers.__wrapped__(f"local-dir:{make_model_folder(LARGE)}", "cuda")  # type: ignore[attr-defined]
+    guess = loaded.batches.size
+    expected = loaded.embed_frames(frames(guess, 64))
+    assert not loaded.batches._rates
+    embeddings = loaded.embed_frames(frames(2 * guess + 3, 64))
+    assert loaded.batches.size in loaded.batches._rates
+    assert len(embeddings) == 2 * guess + 3
+    assert (embeddings[:guess] * expected).sum(-1).min() > 0.99
+
+
+def test_frames_that_are_copied_beside_computing_arrive(make_model_folder: MakeFolder) -> None:
+    name = f"local-dir:{make_model_folder(LARGE)}"
+    loaded = load_towers.__wrapped__(name, "cuda", "fp32")  # type: ignore[attr-defined]
+    loaded.batches.size = 8
+    pictures = frames(1000, 100)
+    beside = loaded.embed_frames(pictures)
+    loaded._uploads = lambda pixels: pixels.to("cuda")
+    np.testing.assert_allclose(beside, loaded.embed_frames(pictures), atol=1e-3)
+
+
+def test_weights_go_straight_to_the_device(make_model_folder: MakeFolder) -> None:
+    name = f"local-dir:{make_model_folder(LARGE, seed=7)}"
+    loaded = load_towers(name, "cuda", "bf16")
+    assert {(w.device.type, w.dtype) for w in loaded._visual.parameters()} == {("cuda", torch.bfloat16)}
+    assert loaded.weights_digest == load_towers(name, "cpu", "fp32").weights_digest
+
+
 def test_memory_of_models_that_nobody_holds_comes_back(make_model_folder: MakeFolder) -> None:
     name = f"local-dir:{make_model_folder(LARGE, seed=6)}"
     before = torch.cuda.memory_allocated()

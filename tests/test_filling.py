@@ -89,7 +89,7 @@ def resident() -> float:
     """Memory of this process that is no file's [MB]."""
     found = re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text())
     assert found is not None
-    return int(found[1]) / 1000
+    return int(found[1]) * 1024 / 1e6
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
