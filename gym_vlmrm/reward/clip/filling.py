@@ -92,5 +92,6 @@ def weights_digest(module: nn.Module, weights: LateWeights | None = None) -> str
     digest = hashlib.sha256()
     for name, tensor in (weights or LateWeights()).named(module):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        numbers: Any = tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        digest.update(numbers)
     return digest.hexdigest()

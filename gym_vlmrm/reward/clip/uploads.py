@@ -11,7 +11,8 @@ class Uploads:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         # With a stream of its own, as work in one stream is done in turn.
-        self._copying = torch.cuda.Stream(device) if device.type == "cuda" else None
+        cuda = device.type == "cuda"
+        self._copying = torch.cuda.Stream(device) if cuda else None  # type: ignore[no-untyped-call]
         self._before: torch.cuda.Event | None = None
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -23,7 +24,7 @@ class Uploads:
             computing = torch.cuda.current_stream()
             if self._before is not None:
                 self._before.synchronize()  # or a long call would lie in pinned memory as a whole
-            self._before = torch.cuda.Event(blocking=True)
+            self._before = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             self._before.record(computing)
             pinned = pixels.pin_memory()
             with torch.cuda.stream(self._copying):
