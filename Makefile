@@ -50,7 +50,7 @@ GYMNASIUM = $(filter-out tasks/pendulum-left.yaml tasks/pendulum-right.yaml,\
 embedded-gymnasium: gl
 	rm -rf build/gymnasium
 	$(BIN)/vlmrm teach $(GYMNASIUM) --minutes 16 --rounds 1 --workers 2 --seed 0 --output build/gymnasium
-	cp build/gymnasium/* gym_vlmrm/reward/embedded_gymnasium/
+	cd build/gymnasium && cp *.safetensors *.txt *.gz open_clip_config.json $(CURDIR)/gym_vlmrm/reward/embedded_gymnasium/
 
 # Hours; what is there is not made again. A part of it: make results OPTIONS="--tasks kneeling --seeds 0".
 results: gl

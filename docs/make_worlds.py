@@ -28,10 +28,9 @@ EPISODES = 20
 HEAD = """\
 # Tasks of Gymnasium's own worlds
 
-Written by `python docs/make_worlds.py` from the task files and `docs/worlds.json`. A pendulum, a pole on a cart, an arm
-and a cheetah as Gymnasium draws them, judged by the second embedded model (`embedded-gymnasium`), which a task that
-names no model gets by its world. `make embedded-gymnasium` taught it what the tasks' own `captions:` say; it knows
-nothing else.
+Written by `python docs/make_worlds.py` from the task files and `docs/worlds.json`. Ten worlds as Gymnasium draws them,
+judged by the second embedded model (`embedded-gymnasium`), which a task that names no model gets by its world.
+`make embedded-gymnasium` taught it what the tasks' own `captions:` say; it knows nothing else.
 
 * AUC: how often a frame in success is worth more than one that is not, of {frames} frames of the world that another
   exploration found (`python docs/make_worlds.py --measure`); EPIC: the distance of reward and success over the same
@@ -44,9 +43,7 @@ nothing else.
   (`python docs/make_worlds.py --run TASK`); minutes are wall-clock time of that training on a core that others shared.
 * Nothing in a cell: not trained yet. Agents so far: {agents} of {tasks}. What failed stands here as it is.
 
-Tasks of six more worlds (ant, hopper, walker, swimmer, pusher, two poles) are in `examples/worlds/`, for `vlmrm teach`,
-and so are three that this model rates wrongly: the cheetah's headstand and rearing (AUC 0.21 and 0.16 of 120 frames)
-and the arm that touches its target (0.33 of 200).
+REJECTED
 """
 
 
