@@ -27,6 +27,7 @@ from capacity import Worlds, bound
 from loops import TrainingLoop, VectorLoop, prepared
 
 from gym_vlmrm.learning.provenance import describe_machine
+from gym_vlmrm.reward.clip.batches import MicroBatches
 from gym_vlmrm.reward.clip.devices import choose_device
 from gym_vlmrm.reward.clip.flops import image_tower
 from gym_vlmrm.reward.clip.known import silence
@@ -78,6 +79,8 @@ class Tower:
     batches: list[Batch]
     largest: int | None
     """Largest batch that fits; ``None`` where no batch was too large."""
+    chosen: int | None
+    """What the package takes by itself for a call of the largest batch above; ``None`` where no time was left."""
 
 
 @dataclass(frozen=True)
@@ -184,17 +187,22 @@ def tower(name: str, device: torch.device, peak: float, seconds: float, end: flo
         if time.monotonic() + max(expected, seconds) > end or size * side * side * 3 > MOST_FRAMES_BYTES:
             break
         frames = np.random.default_rng(0).integers(0, 256, (size, side, side, 3), np.uint8)
-        towers.micro_batch = size
+        towers.batches.size = size
         if device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)
         rate = size * _per_second(lambda frames=frames: towers.embed_frames(frames), device, seconds)  # type: ignore[misc]
-        if towers.micro_batch < size:  # halved: it did not fit
-            largest = towers.micro_batch
+        if towers.batches.size < size:  # halved: it did not fit
+            largest = towers.batches.size
             break
         memory = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else 0.0
         batches.append(Batch(size, rate, rate * counted.flops / peak, memory))
-    return Tower(name, towers.precision, counted.parameters, counted.flops / 1e9, load, batches, largest)
+    chosen = None
+    if batches and time.monotonic() < end:
+        towers.batches = MicroBatches(device, towers.parameters, name)
+        towers.embed_frames(np.zeros((batches[-1].size, side, side, 3), np.uint8))
+        chosen = towers.batches.size
+    return Tower(name, towers.precision, counted.parameters, counted.flops / 1e9, load, batches, largest, chosen)
 
 
 def loops(task: str, model: str, device: str, num_envs: int, embed: float, seconds: float) -> Iterator[LoopRate]:
@@ -238,6 +246,8 @@ def print_report(report: Report) -> None:
     for tower in report.towers:
         if tower.largest is not None:
             print(f"\n{tower.model}: {tower.largest} is the largest batch that fits")
+        if tower.chosen is not None:
+            print(f"\n{tower.model}: {tower.chosen} frames at a time are what it chooses by itself")
     _table(
         ("loop", "model", "environments", "every", "steps/s", "bound", "ratio"),
         [

@@ -15,6 +15,7 @@ VLMRMError                 one line: what was wrong, what was given, what would 
 
 import difflib
 import operator
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -31,6 +32,7 @@ __all__ = [
     "WorkerError",
     "WorldError",
     "did_you_mean",
+    "number_of_variable",
     "whole_number",
 ]
 
@@ -106,3 +108,11 @@ def whole_number(
     if number > most:
         raise error(f"{name} must be at most {most}, got {number}")
     return number
+
+
+def number_of_variable(name: str, default: int, least: int, most: int, error: type[VLMRMError]) -> int:
+    """Return the whole number that an environment variable holds; raises `error` where it is none or out of bounds."""
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return default
+    return whole_number(name, int(text) if text.isdecimal() and len(text) < 20 else text, least, most, error=error)

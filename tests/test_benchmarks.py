@@ -181,6 +181,7 @@ def test_what_measures_an_accelerator_runs_without_one(tmp_path: Path, monkeypat
     assert [batch["size"] for batch in tower["batches"]] == [1, 2]
     assert 0 < tower["batches"][0]["of_matrix_rate"] < 2
     assert tower["precision"] == "bf16"
+    assert tower["chosen"] == 16
     # What fails or is not there is said, and costs no other part.
     assert [words.partition(" ")[0] for words in report["left_out"]] == ["ViT-none", "loops"]
     assert "| ViT-S-32-alt |" in result.output

@@ -15,7 +15,7 @@ from tiny_models import TINY_RESNET
 
 from gym_vlmrm import load_reward_model
 from gym_vlmrm.errors import ModelError
-from gym_vlmrm.reward.clip import towers
+from gym_vlmrm.reward.clip import batches
 from gym_vlmrm.reward.protocol import is_concurrent
 from gym_vlmrm.task.catalog import builtin_tasks
 
@@ -79,7 +79,7 @@ def test_micro_batches_are_halved_until_they_fit(
     make_model_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = f"local-dir:{make_model_folder(LARGE, seed=5)}"
-    monkeypatch.setattr(towers, "MIDDLE_MICRO_BATCH", 4096)
+    monkeypatch.setattr(batches, "MIDDLE_MICRO_BATCH", 4096)
     loaded = load_towers.__wrapped__(name, "cuda", "fp32")  # type: ignore[attr-defined]
     pictures = frames(4096, 64)
     expected = loaded.embed_frames(pictures[:64])
@@ -89,10 +89,38 @@ def test_micro_batches_are_halved_until_they_fit(
     torch.cuda.set_per_process_memory_fraction(room / total)
     try:
         embeddings = loaded.embed_frames(pictures)
-        assert loaded.micro_batch < 4096
+        assert loaded.batches.size < 4096
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     np.testing.assert_allclose(embeddings[:64], expected, atol=1e-3)
+
+
+def test_a_call_larger_than_the_guess_is_measured(make_model_folder: MakeFolder) -> None:
+    loaded = load_towers.__wrapped__(f"local-dir:{make_model_folder(LARGE)}", "cuda")  # type: ignore[attr-defined]
+    guess = loaded.batches.size
+    expected = loaded.embed_frames(frames(guess, 64))
+    assert not loaded.batches._rates
+    embeddings = loaded.embed_frames(frames(2 * guess + 3, 64))
+    assert loaded.batches.size in loaded.batches._rates
+    assert len(embeddings) == 2 * guess + 3
+    assert (embeddings[:guess] * expected).sum(-1).min() > 0.99
+
+
+def test_frames_that_are_copied_beside_computing_arrive(make_model_folder: MakeFolder) -> None:
+    name = f"local-dir:{make_model_folder(LARGE)}"
+    loaded = load_towers.__wrapped__(name, "cuda", "fp32")  # type: ignore[attr-defined]
+    loaded.batches.size = 8
+    pictures = frames(1000, 100)
+    beside = loaded.embed_frames(pictures)
+    loaded._uploads = lambda pixels: pixels.to("cuda")
+    np.testing.assert_allclose(beside, loaded.embed_frames(pictures), atol=1e-3)
+
+
+def test_weights_go_straight_to_the_device(make_model_folder: MakeFolder) -> None:
+    name = f"local-dir:{make_model_folder(LARGE, seed=7)}"
+    loaded = load_towers(name, "cuda", "bf16")
+    assert {(w.device.type, w.dtype) for w in loaded._visual.parameters()} == {("cuda", torch.bfloat16)}
+    assert loaded.weights_digest == load_towers(name, "cpu", "fp32").weights_digest
 
 
 def test_memory_of_models_that_nobody_holds_comes_back(make_model_folder: MakeFolder) -> None:

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from gym_vlmrm.errors import ModelError
+from gym_vlmrm.reward.clip.filling import weights_digest
 from gym_vlmrm.reward.clip.opening import open_model
 from gym_vlmrm.reward.clip.small import open_small
-from gym_vlmrm.reward.clip.text import weights_digest
 from gym_vlmrm.reward.clip.towers import Towers
 from gym_vlmrm.reward.loading import EMBEDDED_FOLDER
 

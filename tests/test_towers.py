@@ -30,7 +30,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import TINY_MODEL, TINY_RESNET
 
 from gym_vlmrm.errors import ModelError
-from gym_vlmrm.reward.clip import hub, int8
+from gym_vlmrm.reward.clip import batches, hub, int8
 from gym_vlmrm.reward.clip.devices import SMALL_TOWER, choose_device, choose_precision
 from gym_vlmrm.reward.clip.folding import fold_batch_norms
 from gym_vlmrm.reward.clip.int8 import can_int8
@@ -469,10 +469,10 @@ def test_a_model_that_does_not_fit_is_one_line(tiny_model: str) -> None:
 
 
 def test_small_towers_take_more_frames_at_a_time_on_an_accelerator() -> None:
-    sizes = [towers._micro_batch(torch.device("cuda"), count) for count in (10**6, 86 * 10**6, 2 * 10**9)]
-    assert sizes == [towers.SMALL_MICRO_BATCH, towers.MIDDLE_MICRO_BATCH, towers.MICRO_BATCH]
+    sizes = [batches.guess_size(torch.device("cuda"), count) for count in (10**6, 86 * 10**6, 2 * 10**9)]
+    assert sizes == [batches.SMALL_MICRO_BATCH, batches.MIDDLE_MICRO_BATCH, batches.MICRO_BATCH]
     assert sizes == sorted(sizes, reverse=True)
-    assert towers._micro_batch(torch.device("cpu"), 10**6) == towers.CPU_MICRO_BATCH
+    assert batches.guess_size(torch.device("cpu"), 10**6) == batches.CPU_MICRO_BATCH
 
 
 # Preprocessing -------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ __all__ = [
     "check_rewards",
     "is_concurrent",
     "is_small",
+    "lacks_memory",
     "memory_of_scoring",
     "score",
     "signals_of",
@@ -115,17 +116,19 @@ def check_rewards(rewards: NDArray[np.float32], num_frames: int, name: str) -> N
     return rewards
 
 
+def lacks_memory(error: Exception) -> bool:
+    """Whether an error says that memory does not suffice; torch's are known by their words: nothing here imports it."""
+    words = ("out of memory", "can't allocate memory", "status_alloc_failed", "allocation_failed")
+    return isinstance(error, MemoryError) or any(part in str(error).lower() for part in words)
+
+
 @contextlib.contextmanager
 def memory_of_scoring(name: str) -> Iterator[None]:
-    """Turn a lack of memory in the block into a ModelError that says what to change.
-
-    Torch's errors are known by their words, as nothing here may import torch.
-    """
+    """Turn a lack of memory in the block into a ModelError that says what to change."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        words = ("out of memory", "can't allocate memory")
-        if not isinstance(error, MemoryError) and not any(part in str(error).lower() for part in words):
+        if not lacks_memory(error):
             raise
         raise ModelError(
             f"the memory does not suffice for scoring frames by '{name}'; use a smaller model, a lower precision, "

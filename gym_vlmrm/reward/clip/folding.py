@@ -5,15 +5,20 @@ from itertools import pairwise
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-__all__ = ["fold_batch_norms"]
+__all__ = ["fold_batch_norms", "folds"]
+
+
+def folds(tower: nn.Module) -> bool:
+    """Whether a tower is a ``ModifiedResNet``, open_clip's or this package's.
+
+    They are told by their names: open_clip is not imported for it.
+    """
+    return type(tower).__name__ == "ModifiedResNet"
 
 
 def fold_batch_norms(tower: nn.Module) -> None:
-    """Fold in place, in a ``ModifiedResNet``, which rewards survive to rounding; other towers stay.
-
-    Open_clip's and this package's are told by their names: open_clip is not imported for it.
-    """
-    if type(tower).__name__ != "ModifiedResNet":
+    """Fold in place, in a tower that `folds`, which rewards survive to rounding; other towers stay."""
+    if not folds(tower):
         return
     for module in list(tower.modules()):
         if type(module).__name__ in ("ModifiedResNet", "Bottleneck"):

@@ -12,6 +12,7 @@ import open_clip
 import torch
 
 from gym_vlmrm.errors import ModelError, did_you_mean
+from gym_vlmrm.reward.clip.filling import LateWeights
 from gym_vlmrm.reward.clip.hub import impatient_hub
 from gym_vlmrm.reward.clip.packed import is_packed, load_weights
 from gym_vlmrm.reward.folders import (
@@ -25,7 +26,7 @@ from gym_vlmrm.reward.folders import (
     state_of_files,
 )
 
-__all__ = ["check_name", "load_tokenizer", "open_model"]
+__all__ = ["check_name", "load_tokenizer", "open_late", "open_model"]
 
 logger = logging.getLogger("gym_vlmrm")
 
@@ -67,6 +68,21 @@ def _packed(name: str) -> dict[str, torch.Tensor] | None:
     if not name.startswith("local-dir:") or linked or not weights.is_file() or not is_packed(weights):
         return None
     return load_weights(weights)
+
+
+@torch.inference_mode(False)  # whose tensors could not be filled outside of it
+def open_late(name: str) -> tuple[Any, Any, LateWeights]:
+    """Return what `open_model` does, on the CPU, and the weights that are yet to be filled into it.
+
+    Raises:
+        ModelError: as `open_model` does.
+    """
+    if not name.endswith(f"/{UNTRAINED}"):
+        with LateWeights() as weights:
+            model, tokenizer = open_model(name, torch.device("cpu"))
+        if not weights.lack(model):
+            return model, tokenizer, weights
+    return *open_model(name, torch.device("cpu")), LateWeights()
 
 
 def load_tokenizer(name: str) -> Any:

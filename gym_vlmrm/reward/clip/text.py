@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward.cache import cache_folder
+from gym_vlmrm.reward.clip.filling import LateWeights, weights_digest
 from gym_vlmrm.reward.clip.text_cache import TextCache
 from gym_vlmrm.task.yaml_file import shorten
 
-__all__ = ["TextTower", "tokens_of", "unread_part", "weights_digest"]
+__all__ = ["TextTower", "tokens_of", "unread_part"]
 
 KEPT_PARAMETERS = 50_000_000
-"""Text towers up to this size stay in memory; larger ones are loaded again when a new sentence comes."""
+"""Text towers up to this size stay in memory; larger ones are there only while they read a sentence that is new."""
 _SCHEME = 1
 """Part of every key; raised when embeddings would be computed differently."""
 
@@ -26,22 +27,37 @@ _SCHEME = 1
 class TextTower:
     """Unit embeddings of sentences, always in float32, from a cache on disk where it has them."""
 
-    def __init__(self, model: Any, tokenizer: Any, device: torch.device, reload: Callable[[], Any] | None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        device: torch.device,
+        reload: Callable[[], tuple[Any, LateWeights]] | None,
+        weights: LateWeights | None = None,
+    ) -> None:
         """Take over an open_clip model on the CPU whose image tower was taken out.
 
         Args:
             model: the rest of the model.
             tokenizer: the model's own.
             device: where sentences are embedded; the tower goes there when the first one is not in the cache.
-            reload: makes such a model again; ``None`` where weights are random: then it is kept, and nothing is cached.
+            reload: makes such a model and its weights again; ``None`` where weights are random: then it is kept, and
+                nothing is cached.
+            weights: those that are yet to be filled into the model; a large one is made again for its first new
+                sentence, and costs no memory before.
         """
+        weights = weights or LateWeights()
         self._model: Any = model
         self._tokenizer, self._device, self._reload = tokenizer, device, reload
-        self.weights_digest = weights_digest(model)
+        self.weights_digest = weights_digest(model, weights)
         """SHA-256 of the tower's weights."""
         self._fingerprint = _fingerprint(model, self.weights_digest) if reload is not None else ""
-        self._size = sum(weights.numel() for weights in model.parameters())
+        self._size = sum(numbers.numel() for numbers in model.parameters())
         self._lock = threading.Lock()
+        if weights.wait_for(model) and self._size > KEPT_PARAMETERS:
+            self._model = None
+        else:
+            weights.fill(model, torch.device("cpu"))
 
     @property
     def in_memory(self) -> bool:
@@ -81,23 +97,15 @@ class TextTower:
         with self._lock:
             if self._model is None:
                 assert self._reload is not None
-                self._model = self._reload()
-                if _fingerprint(self._model, weights_digest(self._model)) != self._fingerprint:
-                    self._model = None
+                model, weights = self._reload()
+                if _fingerprint(model, weights_digest(model, weights)) != self._fingerprint:
                     raise ModelError("the model's weights changed on disk while it was in use; start again")
+                weights.fill(model, self._device)
+                self._model = model
             self._model.to(self._device)
             features = self._model.encode_text(tokens.to(self._device))
         unit: NDArray[np.float32] = functional.normalize(features.float(), dim=-1).cpu().numpy()
         return unit
-
-
-def weights_digest(model: torch.nn.Module) -> str:
-    """SHA-256 (hex) of a module's weights: their names, shapes, types and bytes."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def tokens_of(tokenizer: Any, sentences: Sequence[str], **options: Any) -> torch.Tensor:

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial, wraps
@@ -15,12 +14,15 @@ import torch.nn.functional as functional
 from numpy.typing import NDArray
 
 from gym_vlmrm.errors import ModelError
-from gym_vlmrm.reward.clip.devices import SMALL_TOWER, choose_device, choose_precision
-from gym_vlmrm.reward.clip.folding import fold_batch_norms
+from gym_vlmrm.reward.clip.batches import MicroBatches
+from gym_vlmrm.reward.clip.devices import choose_device, choose_precision
+from gym_vlmrm.reward.clip.filling import LateWeights, weights_digest
+from gym_vlmrm.reward.clip.folding import fold_batch_norms, folds
 from gym_vlmrm.reward.clip.int8 import quantise
 from gym_vlmrm.reward.clip.preprocessing import Preprocessing
 from gym_vlmrm.reward.clip.small import lower_half, open_small, upper_half
-from gym_vlmrm.reward.clip.text import TextTower, weights_digest
+from gym_vlmrm.reward.clip.text import TextTower
+from gym_vlmrm.reward.clip.uploads import Uploads
 from gym_vlmrm.reward.folders import UNTRAINED, state_of_files
 from gym_vlmrm.reward.protocol import check_frames
 from gym_vlmrm.reward.threads import survive_forks
@@ -29,26 +31,22 @@ __all__ = ["Reader", "Towers", "load_towers"]
 
 Reader: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
-MICRO_BATCH = 64
-"""Frames that go through a large tower together on an accelerator; a small one takes `SMALL_MICRO_BATCH`.
-
-Where the memory of the device is too small for them, half as many go from then on.
-"""
-SMALL_MICRO_BATCH = 1024
-MIDDLE_MICRO_BATCH = 256
-MIDDLE_TOWER = 120_000_000
-"""Up to this many parameters (ViT-B and smaller) a tower takes `MIDDLE_MICRO_BATCH` frames on an accelerator."""
-CPU_MICRO_BATCH = 16
-"""Larger ones were never clearly faster on a CPU, and sometimes slower: they leave the processor's caches."""
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.bfloat16}
-logger = logging.getLogger("gym_vlmrm")
 survive_forks()
 
 
 class Towers:
     """An open_clip model that embeds batches of frames and lists of sentences as unit vectors."""
 
-    def __init__(self, model: Any, tokenizer: Any, device: torch.device, precision: str, origin: Sequence[str]):
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        device: torch.device,
+        precision: str,
+        origin: Sequence[str],
+        weights: LateWeights | None = None,
+    ) -> None:
         """Take over an open_clip model that lies in float32 on the CPU.
 
         Args:
@@ -57,7 +55,9 @@ class Towers:
             device: where to compute.
             precision: arithmetic of the image tower, ``fp32``, ``bf16``, ``fp16`` or ``int8``.
             origin: the arguments with which `load_towers` makes this again.
+            weights: those that are yet to be filled into the model.
         """
+        weights = weights or LateWeights()
         visual, name = model.visual, origin[0]
         self._origin = tuple(origin)
         self._device, self._dtype = device, _DTYPES[precision]
@@ -66,15 +66,20 @@ class Towers:
         self.on_cpu = device.type == "cpu"
         self.image_size = self._preprocessing.image_size
         """(height, width) of the image tower's input [px]."""
-        self.parameters: int = sum(weights.numel() for weights in visual.parameters())
+        self.parameters: int = sum(numbers.numel() for numbers in visual.parameters())
         """Size of the image tower."""
         reload = None if name.endswith(f"/{UNTRAINED}") else partial(_load_text, name)
-        image_digest = weights_digest(visual)
-        self._text = TextTower(_without_visual(model), tokenizer, device, reload)
+        image_digest = weights_digest(visual, weights)
+        if precision == "int8" or folds(visual):  # which reckon with exact weights before they are rounded
+            weights.fill(visual, torch.device("cpu"))
+        else:
+            weights.fill(visual, device, self._dtype)
+        self._text = TextTower(_without_visual(model), tokenizer, device, reload, weights)
         self.weights_digest = hashlib.sha256(f"{image_digest} {self._text.weights_digest}".encode()).hexdigest()
         """SHA-256 (hex) of the weights of both towers as they were loaded, whatever the precision."""
-        self.micro_batch = _micro_batch(device, self.parameters)
-        """Frames that go through the image tower together; halved where the device's memory is too small for them."""
+        self.batches = MicroBatches(device, self.parameters, name)
+        """How many frames go through the image tower together."""
+        self._uploads = Uploads(device)
         self._layout = _memory_format(visual)
         visual.eval().requires_grad_(False)
         fold_batch_norms(visual)
@@ -117,31 +122,10 @@ class Towers:
     def _in_batches(
         self, frames: NDArray[np.uint8], look: Callable[[NDArray[np.uint8]], torch.Tensor]
     ) -> NDArray[np.float32]:
-        frames = check_frames(frames)
-        units: list[torch.Tensor] = []
-        start = 0
-        while start < len(frames):
-            part = frames[start : start + self.micro_batch]
-            with contextlib.suppress(torch.OutOfMemoryError):
-                units.append(look(part))
-                start += len(part)
-                continue
-            self._take_less(len(part))
-        # Only `cpu()` waits for the device, so copies and computations of micro-batches overlap.
+        units = self.batches.run(check_frames(frames), look)
+        # Only this waits for the device.
         embeddings: NDArray[np.float32] = torch.cat(units).cpu().numpy()
         return embeddings
-
-    def _take_less(self, tried: int) -> None:
-        """Halve the micro-batches after one of `tried` frames did not fit into the device's memory."""
-        if tried == 1:
-            raise ModelError(
-                f"model '{self._origin[0]}' and one frame at a time do not fit into the memory of {self.device}; use "
-                f"precision='bf16', device='cpu' or a smaller model"
-            )
-        self.micro_batch = max(tried // 2, 1)
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-        logger.info("%s has too little memory for %d frames at a time; taking %d", self.device, tried, tried // 2)
 
     def _embed_batch(self, frames: NDArray[np.uint8]) -> torch.Tensor:
         features = self._visual(self._pixels(frames))
@@ -154,14 +138,7 @@ class Towers:
         return torch.cat([unit, read(middle.float(), unit)], dim=-1)
 
     def _pixels(self, frames: NDArray[np.uint8]) -> torch.Tensor:
-        pixels = torch.from_numpy(np.ascontiguousarray(frames))
-        if self._device.type == "cuda":
-            # Else pinning would make a context on the first GPU, whichever this model is on.
-            with torch.cuda.device(self._device):
-                pixels = pixels.pin_memory().to(self._device, non_blocking=True)
-        return self._images(pixels.to(self._device))
-
-    def _images(self, pixels: torch.Tensor) -> torch.Tensor:
+        pixels = self._uploads(torch.from_numpy(np.ascontiguousarray(frames)))
         if self._takes_levels:
             return self._preprocessing.levels(pixels)
         return self._preprocessing(pixels).to(dtype=self._dtype, memory_format=self._layout)
@@ -196,25 +173,18 @@ def _enough_memory(name: str, device: torch.device) -> Iterator[None]:
         ) from None
 
 
-def _micro_batch(device: torch.device, parameters: int) -> int:
-    if device.type == "cpu":
-        return CPU_MICRO_BATCH
-    if parameters < SMALL_TOWER:
-        return SMALL_MICRO_BATCH
-    return MIDDLE_MICRO_BATCH if parameters < MIDDLE_TOWER else MICRO_BATCH
-
-
-def _open(name: str) -> tuple[Any, Any]:
+def _open(name: str) -> tuple[Any, Any, LateWeights]:
     found = open_small(name)
     if found is not None:
-        return found
-    from gym_vlmrm.reward.clip.opening import open_model  # imports open_clip
+        return *found, LateWeights()
+    from gym_vlmrm.reward.clip.opening import open_late  # imports open_clip
 
-    return open_model(name, torch.device("cpu"))
+    return open_late(name)
 
 
-def _load_text(name: str) -> Any:
-    return _without_visual(_open(name)[0])
+def _load_text(name: str) -> tuple[Any, LateWeights]:
+    model, _, weights = _open(name)
+    return _without_visual(model), weights
 
 
 def _memory_format(visual: torch.nn.Module) -> torch.memory_format:
@@ -267,8 +237,8 @@ def load_towers(name: str, device: str = "auto", precision: str = "auto") -> Tow
         ModelError: unknown name, unreachable or unreadable weights, or no such device.
     """
     chosen = choose_device(device)
-    model, tokenizer = _open(name)
+    model, tokenizer, weights = _open(name)
     parameters = sum(parameter.numel() for parameter in model.visual.parameters())
     arithmetic = choose_precision(precision, chosen, parameters)
     with _enough_memory(name, chosen):
-        return Towers(model, tokenizer, chosen, arithmetic, (name, str(chosen), arithmetic))
+        return Towers(model, tokenizer, chosen, arithmetic, (name, str(chosen), arithmetic), weights)

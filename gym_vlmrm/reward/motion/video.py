@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from gym_vlmrm.arrays import Floats
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward.clip.devices import choose_device, choose_precision
+from gym_vlmrm.reward.clip.filling import weights_digest
 from gym_vlmrm.reward.clip.hub import impatient_hub
 from gym_vlmrm.reward.clip.preprocessing import Preprocessing
-from gym_vlmrm.reward.clip.text import weights_digest
 from gym_vlmrm.reward.folders import state_of_files
 from gym_vlmrm.reward.formula import average_embedding, goal_baseline_reward
 from gym_vlmrm.reward.motion.video_files import find_video_folder, read_video_config

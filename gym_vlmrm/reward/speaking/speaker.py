@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.arrays import Floats
-from gym_vlmrm.errors import ModelError, whole_number
+from gym_vlmrm.errors import ModelError, number_of_variable
 from gym_vlmrm.reward.cache import cache_folder
 from gym_vlmrm.reward.notices import first_to_say
 from gym_vlmrm.reward.speaking.address import find_address
@@ -152,8 +152,4 @@ def _close(server: Server, answers: Answers, team: ThreadPoolExecutor) -> None:
 
 def concurrency() -> int:
     """Return how many questions may be on their way at a time; raises ModelError where the variable is no number."""
-    text = os.environ.get(CONCURRENCY_VARIABLE, "").strip()
-    if not text:
-        return CONCURRENCY
-    number: Any = int(text) if text.isdecimal() else text
-    return whole_number(CONCURRENCY_VARIABLE, number, 1, 1024, error=ModelError)
+    return number_of_variable(CONCURRENCY_VARIABLE, CONCURRENCY, 1, 1024, ModelError)
