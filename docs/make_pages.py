@@ -14,6 +14,7 @@ from typing import Any
 from PIL import Image
 
 from gym_vlmrm.task.catalog import builtin_tasks
+from gym_vlmrm.task.homes import EMBEDDED_MODELS
 from gym_vlmrm.task.rules import rule_text
 from gym_vlmrm.task.spec import Recipe, TaskSpec
 from gym_vlmrm.worlds.description import Number, WorldDescription, describe_world
@@ -94,6 +95,8 @@ def page(env_id: str) -> str:
 def _task(name: str, task: TaskSpec) -> Iterable[str]:
     if (FOLDER / f"{name}.png").is_file():
         yield f"![{name}]({name}.png)"
+    if (FOLDER / f"{name}.gif").is_file():
+        yield f"![The trained agent, one episode]({name}.gif)"
     if (DOCS / "results" / f"{name}.gif").is_file():
         yield f"[A film of an agent](../results/{name}.gif)."
     yield task.description or ""
@@ -119,7 +122,7 @@ def _task(name: str, task: TaskSpec) -> Iterable[str]:
 
 
 def _teaching(model: str) -> str:
-    return "../worlds.md" if model == "embedded-gymnasium" else "../embedded-model.md"
+    return "../worlds.md" if model in EMBEDDED_MODELS else "../embedded-model.md"
 
 
 def _recipe(recipe: Recipe) -> str:

@@ -1,7 +1,7 @@
 """Write ``docs/worlds.md`` from the task files and ``docs/worlds.json``: ``python docs/make_worlds.py [PAGE]``.
 
 ``--measure [TASK ...]`` rates held-out frames of the worlds first, ``--run TASK ...`` trains agents by the tasks'
-recipes and plays them; both keep what came out in ``docs/worlds.json``.
+recipes, plays them and films one episode of each; both keep what came out in ``docs/worlds.json``.
 """
 
 import argparse
@@ -19,7 +19,9 @@ from gym_vlmrm.task.spec import TaskSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PAGE = ROOT / "docs" / "worlds.json", ROOT / "docs" / "worlds.md"
-RUNS = ROOT / "runs" / "worlds"
+RUNS, FILMS = ROOT / "runs" / "worlds", ROOT / "docs" / "environments"
+PICTURES = 40
+"""Pictures of a film, spread over an episode."""
 HELD_OUT, SEED = 200, 777_000
 """Frames of each world, found by an exploration of their own."""
 HUNTED = 256
@@ -138,7 +140,26 @@ def run(names: Iterable[str]) -> None:
             "minutes": round(record.seconds / 60, 1),
         }
         keep(name, found)
+        film(task, folder, FILMS / f"{name}.gif")
         print(name, found, flush=True)
+
+
+def film(task: TaskSpec, run: Path, path: Path) -> None:
+    """Save one episode of a run's best policy as a small GIF."""
+    import gymnasium as gym
+
+    import gym_vlmrm
+    from gym_vlmrm.learning.video import gif_bytes
+
+    policy, env = gym_vlmrm.load_policy(run), gym.make(task.id, reward="task", render_size=128)
+    observation, _ = env.reset(seed=SEED)
+    frames, over = [env.render()], False
+    while not over:
+        observation, _, terminated, truncated, _ = env.step(policy.predict(observation)[0])
+        frames.append(env.render())
+        over = terminated or truncated
+    env.close()
+    path.write_bytes(gif_bytes(frames[:: -(-len(frames) // PICTURES)], side=128))
 
 
 def render() -> str:

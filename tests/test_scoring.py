@@ -14,6 +14,7 @@ from counting import SIZE, CountingReward
 from gym_vlmrm import load_reward_model
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.learning.late_rewards import BATCH_FRAMES, BATCH_FRAMES_PER_CORE, LateRewards
+from gym_vlmrm.reward.brightness import BrightnessReward
 from gym_vlmrm.reward.protocol import is_concurrent
 from gym_vlmrm.reward.scoring import YIELDING_NICENESS, FreeCores, ScoringTeam
 from gym_vlmrm.worlds.pools.cores import usable_cores
@@ -140,3 +141,14 @@ def test_the_embedded_models_rewards_do_not_depend_on_the_split() -> None:
     np.testing.assert_allclose(team(drawn), model(drawn), atol=1e-5)
     np.testing.assert_array_equal(team(drawn), team(drawn))
     team.close()
+
+
+@pytest.mark.parametrize(("frames", "shares", "sizes"), [
+    (8, 1, [4, 4]), (8, 2, [8]), (31, 2, [31]), (32, 2, [16, 16]), (64, 2, [32, 32]), (1, 1, [1]), (0, 2, []),
+])  # fmt: skip
+def test_a_share_is_cut_only_where_its_parts_stay_large(frames: int, shares: int, sizes: list[int]) -> None:
+    team = ScoringTeam(BrightnessReward(), threads=2)
+    pictures = np.arange(frames * 3, dtype=np.uint8).reshape(frames, 1, 1, 3)
+    parts = team.split(pictures, shares)
+    assert [len(part) for part in parts] == sizes
+    assert (np.concatenate(parts) == pictures).all() if parts else not frames

@@ -4,6 +4,7 @@ How many threads of torch each of them takes is set by `gym_vlmrm.reward.threads
 """
 
 import contextlib
+import math
 import os
 import sys
 import threading
@@ -19,6 +20,9 @@ from gym_vlmrm.worlds.pools.cores import usable_cores
 
 __all__ = ["FreeCores", "ScoringTeam"]
 
+FULL_BATCH = 16
+"""Frames from which on larger batches are no faster on a core: of the embedded model one frame alone takes three times
+as long as one of sixteen, one of four 1.5 times (``python benchmarks/throughput.py growth``)."""
 YIELDING_NICENESS = 5
 """A third of the weight of a thread that does not yield: enough, and not nothing where others keep the machine busy."""
 
@@ -105,9 +109,16 @@ class ScoringTeam:
         parts = [self.submit(part) for part in self.split(frames)]
         return np.concatenate([part.result() for part in parts])
 
-    def split(self, frames: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-        """Cut a batch into one part per thread; cut by count alone, so equal batches give equal rewards."""
-        return np.array_split(frames, min(self.threads, len(frames))) if len(frames) else []
+    def split(self, frames: NDArray[np.uint8], shares: int = 1) -> list[NDArray[np.uint8]]:
+        """Cut a batch into one part per thread; cut by count alone, so equal batches give equal rewards.
+
+        Args:
+            frames: (N, H, W, 3).
+            shares: how many such batches there are at about the same time: the threads are divided among them, but for
+                large ones, whose parts are as fast as they are.
+        """
+        parts = max(math.ceil(self.threads / shares), len(frames) // FULL_BATCH)
+        return np.array_split(frames, min(self.threads, parts, len(frames))) if len(frames) else []
 
     def _score(self, frames: NDArray[np.uint8], turns: threading.Semaphore | None = None) -> NDArray[np.float32]:
         with turns or contextlib.nullcontext():

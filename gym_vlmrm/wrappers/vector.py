@@ -172,7 +172,7 @@ class VectorVLMReward(VectorWrapper[Any, Any, Any, Any, Any]):
             beginnings[share.start] = self._begun(observations["frame"][share], infos)
             _, frames = take_frames({"state": None, "frame": observations["frame"][share]}, infos)
             turns.free_one()
-            batches = self._team.split(_of(frames, scored[share]))
+            batches = self._team.split(_of(frames, scored[share]), pool.num_workers)
             parts[share.start] = [self._team.submit(part, turns) for part in batches]
 
         try:
