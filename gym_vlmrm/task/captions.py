@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
+from gym_vlmrm.task.names import QUANTITY_NAME
 from gym_vlmrm.task.parts import Prompt, Strict, sentences
-from gym_vlmrm.task.past import QUANTITY_NAME, look_back
+from gym_vlmrm.task.past import look_back
 from gym_vlmrm.task.rules import Quantities, parse_rule, quantity_names, well_formed
 
 __all__ = ["CaptionSpec", "GradeSpec"]
@@ -29,7 +30,9 @@ class GradeSpec(Strict):
     @classmethod
     def _well_formed_name(cls, value: str) -> str:
         if not re.fullmatch(QUANTITY_NAME, value):
-            raise ValueError(f"{value!r} is no quantity; write obs[0], info.key, or a quantity of the scene")
+            raise ValueError(
+                f"{value!r} is no quantity; write obs[0], info.key, sin(obs[0]), or a quantity of the scene"
+            )
         return value
 
     @model_validator(mode="after")

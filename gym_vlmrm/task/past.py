@@ -13,14 +13,13 @@ from typing import Literal, TypeAlias, cast, get_args
 import numpy as np
 
 from gym_vlmrm.arrays import Floats
+from gym_vlmrm.task.names import QUANTITY_NAME, turn
 
-__all__ = ["LONGEST", "LOOK_BACK", "QUANTITY_NAME", "LookBack", "look_back"]
+__all__ = ["LONGEST", "LOOK_BACK", "LookBack", "look_back"]
 
-QUANTITY_NAME = r"obs\[\d{1,9}\]|[A-Za-z_][\w.]*"
-"""A regular expression of the names that rules may read."""
 Summary: TypeAlias = Literal["mean", "min", "max", "span"]
 LOOK_BACK = rf"(?:{'|'.join(get_args(Summary))})\(\s*(?:{QUANTITY_NAME})\s*,\s*\d{{1,9}}\s*\)"
-"""The same of what it makes of several states."""
+"""A regular expression of what a rule makes of several states."""
 LONGEST = 1000
 """Most states that are looked at."""
 _PARTS = re.compile(r"(?P<summary>\w+)\(\s*(?P<name>[^\s,]+)\s*,\s*(?P<states>\d+)\s*\)")
@@ -59,7 +58,7 @@ def look_back(name: str) -> LookBack | None:
     Raises:
         ValueError: too few or too many states.
     """
-    if "(" not in name:
+    if "(" not in name or turn(name) is not None:
         return None
     match = _PARTS.fullmatch(name)
     assert match is not None, name

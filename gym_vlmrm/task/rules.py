@@ -1,8 +1,9 @@
 """Success rules: comparisons of named quantities, joined by `all`, `any` and `not`. Nothing is evaluated as Python.
 
-A comparison is ``"name op number"`` such as ``"feet_distance > 1.0"``. A name is a quantity of the scene, ``obs[3]``,
-or ``info.x_position``, or what several states say of one of these (see `gym_vlmrm.task.past`). A rule is a comparison,
-or a mapping with exactly one of the keys ``all``, ``any``, ``not``.
+A comparison is ``"name op number"`` such as ``"feet_distance > 1.0"``. A name is a quantity of the scene, ``obs[3]``, or
+``info.x_position``, the sine or cosine of one of the last two (see `gym_vlmrm.task.names`), or what several states say of
+one of these (see `gym_vlmrm.task.past`). A rule is a comparison, or a mapping with exactly one of the keys ``all``,
+``any``, ``not``.
 
 A rule can be asked whether a state holds, what it reads, how far a state is from it, and what keeps a state from it.
 """
@@ -17,7 +18,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gym_vlmrm.arrays import Floats
-from gym_vlmrm.task.past import LOOK_BACK, QUANTITY_NAME, look_back
+from gym_vlmrm.task.names import QUANTITY_NAME
+from gym_vlmrm.task.past import LOOK_BACK, look_back
 
 __all__ = [
     "Comparison", "Quantities", "Rule", "parse_rule", "quantity_names", "quantity_scales", "rule_text", "shortfall",
@@ -143,7 +145,7 @@ def _comparison(source: str) -> Comparison:
     if match is None:
         raise ValueError(
             f"{_quoted(source)} is no comparison; write 'name op number' with one of {', '.join(OPERATORS)}; "
-            "a name may be 'mean(name, states)', and so with min, max and span"
+            "a name may be 'mean(name, states)', and so with min, max and span, or 'sin(obs[1])', and so with cos"
         )
     number = float(match["number"])
     if not math.isfinite(number):

@@ -11,8 +11,9 @@ from pydantic import BaseModel
 from gym_vlmrm.task.asking import AskSpec
 from gym_vlmrm.task.builtin import builtin_folder
 from gym_vlmrm.task.captions import CaptionSpec, GradeSpec
+from gym_vlmrm.task.names import QUANTITY_NAME
 from gym_vlmrm.task.parts import FadeSpec, PartSpec, SeenSpec, ShapeSpec, WindowSpec
-from gym_vlmrm.task.past import LOOK_BACK, QUANTITY_NAME
+from gym_vlmrm.task.past import LOOK_BACK
 from gym_vlmrm.task.rules import MAX_DEPTH, MAX_LENGTH, MAX_PARTS
 from gym_vlmrm.task.spec import CameraSpec, EnvSpec, FurtherCamera, Recipe, RewardSpec, SceneSpec, TaskSpec
 

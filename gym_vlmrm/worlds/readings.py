@@ -1,5 +1,6 @@
 """The named quantities of a world that rules read: of its scene, of an observation, of a step's info."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -8,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from gym_vlmrm.errors import TaskError, did_you_mean
+from gym_vlmrm.task.names import turn
 from gym_vlmrm.task.past import look_back
 from gym_vlmrm.task.yaml_file import shorten
 from gym_vlmrm.worlds.answers import one_number
@@ -16,7 +18,7 @@ __all__ = ["Readings"]
 
 
 class Readings:
-    """Reads quantities by name: ``obs[3]``, ``info.x_position``, or whatever the scene names.
+    """Reads quantities by name: ``obs[3]``, ``info.x_position``, ``sin(obs[1])``, or whatever the scene names.
 
     What is asked of several states, such as ``mean(turn_rate, 33)``, is what the world remembers of its episode (see
     `gym_vlmrm.worlds.past`).
@@ -47,7 +49,11 @@ class Readings:
         self._who = "a caption" if field == "captions" else field
         known = list(dict.fromkeys(names))
         self._looks = {name: look for name in known if (look := look_back(name)) is not None}
-        known = [name for name in known if name not in self._looks]
+        self._turns = {name: found for name in known if (found := turn(name)) is not None}
+        angles = [angle for _, angle in self._turns.values()]
+        known = [
+            name for name in dict.fromkeys([*known, *angles]) if name not in self._looks and name not in self._turns
+        ]
         self._observed = {name: int(name[4:-1]) for name in known if name.startswith("obs[")}
         self._informed = {name: name.removeprefix("info.") for name in known if name.startswith("info.")}
         self._scenic = [name for name in known if name not in self._observed and name not in self._informed]
@@ -77,6 +83,8 @@ class Readings:
             values |= {name: float(flat[index]) for name, index in self._observed.items()}
         for name, key in self._informed.items():
             values[name] = self._number(name, key, info)
+        for name, (function, angle) in self._turns.items():
+            values[name] = function(values[angle]) if math.isfinite(values[angle]) else math.nan
         for name, look in self._looks.items():
             values[name] = self._env.get_wrapper_attr("look_back")(look)
         return values
@@ -118,7 +126,7 @@ class Readings:
 def _find_name(written: Any, name: str) -> tuple[str | int, ...] | None:
     """Return the keys that lead to the first place of a written section that reads a quantity."""
     if isinstance(written, str):
-        return () if re.match(rf"\s*(\w+\(\s*)?{re.escape(name)}\s*([<>=!,]|$)", written) else None
+        return () if re.match(rf"\s*(\w+\(\s*){{0,2}}{re.escape(name)}\s*([<>=!,)]|$)", written) else None
     parts: Iterable[tuple[str | int, Any]] = ()
     if isinstance(written, Mapping):
         parts = written.items()
