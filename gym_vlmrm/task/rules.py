@@ -1,9 +1,9 @@
 """Success rules: comparisons of named quantities, joined by `all`, `any` and `not`. Nothing is evaluated as Python.
 
-A comparison is ``"name op number"`` such as ``"feet_distance > 1.0"``. A name is a quantity of the scene, ``obs[3]``, or
-``info.x_position``, the sine or cosine of one of the last two (see `gym_vlmrm.task.names`), or what several states say of
-one of these (see `gym_vlmrm.task.past`). A rule is a comparison, or a mapping with exactly one of the keys ``all``,
-``any``, ``not``.
+A comparison is ``"name op number"`` such as ``"feet_distance > 1.0"``. A name is a quantity of the scene, ``obs[3]``,
+or ``info.x_position``, the sine or cosine of one of the last two (see `gym_vlmrm.task.names`), or what several states
+say of one of these (see `gym_vlmrm.task.past`). A rule is a comparison, or a mapping with exactly one of the keys
+``all``, ``any``, ``not``.
 
 A rule can be asked whether a state holds, what it reads, how far a state is from it, and what keeps a state from it.
 """
