@@ -14,9 +14,11 @@ from gym_vlmrm_cli.main import COMMANDS
 from gym_vlmrm import learning
 from gym_vlmrm.errors import TaskError
 from gym_vlmrm.learning import trainer
+from gym_vlmrm.learning.recipe_check import recipe_notes
 from gym_vlmrm.learning.records import Best
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.task.catalog import builtin_tasks
+from gym_vlmrm.task.spec import Recipe
 
 TASK = """
 id: Test/Cart-v0
@@ -114,6 +116,37 @@ def test_check_says_what_the_model_does_not_read(task: Path) -> None:
     described = json.loads(vlmrm("check", task, "--json").stdout)
     assert list(described["cut_prompts"]) == [long]
     assert described["valid"]
+
+
+def test_check_notes_a_target_network_that_is_hardly_ever_updated(task: Path) -> None:
+    result = vlmrm("check", task)
+    noted = " ".join(result.stderr.split())
+    assert result.exit_code == 0
+    assert "mine.yaml:12: training.paper: 64 steps and a target network copied every 10,000: it is never" in noted
+    task.write_text(TASK.replace("learning_starts: 10", "learning_starts: 10, target_update_interval: 8"))
+    assert vlmrm("check", task).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "never"),
+        ({"steps": 10_000}, "only once"),
+        ({"steps": 39_996}, "only 3 times"),
+        ({"steps": 39_997}, None),  # a step of four environments more
+        ({"hyperparameters": {"target_update_interval": 2000}}, None),
+        ({"hyperparameters": {"target_update_interval": 2000, "learning_starts": 2000}}, "only 3 times"),
+        ({"hyperparameters": {"target_update_interval": 0}}, None),  # at every step
+        ({"algorithm": "qr-dqn", "num_envs": 3, "hyperparameters": {"target_update_interval": 2002}}, "only 3 times"),
+        ({"algorithm": "SAC", "hyperparameters": {"target_update_interval": 10_000}}, None),
+        ({"algorithm": "SAC", "hyperparameters": {"learning_starts": 8000}}, "SAC never learns"),
+        ({"algorithm": "PPO"}, None),
+    ],
+)
+def test_copies_of_a_target_network_are_counted(changes: dict[str, Any], said: str | None) -> None:
+    notes = recipe_notes(Recipe(**{"algorithm": "DQN", "steps": 8000, "num_envs": 4, **changes}))
+    assert len(notes) == (said is not None)
+    assert said is None or said in notes[0][0]
 
 
 @pytest.mark.parametrize(

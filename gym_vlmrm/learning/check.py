@@ -9,6 +9,7 @@ from gym_vlmrm.learning.building import with_gamma
 from gym_vlmrm.learning.caption_check import caption_notes, check_captions
 from gym_vlmrm.learning.frame_watch import plain_words
 from gym_vlmrm.learning.inspection import WorldFacts, inspect_recipe, inspect_world
+from gym_vlmrm.learning.recipe_check import recipe_notes
 from gym_vlmrm.learning.recipes import FALLBACK
 from gym_vlmrm.reward.loading import check_watcher, cut_prompts, stranger_note, unknown_words
 from gym_vlmrm.task.builtin import builtin_folder
@@ -90,6 +91,9 @@ def check_task(name: str) -> TaskReport:
             location = _of_task(error, ("training", recipe_name, *(error.field or ("algorithm",))))
             report.problems.append(_locate(f"training.{recipe_name}: {error}", location, places, name))
             continue
+        for text, location in recipe_notes(recipe):
+            where = ("training", recipe_name, *location)
+            report.notes.append(_locate(f"training.{recipe_name}: {text}", where, places, name))
         try:
             with_gamma(task, recipe)
         except TaskError as error:
