@@ -31,7 +31,7 @@ training:
     steps: 64
     num_envs: 2
     hyperparameters: {n_steps: 16, batch_size: 16, n_epochs: 1, policy_kwargs: {net_arch: [8]}}
-  paper: {algorithm: DQN, steps: 64, num_envs: 2, hyperparameters: {learning_starts: 10}}
+  paper: {algorithm: DQN, steps: 64, num_envs: 2, hyperparameters: {learning_starts: 10, target_update_interval: 8}}
 """
 
 
@@ -119,12 +119,28 @@ def test_check_says_what_the_model_does_not_read(task: Path) -> None:
 
 
 def test_check_notes_a_target_network_that_is_hardly_ever_updated(task: Path) -> None:
+    assert vlmrm("check", task).stderr == ""
+    task.write_text(TASK.replace(", target_update_interval: 8", ""))
     result = vlmrm("check", task)
     noted = " ".join(result.stderr.split())
     assert result.exit_code == 0
     assert "mine.yaml:12: training.paper: 64 steps and a target network copied every 10,000: it is never" in noted
-    task.write_text(TASK.replace("learning_starts: 10", "learning_starts: 10, target_update_interval: 8"))
-    assert vlmrm("check", task).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("env", "note"), [("Acrobot-v1", "never saw Acrobot-v1"), ("CartPole-v1", "never saw 'zebra'")]
+)
+def test_check_of_what_is_to_be_taught_is_one_note(env: str, note: str, tmp_path: Path) -> None:
+    task = tmp_path / "mine.yaml"
+    task.write_text(f"id: Test/M-v0\nenv: {{id: {env}}}\nreward: {{goal: a zebra}}\n"
+                    "captions: [{say: a zebra, grade: {quantity: 'obs[0]', from: 0, to: 1}}]\n")  # fmt: skip
+    result = vlmrm("check", task)
+    (line,) = " ".join(result.stderr.split()).split("note: ")[1:]
+    assert note in line
+    assert f"vlmrm teach {task}`" in line
+    rows = [line for line in result.stdout.splitlines() if line.startswith("  ")]
+    assert len(rows) == len(result.stdout.splitlines()) - 1  # one line each, however long a space is
+    assert json.loads(vlmrm("check", task, "--json").stdout)["unknown_words"] == ["zebra"]
 
 
 @pytest.mark.parametrize(
@@ -190,7 +206,7 @@ def test_options_reach_the_trainer(task: Path, engine: list[Any], tmp_path: Path
     assert not rest
     assert (spec.reward.goal, spec.reward.baseline, spec.reward.alpha) == (["a", "b"], "c", 0.5)
     assert (recipe.algorithm, recipe.steps, recipe.num_envs) == ("DQN", 50, 4)
-    assert recipe.hyperparameters == {"learning_starts": 10}
+    assert recipe.hyperparameters == {"learning_starts": 10, "target_update_interval": 8}
     assert (options["seed"], options["output"], options["recipe_name"]) == (9, tmp_path / "out", "paper")
     assert options["workers"] == 3
     assert "vlmrm eval" in result.stdout
@@ -301,10 +317,13 @@ def test_from_a_task_file_to_an_evaluation(task: Path, tmp_path: Path) -> None:
     assert RunFolder.open(tmp_path / "run").record.status == "finished"
     result = vlmrm("eval", tmp_path / "run", "--episodes", 3, "--json")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["policy"]["episodes"] == 3
+    evaluated = json.loads(result.stdout)
+    assert evaluated["policy"]["episodes"] == 3
     assert (tmp_path / "run" / "video.gif").exists()
     table = vlmrm("eval", tmp_path / "run", "--episodes", 3).stdout
     assert "episodes in success" in table
+    assert not evaluated["reward_check"]["reward_rose"]
+    assert f"next: more steps (vlmrm train --resume {tmp_path / 'run'} --steps 128), or another recipe" in table
     longer = vlmrm("eval", tmp_path / "run", "--episodes", 2, "--horizon", 40)
     assert "trained, 40 steps" in longer.stdout, longer.output
     short = vlmrm("eval", tmp_path / "run", "--horizon", 3)
