@@ -428,9 +428,11 @@ def test_a_stop_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["task.yaml"]
 
 
-def test_the_recipe_for_discrete_actions_can_train_and_needs_no_note() -> None:
+def test_the_recipe_for_discrete_actions_can_train_and_needs_no_note(tmp_path: Path) -> None:
     (block,) = re.findall(r"^```yaml\n(training:.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    recipe = dial(**yaml.safe_load(block)).training["default"]
+    task = tmp_path / "task.yaml"
+    task.write_text(f"id: Test/D-v0\nenv: {{id: Test/Dial-v0}}\nreward: {{goal: a}}\n{block}")
+    recipe = load_task(str(task)).training["default"]
     assert check_recipe(recipe).name == "DQN"
     assert recipe_notes(recipe) == []
 
