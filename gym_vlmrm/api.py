@@ -79,7 +79,7 @@ def train(
 
     _check_changes("train", train, changes)
     spec = override(_task(task), **changes)
-    refuse_strangers(spec, anyway)
+    refuse_strangers(spec, anyway, way="anyway=True")
     where = Cluster(cluster) if isinstance(cluster, str) else cluster
     name, chosen = choose_recipe(spec, recipe, algorithm=algorithm, steps=steps, num_envs=num_envs)
     return run_training(

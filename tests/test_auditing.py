@@ -173,7 +173,7 @@ def test_one_model_is_in_memory_at_a_time(tmp_path: Path, monkeypatch: pytest.Mo
     ("options", "error", "message"),
     [
         ({"models": ["embedded", "ViT-B-23/openai"]}, ModelError, "did you mean 'ViT-B-32'"),
-        ({"models": ["embedded", "local-dir:nowhere"]}, ModelError, "no open_clip_config.json in nowhere"),
+        ({"models": ["embedded", "local-dir:nowhere"]}, ModelError, "no such folder 'nowhere'"),
         ({"prompts": ["a car", " "]}, TaskError, "prompt to compare is empty"),
         ({"policy": "nowhere"}, RunError, "does not exist"),
         ({"frames": "nowhere"}, VLMRMError, "holds 0 pictures"),

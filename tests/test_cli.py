@@ -14,9 +14,11 @@ from gym_vlmrm_cli.main import COMMANDS
 from gym_vlmrm import learning
 from gym_vlmrm.errors import TaskError
 from gym_vlmrm.learning import trainer
+from gym_vlmrm.learning.recipe_check import recipe_notes
 from gym_vlmrm.learning.records import Best
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.task.catalog import builtin_tasks
+from gym_vlmrm.task.spec import Recipe
 
 TASK = """
 id: Test/Cart-v0
@@ -29,7 +31,7 @@ training:
     steps: 64
     num_envs: 2
     hyperparameters: {n_steps: 16, batch_size: 16, n_epochs: 1, policy_kwargs: {net_arch: [8]}}
-  paper: {algorithm: DQN, steps: 64, num_envs: 2, hyperparameters: {learning_starts: 10}}
+  paper: {algorithm: DQN, steps: 64, num_envs: 2, hyperparameters: {learning_starts: 10, target_update_interval: 8}}
 """
 
 
@@ -116,6 +118,53 @@ def test_check_says_what_the_model_does_not_read(task: Path) -> None:
     assert described["valid"]
 
 
+def test_check_notes_a_target_network_that_is_hardly_ever_updated(task: Path) -> None:
+    assert vlmrm("check", task).stderr == ""
+    task.write_text(TASK.replace(", target_update_interval: 8", ""))
+    result = vlmrm("check", task)
+    noted = " ".join(result.stderr.split())
+    assert result.exit_code == 0
+    assert "mine.yaml:12: training.paper: 64 steps and a target network copied every 10,000: it is never" in noted
+
+
+@pytest.mark.parametrize(
+    ("env", "note"), [("Acrobot-v1", "never saw Acrobot-v1"), ("CartPole-v1", "never saw 'zebra'")]
+)
+def test_check_of_what_is_to_be_taught_is_one_note(env: str, note: str, tmp_path: Path) -> None:
+    task = tmp_path / "mine.yaml"
+    task.write_text(f"id: Test/M-v0\nenv: {{id: {env}}}\nreward: {{goal: a zebra}}\n"
+                    "captions: [{say: a zebra, grade: {quantity: 'obs[0]', from: 0, to: 1}}]\n")  # fmt: skip
+    result = vlmrm("check", task)
+    (line,) = " ".join(result.stderr.split()).split("note: ")[1:]
+    assert note in line
+    assert f"vlmrm teach {task}`" in line
+    rows = [line for line in result.stdout.splitlines() if line.startswith("  ")]
+    assert len(rows) == len(result.stdout.splitlines()) - 1  # one line each, however long a space is
+    assert json.loads(vlmrm("check", task, "--json").stdout)["unknown_words"] == ["zebra"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "never"),
+        ({"steps": 10_000}, "only once"),
+        ({"steps": 39_996}, "only 3 times"),
+        ({"steps": 39_997}, None),  # a step of four environments more
+        ({"hyperparameters": {"target_update_interval": 2000}}, None),
+        ({"hyperparameters": {"target_update_interval": 2000, "learning_starts": 2000}}, "only 3 times"),
+        ({"hyperparameters": {"target_update_interval": 0}}, None),  # at every step
+        ({"algorithm": "qr-dqn", "num_envs": 3, "hyperparameters": {"target_update_interval": 2002}}, "only 3 times"),
+        ({"algorithm": "SAC", "hyperparameters": {"target_update_interval": 10_000}}, None),
+        ({"algorithm": "SAC", "hyperparameters": {"learning_starts": 8000}}, "SAC never learns"),
+        ({"algorithm": "PPO"}, None),
+    ],
+)
+def test_copies_of_a_target_network_are_counted(changes: dict[str, Any], said: str | None) -> None:
+    notes = recipe_notes(Recipe(**{"algorithm": "DQN", "steps": 8000, "num_envs": 4, **changes}))
+    assert len(notes) == (said is not None)
+    assert said is None or said in notes[0][0]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -157,7 +206,7 @@ def test_options_reach_the_trainer(task: Path, engine: list[Any], tmp_path: Path
     assert not rest
     assert (spec.reward.goal, spec.reward.baseline, spec.reward.alpha) == (["a", "b"], "c", 0.5)
     assert (recipe.algorithm, recipe.steps, recipe.num_envs) == ("DQN", 50, 4)
-    assert recipe.hyperparameters == {"learning_starts": 10}
+    assert recipe.hyperparameters == {"learning_starts": 10, "target_update_interval": 8}
     assert (options["seed"], options["output"], options["recipe_name"]) == (9, tmp_path / "out", "paper")
     assert options["workers"] == 3
     assert "vlmrm eval" in result.stdout
@@ -268,10 +317,13 @@ def test_from_a_task_file_to_an_evaluation(task: Path, tmp_path: Path) -> None:
     assert RunFolder.open(tmp_path / "run").record.status == "finished"
     result = vlmrm("eval", tmp_path / "run", "--episodes", 3, "--json")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["policy"]["episodes"] == 3
+    evaluated = json.loads(result.stdout)
+    assert evaluated["policy"]["episodes"] == 3
     assert (tmp_path / "run" / "video.gif").exists()
     table = vlmrm("eval", tmp_path / "run", "--episodes", 3).stdout
     assert "episodes in success" in table
+    assert not evaluated["reward_check"]["reward_rose"]
+    assert f"next: more steps (vlmrm train --resume {tmp_path / 'run'} --steps 128), or another recipe" in table
     longer = vlmrm("eval", tmp_path / "run", "--episodes", 2, "--horizon", 40)
     assert "trained, 40 steps" in longer.stdout, longer.output
     short = vlmrm("eval", tmp_path / "run", "--horizon", 3)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,21 +14,26 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+import yaml
 from numpy.typing import NDArray
 from open_clip.model import CLIP
 from safetensors.torch import load_file
 
-from gym_vlmrm.errors import RunError, TaskError
+import gym_vlmrm
+from gym_vlmrm.errors import ModelError, RunError, TaskError
 from gym_vlmrm.finetuning.loss import SigmoidHead
 from gym_vlmrm.finetuning.scratch import build_clip, save_folder
+from gym_vlmrm.learning.hyperparameters import check_recipe
+from gym_vlmrm.learning.recipe_check import recipe_notes
 from gym_vlmrm.reward import load_reward_model
 from gym_vlmrm.reward.folders import CONFIG_FILE, WEIGHTS_FILE, read_words, read_worlds
-from gym_vlmrm.reward.loading import refuse_strangers, stranger_note
+from gym_vlmrm.reward.loading import EMBEDDED_FOLDERS, refuse_strangers, stranger_note
 from gym_vlmrm.task.catalog import load_task, override, task_from_dict, with_captions
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.teaching import TeachingSettings, teach
+from gym_vlmrm.teaching.audited import audit_taught
 from gym_vlmrm.teaching.hunt import Prey, hunt
-from gym_vlmrm.teaching.lessons import plan_curriculum
+from gym_vlmrm.teaching.lessons import check_sights, plan_curriculum
 from gym_vlmrm.worlds.explore import Explorer
 
 PAGE = Path(__file__).parent.parent / "docs" / "teaching.md"
@@ -52,7 +58,7 @@ TINY = TeachingSettings(minutes=0.2, rounds=1, workers=1)
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer sentences and a shorter audit, which take as long however few minutes are asked for."""
     monkeypatch.setattr("gym_vlmrm.teaching.small_pupil.TEXT_BATCHES", 8)
-    monkeypatch.setattr("gym_vlmrm.teaching.teacher.AUDITED", 200)
+    monkeypatch.setattr("gym_vlmrm.teaching.audited.AUDITED", 200)
     monkeypatch.setattr("gym_vlmrm.auditing.frames.BLIND_ROLLOUTS", 12)
 
 
@@ -190,6 +196,10 @@ def test_a_caption_that_reads_what_there_is_not_is_named() -> None:
     with pytest.raises(TaskError, match=r"a caption reads 'obs\[3\]'; obs\[0\] to obs\[2\] exist") as caught:
         Explorer(task, task.captions, 32, 0)
     assert caught.value.field == ("captions", 0, "when")
+    for make, known in ((pendulum, r"obs\[0\] to obs\[2\]"), (dial, r"obs\[0\]")):
+        task = make(captions=[{"say": "a", "when": "level > 1"}])
+        with pytest.raises(TaskError, match=rf"reads 'level', .* known: info.<name>, {known}$"):
+            Explorer(task, task.captions, 32, 0)
 
 
 def test_tasks_of_one_world_share_its_frames_and_meanings() -> None:
@@ -262,8 +272,10 @@ def test_strangers_are_told_of_and_refused() -> None:
     assert "never saw Acrobot-v1" in note
     assert "vlmrm teach" in note
     assert "CLIP" in note
-    with pytest.raises(Exception, match="--anyway"):
+    with pytest.raises(ModelError, match="; --anyway trains all the same"):
         refuse_strangers(stranger, anyway=False)
+    with pytest.raises(ModelError, match="; anyway=True trains all the same"):
+        gym_vlmrm.train(stranger, output="unused")
     refuse_strangers(stranger, anyway=True)
     assert stranger_note(pendulum()) is None  # a model that ships knows it
     assert stranger_note(load_task("kneeling")) is None
@@ -299,6 +311,34 @@ def test_what_cannot_be_taught_leaves_nothing(tmp_path: Path) -> None:
         teach([pendulum()], tmp_path / "model", TINY)
 
 
+def test_a_goal_that_is_hardly_ever_seen_is_told_of() -> None:
+    world = plan_curriculum([dial()]).worlds[0]
+    explorer = Explorer(dial(), dial().captions, 16, 0)
+    sights = sorted(explorer.explore(60), key=lambda sight: -sight.truths[0])
+    explorer.close()
+    shown = sum(sight.truths[0] >= 0.9 for sight in sights)
+    few, notices = sights[max(shown - 3, 0) :], list[str]()
+    check_sights(world, few, notices.append)
+    (notice,) = notices
+    assert f"the goal 'a column at the right' is true of only {min(shown, 3)} of {len(few)} frames" in notice
+    assert "--policy RUN" in notice
+
+
+def test_an_audit_that_finds_too_few_goals_says_what_helps_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gym_vlmrm.auditing.frames.BLIND_ROLLOUTS", 2)
+    monkeypatch.setattr("gym_vlmrm.auditing.frames.EXPLORED_FRAMES", 10)
+    output = tmp_path / "model"
+    shutil.copytree(EMBEDDED_FOLDERS["embedded"], output)
+    task = dial(success="obs[0] > 2", reward={"goal": "a cart"})
+    verdict = audit_taught(task, output, TINY, lambda what, done, total: None)
+    assert verdict.label == "not audited"
+    (reason,) = verdict.reasons
+    assert "only 0 show the goal by the rule of success, and it needs 8; give --policy RUN" in reason
+    assert "--pictures" not in reason
+
+
 def test_a_folder_keeps_the_directions_that_are_told(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model, told, read = build_clip(300), [0, 1, 2, 383], []
@@ -322,13 +362,20 @@ def test_a_taught_model_knows_its_world(tmp_path: Path) -> None:
     notices: list[str] = []
     result = teach([pendulum()], tmp_path / "a", settings, on_notice=notices.append)
     assert notices == []
+    assert [(row.world, row.frames, row.tells_states) for row in result.worlds] == [
+        ("Pendulum-v1", result.frames, True)
+    ]
     goal = next(row for row in result.captions if row.goal)
+    assert 20 <= goal.true_in < result.frames / 2
+    assert result.rare_goals == []
     assert goal.spearman is not None
     assert goal.spearman > 0.7
     assert read_worlds(tmp_path / "a") == {"Pendulum-v1"}
     assert "upright" in (read_words(tmp_path / "a") or set())
     card = (tmp_path / "a" / "README.md").read_text()
     assert result.verdicts[0].label in card
+    assert "| Explored | `Pendulum-v1` from states that were reached |" in card
+    assert f"| **a pendulum standing upright** | {goal.true_in} |" in card
     assert str(tmp_path) not in card.replace(f"local-dir:{tmp_path / 'a'}", "")
     task = override(pendulum(), model=f"local-dir:{tmp_path / 'a'}")
     assert stranger_note(task) is None
@@ -347,6 +394,7 @@ def test_agents_hunt_where_states_cannot_be_told_and_equal_seeds_make_equal_mode
     for name in names:
         result = teach([dial()], tmp_path / name, TINY)
         assert result.rounds[0].seen > 50
+        assert "by random play alone" in result.worlds[0].explored
         assert not (tmp_path / name / "agent").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
     one, other = ((tmp_path / name / "open_clip_model.safetensors").read_bytes() for name in names)
@@ -366,8 +414,6 @@ def test_a_named_model_is_fine_tuned(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_stop_leaves_nothing(tmp_path: Path) -> None:
-    import yaml
-
     (tmp_path / "task.yaml").write_text(yaml.safe_dump(PENDULUM))
     command = [sys.executable, "-m", "gym_vlmrm_cli.main", "teach", "task.yaml", "--output", "model", "--workers", "1"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
@@ -380,6 +426,15 @@ def test_a_stop_leaves_nothing(tmp_path: Path) -> None:
     assert process.returncode == 143
     assert "Traceback" not in said
     assert [path.name for path in tmp_path.iterdir()] == ["task.yaml"]
+
+
+def test_the_recipe_for_discrete_actions_can_train_and_needs_no_note(tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```yaml\n(training:.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    task = tmp_path / "task.yaml"
+    task.write_text(f"id: Test/D-v0\nenv: {{id: Test/Dial-v0}}\nreward: {{goal: a}}\n{block}")
+    recipe = load_task(str(task)).training["default"]
+    assert check_recipe(recipe).name == "DQN"
+    assert recipe_notes(recipe) == []
 
 
 @pytest.mark.slow

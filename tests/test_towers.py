@@ -117,7 +117,7 @@ def test_a_cached_model_of_the_hub_loads_offline(
         ("RN50/opnai", r"neither a file nor a pretrained tag of RN50; did you mean 'openai'\?"),
         ("RN50", "names no weights; write 'RN50/TAG'"),
         ("RN50//nowhere/weights.pt", "'/nowhere/weights.pt' is neither a file nor a pretrained tag"),
-        ("local-dir:/nowhere", "no open_clip_config.json in /nowhere"),
+        ("local-dir:/nowhere", "no such folder '/nowhere'; local-dir: needs one with open_clip_config.json"),
         ("hf-hub:nobody/nothing", "cannot load model 'hf-hub:nobody/nothing' .*local-dir:FOLDER"),
         ("RN50/openai", "cannot load model 'RN50/openai' .*architecture/PATH-TO-WEIGHTS"),
         ("hf-hub:", "cannot load model"),

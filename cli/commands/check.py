@@ -1,5 +1,6 @@
 """`vlmrm check`: is a task file right?"""
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from gym_vlmrm.task.reward_spec import RewardSpec
 
 __all__ = ["check"]
+
+MOST_SAID = 100
+"""Characters of a space in the table; ``--json`` has all of them."""
 
 
 def check(task: Task, json: Json = False, quiet: Quiet = False) -> None:
@@ -32,8 +36,9 @@ def check(task: Task, json: Json = False, quiet: Quiet = False) -> None:
             complain(problem)
         for text in report.notes:
             note(text)
-        if report.unknown_words:
-            note(f"the model never saw {', '.join(map(repr, report.unknown_words))} in training")
+        if report.unknown_words and report.taught:
+            cure = f"; `vlmrm teach {shlex.quote(task)}` teaches them" if report.task and report.task.captions else ""
+            note(f"the model never saw {', '.join(map(repr, report.unknown_words))} in training{cure}")
         if report.cut_prompts:
             from gym_vlmrm.reward.loading import describe_cut
 
@@ -107,6 +112,7 @@ def _seen(seen: "SeenSpec") -> str:
 
 def _print_summary(task: str, summary: dict[str, Any]) -> None:
     from gym_vlmrm.task.rules import rule_text
+    from gym_vlmrm.task.yaml_file import shorten
 
     say(f"{task}: valid")
     recipes = ", ".join(f"{name} ({algorithm})" for name, algorithm in summary["recipes"].items())
@@ -120,4 +126,6 @@ def _print_summary(task: str, summary: dict[str, Any]) -> None:
     if rows["success"] is not None:
         rows["success"] = rule_text(rows["success"])
     for name, value in rows.items():
-        say(f"  {name.replace('_', ' '):18} {value if value is not None else 'none'}")
+        # A space with many bounds is many lines long.
+        said = shorten(value, MOST_SAID) if name in ("observation", "action") else value
+        say(f"  {name.replace('_', ' '):18} {said if said is not None else 'none'}")

@@ -1,5 +1,6 @@
 """`vlmrm eval`: how good is a trained agent?"""
 
+import shlex
 from typing import TYPE_CHECKING
 
 from ..console import print_json, print_table, say
@@ -53,11 +54,15 @@ def eval(
             path, checkpoint=which, episodes=episodes, seed=seed, horizon=horizon, device=device, workers=workers,
             on_progress=on_progress,
         )  # fmt: skip
-    written = str(RunFolder.open_to_write(path).path)
+    run_folder = RunFolder.open_to_write(path)
+    written = str(run_folder.path)
     if json:
         print_json({"run": written, **result.model_dump(mode="json")})
     elif not quiet:
         _print_table(written, result)
+        if result.reward_check is not None and not result.reward_check.reward_rose:
+            more = f"vlmrm train --resume {shlex.quote(written)} --steps {2 * run_folder.record.recipe.steps}"
+            say(f"next: more steps ({more}), or another recipe (docs/teaching.md says which)")
 
 
 def _print_table(run: str, result: "Evaluation") -> None:

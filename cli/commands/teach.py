@@ -94,6 +94,7 @@ def _summary(result: "TeachingResult") -> dict[str, Any]:
         "model": f"local-dir:{result.output}",
         "seconds": result.seconds,
         "frames": result.frames,
+        "worlds": [row.model_dump(mode="json") for row in result.worlds],
         "captions": [row.model_dump(mode="json") for row in result.captions],
         "rounds": [row.model_dump(mode="json") for row in result.rounds],
         "verdicts": [verdict.model_dump(mode="json") for verdict in result.verdicts],
@@ -101,9 +102,15 @@ def _summary(result: "TeachingResult") -> dict[str, Any]:
 
 
 def _print(result: "TeachingResult", tasks: list[str]) -> None:
-    rows = [(*map(_cell, (row.auc, row.spearman)), f"{row.sentence}{' (goal)' if row.goal else ''}", row.world)
-            for row in result.captions]  # fmt: skip
-    print_table(("AUC", "rank", "caption", "world"), rows, title="held-out frames", whole=2)
+    for world in result.worlds:
+        say(f"{world.world}: explored {world.explored}")
+    rows = [
+        (*map(_cell, (row.auc, row.spearman)), f"{row.true_in:,}", f"{row.sentence}{' (goal)' if row.goal else ''}",
+         row.world)
+        for row in result.captions
+    ]  # fmt: skip
+    title = f"held-out frames; true in: of the {result.frames:,} frames it learned from"
+    print_table(("AUC", "rank", "true in", "caption", "world"), rows, title=title, whole=3)
     for number, hunted in enumerate(result.rounds, 1):
         fooled = f"{hunted.fooled:.1%} of {hunted.seen:,} states fooled the model"
         say(f"hunt {number}: {fooled}; {hunted.kept:,} were taught")
@@ -112,6 +119,9 @@ def _print(result: "TeachingResult", tasks: list[str]) -> None:
         for reason in verdict.reasons:
             say(f"  - {reason}")
     say(f"\n{result.frames:,} frames, {result.seconds:.0f} s; the model is in {result.output}, its card in README.md")
+    for row in result.rare_goals:
+        say(f"the goal '{row.sentence}' is true of only {row.true_in} of the frames: teach again first, with more"
+            " --minutes, --policy RUN that shows it, or another rule")  # fmt: skip
     say(f"next: vlmrm train {shlex.quote(tasks[0])} --model {shlex.quote(f'local-dir:{result.output}')}")
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from gym_vlmrm.worlds.canvas import fit_square
 from gym_vlmrm.worlds.explore import Explorer
 from gym_vlmrm.worlds.scene import can_pose
 
-__all__ = ["AuditSet", "audit_set_from_files", "build_audit_set"]
+__all__ = ["AuditSet", "TooFewFramesError", "audit_set_from_files", "build_audit_set"]
 
 FEWEST = 8
 """Fewer goal frames, or fewer others, say nothing."""
@@ -74,6 +74,18 @@ class AuditSet:
         return len(self.seen)
 
 
+class TooFewFramesError(TaskError):
+    """Too few frames of an audit set show the goal, or too few do not."""
+
+    def __init__(self, task_id: str, kind: Literal["goal", "other"], count: int, frames: int) -> None:
+        """Tell of `count` frames of a kind among all `frames`."""
+        super().__init__(
+            f"task '{task_id}': only {count} of {frames} frames are {kind} frames by its success rule;"
+            f" at least {FEWEST} are needed: give --pictures DIR with DIR/goal and DIR/other, or a trained --policy RUN"
+        )
+        self.kind, self.count, self.frames, self.least = kind, count, frames, FEWEST
+
+
 def build_audit_set(
     task: TaskSpec,
     pool: StagePool,
@@ -92,7 +104,7 @@ def build_audit_set(
         on_done: called with the finished and all frames.
 
     Raises:
-        TaskError: too few frames show the goal, or too few do not.
+        TooFewFramesError: too few frames show the goal, or too few do not.
         RunError: `policy` is no run, or its policy does not fit the task.
     """
     plan = plan_states(task, pool, np.random.default_rng([seed, 1])) if can_pose(task) else Plan()
@@ -174,11 +186,7 @@ def _assemble(task: TaskSpec, axis: str, parts: Sequence[tuple[Seen, list[str], 
     distance = shortfalls(rule, seen.quantities, scales)
     goals, others = int(seen.success.sum()), int((~seen.success).sum())
     if goals < FEWEST or others < FEWEST:
-        few = "goal" if goals < FEWEST else "other"
-        raise TaskError(
-            f"task '{task.id}': only {min(goals, others)} of {len(seen)} frames are {few} frames by its success rule;"
-            f" at least {FEWEST} are needed: give --pictures DIR with DIR/goal and DIR/other, or a trained --policy RUN"
-        )
+        raise TooFewFramesError(task.id, "goal" if goals < FEWEST else "other", min(goals, others), len(seen))
     coordinate = np.array([value for part in parts for value in part[3]])
     if not axis:
         axis, coordinate = "distance to the goal [standard deviations]", _binned(distance)

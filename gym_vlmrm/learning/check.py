@@ -1,5 +1,6 @@
 """`vlmrm check`: all that can be wrong with a task file, each with file and line, without loading a reward model."""
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from gym_vlmrm.learning.building import with_gamma
 from gym_vlmrm.learning.caption_check import caption_notes, check_captions
 from gym_vlmrm.learning.frame_watch import plain_words
 from gym_vlmrm.learning.inspection import WorldFacts, inspect_recipe, inspect_world
+from gym_vlmrm.learning.recipe_check import recipe_notes
 from gym_vlmrm.learning.recipes import FALLBACK
-from gym_vlmrm.reward.loading import check_watcher, cut_prompts, stranger_note, unknown_words
+from gym_vlmrm.reward.loading import check_watcher, cut_prompts, stranger_note, stranger_to, unknown_words
 from gym_vlmrm.task.builtin import builtin_folder
 from gym_vlmrm.task.catalog import load_task
 from gym_vlmrm.task.spec import TaskSpec
@@ -27,6 +29,8 @@ class TaskReport:
     """One line each."""
     task: TaskSpec | None = None
     world: WorldFacts | None = None
+    taught: bool = True
+    """Whether no model of the task's waits to be taught its captions; until then it never saw their words either."""
     unknown_words: list[str] = field(default_factory=list)
     """Words of the prompts that the model never saw in training."""
     notes: list[str] = field(default_factory=list)
@@ -60,9 +64,13 @@ def check_task(name: str) -> TaskReport:
             report.cut_prompts |= cut_prompts(part.model, sentences)
         unknown = unknown_words(part.model, sentences, motion=motion)
         report.unknown_words += [word for word in unknown if word not in report.unknown_words]
-    stranger = stranger_note(task)
-    if stranger is not None:
-        report.notes.append(stranger)
+    stranger = stranger_to(task)
+    if stranger is not None and task.captions:
+        report.taught = False
+        teach = f"vlmrm teach {shlex.quote(name)}"
+        report.notes.append(f"model '{stranger}' never saw {task.env.id}: `{teach}` makes one that knows its captions")
+    elif stranger is not None:
+        report.notes.append(stranger_note(task, stranger) or "")
     report.notes += [_locate(text, location, places, name) for text, location in caption_notes(task)]
     try:
         report.world = inspect_world(task, draw=True)
@@ -90,6 +98,9 @@ def check_task(name: str) -> TaskReport:
             location = _of_task(error, ("training", recipe_name, *(error.field or ("algorithm",))))
             report.problems.append(_locate(f"training.{recipe_name}: {error}", location, places, name))
             continue
+        for text, location in recipe_notes(recipe):
+            where = ("training", recipe_name, *location)
+            report.notes.append(_locate(f"training.{recipe_name}: {text}", where, places, name))
         try:
             with_gamma(task, recipe)
         except TaskError as error:

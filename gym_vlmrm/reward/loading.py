@@ -31,7 +31,7 @@ __all__ = [
     "EMBEDDED_FOLDER", "EMBEDDED_FOLDERS", "MODELS", "CutPromptWarning", "UnknownWordsWarning", "asks_a_server",
     "check_model_name", "check_watcher", "choose_frame_size", "cut_prompts", "describe_cut", "known_worlds",
     "load_judge", "load_reward_model", "model_frame_size", "model_location", "refuse_strangers", "stranger_note",
-    "tell_of_model", "unknown_words",
+    "stranger_to", "tell_of_model", "unknown_words",
 ]  # fmt: skip
 
 MODELS: dict[str, str] = {
@@ -295,22 +295,34 @@ def stranger_note(task: TaskSpec, model: str | None = None) -> str | None:
         task: the task.
         model: the model; those of the task's reward if not given.
     """
+    name = stranger_to(task, model)
+    if name is None:
+        return None
+    known = ", ".join(sorted(known_worlds(name) or ()))
+    return (
+        f"model '{name}' never saw {task.env.id.rpartition(':')[2]} (it knows {known}), so its reward there is a"
+        " guess: teach one (vlmrm teach TASK), or name a real CLIP (--model ViT-B-32/laion2b_s34b_b79k)"
+    )
+
+
+def stranger_to(task: TaskSpec, model: str | None = None) -> str | None:
+    """Return the first model that never saw a task's environment; ``None`` where none says so."""
     env_id = task.env.id.rpartition(":")[2]
     for name in (model,) if model else task.reward.models:
         worlds = known_worlds(name)
         if worlds is not None and env_id not in worlds:
-            return (
-                f"model '{name}' never saw {env_id} (it knows {', '.join(sorted(worlds))}), so its reward there is a"
-                " guess: teach one (vlmrm teach TASK), or name a real CLIP (--model ViT-B-32/laion2b_s34b_b79k)"
-            )
+            return name
     return None
 
 
-def refuse_strangers(task: TaskSpec, anyway: bool) -> None:
-    """Raise ModelError where a model never saw the task's environment, unless it shall be trained `anyway`."""
+def refuse_strangers(task: TaskSpec, anyway: bool, *, way: str = "--anyway") -> None:
+    """Raise ModelError where a model never saw the task's environment, unless it shall be trained `anyway`.
+
+    `way` is how whoever is refused says so.
+    """
     note = stranger_note(task)
     if note is not None and not anyway:
-        raise ModelError(f"{note}; --anyway (anyway=True) trains all the same")
+        raise ModelError(f"{note}; {way} trains all the same")
 
 
 def cut_prompts(model: str, sentences: Iterable[str]) -> dict[str, str]:

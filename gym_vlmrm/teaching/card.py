@@ -11,7 +11,8 @@ from gym_vlmrm.files import write_text
 from gym_vlmrm.finetuning.settings import SCRATCH
 from gym_vlmrm.learning.provenance import library_versions
 from gym_vlmrm.task.spec import TaskSpec
-from gym_vlmrm.teaching.figures import CaptionFigures, RoundFigures, Verdict
+from gym_vlmrm.teaching.figures import FEWEST, CaptionFigures, RoundFigures, Verdict, WorldFigures
+from gym_vlmrm.teaching.lessons import FEWEST_TRUE
 from gym_vlmrm.teaching.settings import TeachingSettings
 
 __all__ = ["RECORD_FILE", "TeachingRecord", "write_card"]
@@ -27,16 +28,18 @@ Made by `vlmrm teach`. Use it with `--model local-dir:THIS-FOLDER`, or as `model
 | Tasks | {tasks} |
 | Base model | {base} |
 | Data | {frames:,} frames, {captions} captions |
+| Explored | {explored} |
 | Minutes asked for | {minutes:g} |
 | Seed | {seed} |
 
 ## Held out
 
 Frames that another exploration of the same worlds found. AUC: how often a frame of which the caption is true scores
-above one of which it is less than half true.
+above one of which it is less than half true; `-`: fewer than {fewest} of them show it, or fewer than {fewest} do not.
+"True in" counts those of the {frames:,} frames it learned from that show it; a goal needs {fewest_true} at the least.
 
-| world | caption | AUC | AUC of its worst sentence | rank correlation with truth |
-|---|---|---|---|---|
+| world | caption | true in | AUC | AUC of its worst sentence | rank correlation with truth |
+|---|---|---|---|---|---|
 {figures}
 
 ## Hunted
@@ -73,6 +76,7 @@ class TeachingRecord(BaseModel):
     tasks: list[dict[str, Any]]
     settings: dict[str, Any]
     frames: int
+    worlds: list[WorldFigures]
     captions: list[CaptionFigures]
     rounds: list[RoundFigures]
     verdicts: list[Verdict] = []
@@ -84,14 +88,15 @@ class TeachingRecord(BaseModel):
         cls,
         tasks: Sequence[TaskSpec],
         settings: TeachingSettings,
-        frames: int,
+        worlds: list[WorldFigures],
         captions: list[CaptionFigures],
         rounds: list[RoundFigures],
     ) -> "TeachingRecord":
         """Make a record before the audit."""
         return cls(
             tasks=[task.model_dump(mode="json", exclude={"training"}) for task in tasks],
-            settings=asdict(settings), frames=frames, captions=captions, rounds=rounds, versions=library_versions(),
+            settings=asdict(settings), frames=sum(world.frames for world in worlds), worlds=worlds, captions=captions,
+            rounds=rounds, versions=library_versions(),
         )  # fmt: skip
 
 
@@ -106,6 +111,9 @@ def write_card(folder: Path, record: TeachingRecord) -> None:
         base="none, from scratch" if model == SCRATCH else f"`{model}`",
         frames=record.frames,
         captions=len(record.captions),
+        explored="; ".join(f"`{world.world}` {world.explored}" for world in record.worlds),
+        fewest=FEWEST,
+        fewest_true=FEWEST_TRUE,
         minutes=record.settings["minutes"],
         seed=record.settings["seed"],
         figures="\n".join(_caption_row(row) for row in record.captions),
@@ -123,7 +131,7 @@ def write_card(folder: Path, record: TeachingRecord) -> None:
 def _caption_row(row: CaptionFigures) -> str:
     figures = " | ".join("-" if value is None else f"{value:.3f}" for value in (row.auc, row.worst_auc, row.spearman))
     sentence = row.sentence.replace("|", "\\|")
-    return f"| {row.world} | {f'**{sentence}**' if row.goal else sentence} | {figures} |"
+    return f"| {row.world} | {f'**{sentence}**' if row.goal else sentence} | {row.true_in:,} | {figures} |"
 
 
 def _verdict(verdict: Verdict) -> str:

@@ -1,6 +1,6 @@
 """What a taught model is worth: how well it rates frames that it never saw, caption by caption."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -8,13 +8,44 @@ from pydantic import BaseModel, ConfigDict
 from gym_vlmrm.arrays import Floats
 from gym_vlmrm.learning import statistics
 from gym_vlmrm.reward.clip.towers import Towers
-from gym_vlmrm.teaching.lessons import Curriculum, Lesson
+from gym_vlmrm.teaching.lessons import TRUE, Curriculum, Lesson
 
-__all__ = ["CaptionFigures", "RoundFigures", "Verdict", "measure_captions"]
+__all__ = [
+    "FEWEST",
+    "CaptionFigures",
+    "RoundFigures",
+    "Verdict",
+    "WorldFigures",
+    "measure_captions",
+]
 
-TRUE, UNTRUE = 0.9, 0.5
-"""Truths from and up to which frames count as showing a caption, or as not showing it."""
+UNTRUE = 0.5
+"""Truth up to which a frame counts as not showing a caption."""
 FEWEST = 5
+"""Held-out frames of either kind, below which an AUC says nothing."""
+
+
+class WorldFigures(BaseModel):
+    """How an environment was explored."""
+
+    model_config = ConfigDict(frozen=True)
+
+    world: str
+    """Environment ID."""
+    frames: int
+    """Frames of it that were taught, those of the hunts too."""
+    tells_states: bool
+    """Whether its state can be told and put back, so that play went on from states that were reached."""
+
+    posed: bool
+    """Whether it is a scene that was put into configurations too."""
+
+    @property
+    def explored(self) -> str:
+        """Say how."""
+        if self.tells_states:
+            return f"{'from poses, and ' if self.posed else ''}from states that were reached"
+        return "by random play alone: its state cannot be told and put back (no get_state and set_state)"
 
 
 class CaptionFigures(BaseModel):
@@ -28,6 +59,8 @@ class CaptionFigures(BaseModel):
     """The first of its sentences."""
     goal: bool
     """Whether it is the goal of a task."""
+    true_in: int
+    """Frames that were taught of which it is true."""
     auc: float | None
     """Probability that a frame of which it is true scores above one of which it is less than half true."""
     spearman: float | None
@@ -62,8 +95,13 @@ class Verdict(BaseModel):
     reasons: list[str]
 
 
-def measure_captions(towers: Towers, curriculum: Curriculum, held_out: Mapping[int, Lesson]) -> list[CaptionFigures]:
-    """Measure every caption of every world; `held_out` holds frames by the number of their world."""
+def measure_captions(
+    towers: Towers, curriculum: Curriculum, held_out: Mapping[int, Lesson], taught: Mapping[int, Sequence[Lesson]]
+) -> list[CaptionFigures]:
+    """Measure every caption on frames of its world that were `held_out`, and count those `taught` of which it is true.
+
+    Both are given by the number of the world.
+    """
     rows = []
     for number, world in enumerate(curriculum.worlds):
         lesson = held_out[number]
@@ -79,6 +117,7 @@ def measure_captions(towers: Towers, curriculum: Curriculum, held_out: Mapping[i
                     world=world.task.env.id,
                     sentence=caption.sentences[0],
                     goal=index in world.goals,
+                    true_in=sum(int((each.truths[:, meaning] >= TRUE).sum()) for each in taught[number]),
                     auc=_auc(mean, truths),
                     spearman=float(statistics.spearman(mean, truths)) if np.ptp(truths) > 0 else None,
                     worst_auc=min(known) if known else None,

@@ -1,6 +1,6 @@
 """What is to be learned: the worlds of some tasks, what their captions mean, and frames with how true each is."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,10 +12,20 @@ from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.task.yaml_file import shorten
 from gym_vlmrm.worlds.explore import Sight
 
-__all__ = ["Curriculum", "Lesson", "World", "join_lessons", "plan_curriculum"]
+__all__ = [
+    "FEWEST_TRUE", "LEAST_FRAMES", "TRUE", "Curriculum", "Lesson", "World", "check_sights", "join_lessons",
+    "plan_curriculum",
+]  # fmt: skip
 
 MOST_MEANINGS = 300
 """Most meanings that one model is taught; each has a direction of its own in the embedding space."""
+
+LEAST_FRAMES = 40
+"""Of each world."""
+TRUE = 0.9
+"""Truth from which a frame counts as showing a caption."""
+FEWEST_TRUE = 20
+"""Frames that show a goal, below which it is hardly learned."""
 
 
 @dataclass
@@ -139,3 +149,40 @@ def _meaning(caption: CaptionSpec, meanings: list[list[str]]) -> int:
     if not found:
         meanings.append([])
     return found[0] if found else len(meanings) - 1
+
+
+def check_sights(world: World, sights: Sequence[Sight], on_notice: Callable[[str], None]) -> None:
+    """Check that what was drawn can be learned from: pictures that differ, captions that are true of some.
+
+    Raises:
+        TaskError: a goal is true of no frame, or all frames are alike.
+    """
+    task = world.task
+    if len(sights) < LEAST_FRAMES // 2:
+        message = f"task '{task.id}': only {len(sights)} frames could be drawn that captions tell apart"
+        raise TaskError(f"{message}; give graded captions, or --policy RUN", field=("captions",))
+    if all(np.array_equal(sight.frame, sights[0].frame) for sight in sights[1:]):
+        raise TaskError(f"task '{task.id}': all {len(sights)} frames look alike; move scene.camera", field=("scene",))
+    truths = np.array([sight.truths for sight in sights])
+    for index, caption in enumerate(world.captions):
+        most, shown = float(truths[:, index].max()), int((truths[:, index] >= TRUE).sum())
+        if shown:
+            if index in world.goals and shown < FEWEST_TRUE:
+                what = f"the goal '{shorten(caption.sentences[0])}' is true of only {shown} of {len(sights):,} frames"
+                cure = "give more --minutes, --policy RUN that shows it, or another rule"
+                on_notice(f"task '{task.id}': {what}, so it is hardly learned; {cure}")
+            continue
+        ranges = ", ".join(_range(name, sights) for name in dict.fromkeys(caption.reads()))
+        seen = f"{len(sights):,} frames (at most {most:.2f}; {ranges})"
+        what = f"'{shorten(caption.sentences[0])}' is true of none of {seen}"
+        if index in world.goals:
+            raise TaskError(
+                f"task '{task.id}': the goal {what}; give --policy RUN that shows it, more --minutes, or another rule",
+                field=("captions", index),
+            )
+        on_notice(f"task '{task.id}': {what}, so it is taught only what it is not")
+
+
+def _range(name: str, sights: Sequence[Sight]) -> str:
+    values = [sight.quantities[name] for sight in sights]
+    return f"{name} was {min(values):.3g} to {max(values):.3g}"

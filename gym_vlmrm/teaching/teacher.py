@@ -12,24 +12,37 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gym_vlmrm.errors import ModelError, RunError, TaskError, VLMRMError, whole_number
+from gym_vlmrm.errors import ModelError, RunError, TaskError, whole_number
 from gym_vlmrm.files import check_writable, is_free, make_folder, write_text
 from gym_vlmrm.finetuning.settings import SCRATCH
 from gym_vlmrm.learning.records import MAX_SEED
-from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.stored_policy import load_agent
 from gym_vlmrm.reward.clip.towers import load_towers
 from gym_vlmrm.reward.folders import WORLDS_FILE
 from gym_vlmrm.reward.loading import known_worlds
 from gym_vlmrm.reward.threads import kept_torch_threads
-from gym_vlmrm.task.catalog import override
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.task.yaml_file import shorten
+from gym_vlmrm.teaching.audited import audit_taught, runs_of
 from gym_vlmrm.teaching.card import TeachingRecord, write_card
-from gym_vlmrm.teaching.figures import CaptionFigures, RoundFigures, Verdict, measure_captions
+from gym_vlmrm.teaching.figures import (
+    CaptionFigures,
+    RoundFigures,
+    Verdict,
+    WorldFigures,
+    measure_captions,
+)
 from gym_vlmrm.teaching.finetuned_pupil import FinetunedPupil
 from gym_vlmrm.teaching.hunt import Prey, hunt, policy_sights
-from gym_vlmrm.teaching.lessons import Curriculum, Lesson, World, join_lessons, plan_curriculum
+from gym_vlmrm.teaching.lessons import (
+    FEWEST_TRUE,
+    LEAST_FRAMES,
+    Curriculum,
+    Lesson,
+    check_sights,
+    join_lessons,
+    plan_curriculum,
+)
 from gym_vlmrm.teaching.pupil import Pupil
 from gym_vlmrm.teaching.settings import TeachingSettings
 from gym_vlmrm.teaching.small_pupil import SmallPupil
@@ -42,10 +55,6 @@ HELD_OUT = 0.15
 """Frames that judge and never train, as a share of those that train; another exploration finds them."""
 POSED, FOLLOWED = 0.5, 0.25
 """Shares of a world's frames that are posed, where it can be, and that show given policies, where there are some."""
-LEAST_FRAMES = 40
-"""Of each world."""
-AUDITED = 1500
-"""States that the audit's search for exploits scores."""
 THREADS = 2
 """Threads that a small model learns with, where nothing else is said: more hardly help it."""
 FOOLED = 0.8
@@ -63,9 +72,15 @@ class TeachingResult:
     """Wall-clock time [s]."""
     frames: int
     """Frames that were taught, those of the hunts too."""
+    worlds: list[WorldFigures]
     captions: list[CaptionFigures]
     rounds: list[RoundFigures]
     verdicts: list[Verdict]
+
+    @property
+    def rare_goals(self) -> list[CaptionFigures]:
+        """Goals that so few of the frames show that they are hardly learned."""
+        return [row for row in self.captions if row.goal and row.true_in < FEWEST_TRUE]
 
 
 @kept_torch_threads()
@@ -118,14 +133,16 @@ def teach(
         pupil.write(place)
         _write_worlds(place, curriculum, settings)
         held_out = {number: each.held_out for number, each in enumerate(classes)}
-        captions = measure_captions(load_towers(f"local-dir:{place}", "cpu", "fp32"), curriculum, held_out)
-        record = TeachingRecord.of(tasks, settings, sum(map(len, lessons)), captions, rounds)
+        taught = {number: lessons[number :: len(classes)] for number in held_out}  # every round has one of each
+        captions = measure_captions(load_towers(f"local-dir:{place}", "cpu", "fp32"), curriculum, held_out, taught)
+        explored = [each.explored(taught[number]) for number, each in enumerate(classes)]
+        record = TeachingRecord.of(tasks, settings, explored, captions, rounds)
         write_card(place, record)
         _move(place, output)
-    verdicts = [_audit(task, output, settings, report) for task in tasks]
+    verdicts = [audit_taught(task, output, settings, report) for task in tasks]
     seconds = round(time.perf_counter() - began, 1)
     write_card(output, record.model_copy(update={"verdicts": verdicts, "seconds": seconds}))
-    return TeachingResult(output, seconds, record.frames, captions, rounds, verdicts)
+    return TeachingResult(output, seconds, record.frames, explored, captions, rounds, verdicts)
 
 
 def _check(tasks: Sequence[TaskSpec], output: Path, settings: TeachingSettings) -> None:
@@ -226,7 +243,7 @@ class _Class:
             report(title, min(seen, count + judges), count + judges)
 
         sights = self._draw(self.explorer, count, done, self.settings.seed)
-        _check_sights(self.world, sights, on_notice)
+        check_sights(self.world, sights, on_notice)
         other = Explorer(self.world.task, self.world.captions, self.size, self.seed + 50_000)
         try:
             held_out = self._draw(other, judges, lambda seen: done(count + seen), self.settings.seed + 1)
@@ -237,7 +254,7 @@ class _Class:
 
     def _draw(self, explorer: Explorer, count: int, done: Callable[[int], None], seed: int) -> list[Sight]:
         sights: list[Sight] = []
-        agents = [load_agent(path) for path in self._policies()]
+        agents = [load_agent(run.checkpoint("best").path) for run in runs_of(self.world.task, self.settings)]
         rng = np.random.default_rng([seed, 23])
         for agent in agents:
             sights += policy_sights(agent, explorer, round(FOLLOWED * count / len(agents)), rng)
@@ -248,10 +265,12 @@ class _Class:
         before = len(sights)
         return sights + explorer.explore(count - before, lambda seen: done(before + seen))
 
-    def _policies(self) -> list[Path]:
-        runs = [RunFolder.open(path) for path in self.settings.policies]
-        mine = [run for run in runs if run.task.env.id == self.world.task.env.id]
-        return [run.checkpoint("best").path for run in mine]
+    def explored(self, taught: Sequence[Lesson]) -> WorldFigures:
+        """Say how the world was explored."""
+        return WorldFigures(
+            world=self.world.task.env.id, frames=sum(map(len, taught)), tells_states=self.explorer.tells_states,
+            posed=self.explorer.can_pose,
+        )  # fmt: skip
 
     def hunt(self, number: int, place: Path, report: OnProgress) -> _Hunted:
         """Hunt for what fools the pupil in this world, and make a lesson of it."""
@@ -271,39 +290,6 @@ class _Class:
         return _Hunted(self.curriculum.lesson(self.world, kept), preys)
 
 
-def _check_sights(world: World, sights: Sequence[Sight], on_notice: OnNotice) -> None:
-    """Check that what was drawn can be learned from: pictures that differ, captions that are true of some.
-
-    Raises:
-        TaskError: a goal is true of no frame, or all frames are alike.
-    """
-    task = world.task
-    if len(sights) < LEAST_FRAMES // 2:
-        message = f"task '{task.id}': only {len(sights)} frames could be drawn that captions tell apart"
-        raise TaskError(f"{message}; give graded captions, or --policy RUN", field=("captions",))
-    if all(np.array_equal(sight.frame, sights[0].frame) for sight in sights[1:]):
-        raise TaskError(f"task '{task.id}': all {len(sights)} frames look alike; move scene.camera", field=("scene",))
-    truths = np.array([sight.truths for sight in sights])
-    for index, caption in enumerate(world.captions):
-        most = float(truths[:, index].max())
-        if most >= 0.9:
-            continue
-        ranges = ", ".join(_range(name, sights) for name in dict.fromkeys(caption.reads()))
-        seen = f"{len(sights):,} frames (at most {most:.2f}; {ranges})"
-        what = f"'{shorten(caption.sentences[0])}' is true of none of {seen}"
-        if index in world.goals:
-            raise TaskError(
-                f"task '{task.id}': the goal {what}; give --policy RUN that shows it, more --minutes, or another rule",
-                field=("captions", index),
-            )
-        on_notice(f"task '{task.id}': {what}, so it is taught only what it is not")
-
-
-def _range(name: str, sights: Sequence[Sight]) -> str:
-    values = [sight.quantities[name] for sight in sights]
-    return f"{name} was {min(values):.3g} to {max(values):.3g}"
-
-
 def _figures(preys: Sequence[Prey], kept: int) -> RoundFigures:
     excess = np.concatenate([prey.excess for prey in preys])
     ratings = np.concatenate([prey.ratings for prey in preys])
@@ -311,24 +297,3 @@ def _figures(preys: Sequence[Prey], kept: int) -> RoundFigures:
     worst = np.sort(excess)[-max(len(excess) // 10, 1) :]
     fooled = float(((ratings >= FOOLED) & (truths < 0.5)).mean())
     return RoundFigures(seen=len(excess), kept=kept, fooled=round(fooled, 4), excess=round(float(worst.mean()), 4))
-
-
-def _audit(task: TaskSpec, output: Path, settings: TeachingSettings, report: OnProgress) -> Verdict:
-    """Audit a task with the model that was made for it, into a folder beside its weights."""
-    from gym_vlmrm.auditing import audit
-    from gym_vlmrm.reports.page import write_audit
-
-    folder = output / "audit" / task.id.replace("/", "-")
-    try:
-        make_folder(folder)
-        result = audit(
-            override(task, model=f"local-dir:{output}"), alphas=sorted({0.0, task.reward.alpha}), evaluations=AUDITED,
-            seed=settings.seed + 1, workers=settings.workers, on_progress=report,
-        )  # fmt: skip
-        write_audit(result, folder)
-    except VLMRMError as error:
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-        return Verdict(task=task.id, label="not audited", reasons=[str(error)])
-    verdict = result.report.models[0].verdict
-    return Verdict(task=task.id, label=verdict.label, reasons=verdict.reasons)

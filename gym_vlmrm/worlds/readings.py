@@ -101,12 +101,13 @@ class Readings:
 
     def _check_names(self) -> None:
         known: tuple[str, ...] = getattr(self._env.unwrapped, "quantity_names", ())
-        for name in self._scenic:
-            if name not in known:
-                others = known or ("obs[0]", "info.<name>")
-                raise self._error(f"reads '{name}', which this environment does not have", others, name)
         space = self._env.observation_space
         size = int(np.prod(space.shape)) if isinstance(space, gym.spaces.Box) else 0
+        observed = (f"obs[0] to obs[{size - 1}]" if size > 1 else "obs[0]",) if size else ()
+        for name in self._scenic:
+            if name not in known:
+                others = known or (*observed, "info.<name>")
+                raise self._error(f"reads '{name}', which this environment does not have", others, name)
         for name, index in self._observed.items():
             if index >= size:
                 cure = f"obs[0] to obs[{size - 1}] exist" if size else "only observations of a Box can be read"

@@ -204,6 +204,10 @@ def _check_there_is_a_configuration(name: str) -> None:
     if not name.startswith("local-dir:"):
         return
     folder = Path(name.removeprefix("local-dir:"))
+    if not folder.is_dir():
+        raise ModelError(
+            f"model '{name}': no such folder '{folder}'; local-dir: needs one with {CONFIG_FILE} and weights"
+        )
     if not (folder / CONFIG_FILE).is_file():
         raise ModelError(f"model '{name}': no {CONFIG_FILE} in {folder}; local-dir: needs a folder with it and weights")
 
