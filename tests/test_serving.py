@@ -16,6 +16,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import psutil
 import pytest
 
 import gym_vlmrm
@@ -387,6 +388,8 @@ def test_a_server_that_stands_still_is_an_error_in_time(tmp_path: Path, monkeypa
     (pid,) = servers(tmp_path)
     monkeypatch.setenv("GYM_VLMRM_TIMEOUT", "1")
     os.kill(pid, signal.SIGSTOP)
+    while psutil.Process(pid).status() != psutil.STATUS_STOPPED:  # all its threads
+        time.sleep(0.01)
     with pytest.raises(WorkerError, match="the reward server has not answered 'score' for 1 s"):
         model(FRAMES)
     os.kill(pid, signal.SIGCONT)
