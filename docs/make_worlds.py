@@ -33,8 +33,7 @@ HEAD = """\
 Written by `python docs/make_worlds.py` from the task files and `docs/worlds.json`. Ten worlds as Gymnasium draws them,
 judged by two embedded models (`embedded-gymnasium` and `embedded-mujoco`), which a task that names no model gets by its
 world. `make embedded-gymnasium` and `make embedded-mujoco` taught them what the tasks' own `captions:` say; they know
-nothing else. One model of all ten worlds, taught as long for each, was worse (the cheetah that lies on its back: AUC
-0.911, no agent), so there are two, each half as large.
+nothing else. Their weights take a byte each (`tests/test_packed.py` says what that changes).
 
 * AUC: how often a frame in success is worth more than one that is not, of {frames} frames of the world that another
   exploration found (`python docs/make_worlds.py --measure`); EPIC: the distance of reward and success over the same
@@ -48,8 +47,7 @@ nothing else. One model of all ten worlds, taught as long for each, was worse (t
 * Nothing in a cell: not trained yet. Agents so far: {agents} of {tasks}. What failed stands here as it is.
 
 Three more tasks are in `examples/worlds/`, because these models rate them wrongly: the cheetah's headstand and rearing
-(AUC 0.21 and 0.16 of 120 frames: the cheetah's angle goes round, and their captions do not know it) and the arm that
-touches its target (0.33 of 200).
+(its angle goes round, and their captions do not know it) and the arm that touches its target.
 """
 
 

@@ -21,8 +21,7 @@ from gym_vlmrm.worlds.pools.cores import usable_cores
 __all__ = ["FreeCores", "ScoringTeam"]
 
 FULL_BATCH = 16
-"""Frames from which on larger batches are no faster on a core: of the embedded model one frame alone takes three times
-as long as one of sixteen, one of four 1.5 times (``python benchmarks/throughput.py growth``)."""
+"""Frames of the embedded model from which on larger batches are no faster on a core; smaller ones are slower."""
 YIELDING_NICENESS = 5
 """A third of the weight of a thread that does not yield: enough, and not nothing where others keep the machine busy."""
 

@@ -51,8 +51,6 @@ def load_weights(path: Path) -> "dict[str, torch.Tensor]":
         ModelError: factors fit no weights.
     """
     weights = load_tensors(path)
-    if not is_packed(path):
-        return weights
     unpacked = {name: weight for name, weight in weights.items() if not name.endswith(FACTORS)}
     for name in weights.keys() - unpacked.keys():
         packed = name.removesuffix(FACTORS)
