@@ -20,8 +20,9 @@ from gym_vlmrm.reward.clip.filling import LateWeights, weights_digest
 from gym_vlmrm.reward.clip.folding import fold_batch_norms, folds
 from gym_vlmrm.reward.clip.int8 import quantise
 from gym_vlmrm.reward.clip.preprocessing import Preprocessing
-from gym_vlmrm.reward.clip.small import lower_half, open_small, upper_half
+from gym_vlmrm.reward.clip.small import ModifiedResNet, lower_half, open_small, upper_half
 from gym_vlmrm.reward.clip.text import TextTower
+from gym_vlmrm.reward.clip.tracing import SharedTower
 from gym_vlmrm.reward.clip.uploads import Uploads
 from gym_vlmrm.reward.folders import UNTRAINED, state_of_files
 from gym_vlmrm.reward.protocol import check_frames
@@ -86,6 +87,8 @@ class Towers:
         mean, std = self._preprocessing.mean, self._preprocessing.std
         self._takes_levels = precision == "int8" and quantise(visual, mean, std, self._dtype)
         self._visual = visual.to(device=device, dtype=self._dtype, memory_format=self._layout)
+        plain = isinstance(visual, ModifiedResNet) and self.on_cpu and precision != "int8"
+        self._shared = SharedTower(self._visual) if plain else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Weights stay where they are: a copy loads them again, or shares them within one process.
@@ -128,7 +131,7 @@ class Towers:
         return embeddings
 
     def _embed_batch(self, frames: NDArray[np.uint8]) -> torch.Tensor:
-        features = self._visual(self._pixels(frames))
+        features = (self._shared or self._visual)(self._pixels(frames))
         features = features[0] if isinstance(features, tuple) else features  # CoCa's tower returns its tokens too
         return functional.normalize(features.float(), dim=-1)
 
