@@ -48,12 +48,13 @@ class SharedTower:
 
 
 def _trace(visual: nn.Module, pixels: torch.Tensor) -> Callable[[torch.Tensor], Any]:
-    if not hasattr(torch.jit, "trace"):  # deprecated, with no successor that needs no compiler
+    trace: Any = getattr(torch.jit, "trace", None)  # deprecated, with no successor that needs no compiler
+    if trace is None:
         return visual
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it is deprecated, and that sizes of weights become constants
-            traced: Callable[[torch.Tensor], Any] = torch.jit.trace(visual, pixels, check_trace=False)
+            traced: Callable[[torch.Tensor], Any] = trace(visual, pixels, check_trace=False)
     except RuntimeError:  # the tower itself says better what it cannot take
         return visual
     return traced
