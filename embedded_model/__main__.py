@@ -1,4 +1,4 @@
-"""``python -m embedded_model``: make the embedded model from nothing, measure it, or write its captions of a scene."""
+"""``python -m embedded_model``: make the embedded model from nothing, measure it, vary it, or write its captions."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -69,6 +69,22 @@ def measure(
         return
     for title, rows in tables.items():
         _print(title, rows)
+
+
+@app.command()
+def sizes(
+    data: Data = Path("build/sizes"),
+    output: Annotated[Path, typer.Option(help="Folder of the models.")] = Path("build/sizes/models"),
+    frames: Annotated[int, typer.Option(min=600, help="Frames to learn from, those of all scenes.")] = 27_000,
+    seed: Annotated[int, typer.Option(help="Seed of states, frames and weights.")] = 1,
+) -> None:
+    """Teach image towers of five sizes the same frames: `docs/make_experiments.py` says what each is worth."""
+    from embedded_model.settings import COUNTS, RecipeSettings
+    from embedded_model.sizes import make_sizes
+
+    share = frames / sum(COUNTS.values())
+    counts = {domain: round(share * count) for domain, count in COUNTS.items()}
+    make_sizes(data, output, counts, RecipeSettings(seed=seed), Console(stderr=True).print)
 
 
 @app.command()

@@ -16,7 +16,7 @@ from embedded_model.settings import GOAL_WEIGHT, RecipeSettings
 from embedded_model.space import DOMAINS
 from gym_vlmrm.arrays import Frames
 from gym_vlmrm.files import replacing
-from gym_vlmrm.finetuning.scratch import CONTEXT_LENGTH, build_clip
+from gym_vlmrm.finetuning.scratch import CONTEXT_LENGTH, WIDTH, build_clip
 from gym_vlmrm.finetuning.vocabulary import MAX_VOCABULARY
 from gym_vlmrm.reward.folders import MERGES_FILE
 from gym_vlmrm.teaching.image_tower import mean_weights, train_image_tower
@@ -52,13 +52,13 @@ def fit_text(work: Path, stage: Path, vocabulary: int, settings: RecipeSettings)
     return _once(work / "text_tower.safetensors", train)
 
 
-def fit_image(data: Path, work: Path, settings: RecipeSettings) -> Weights:
-    """Train the image tower on the data set."""
+def fit_image(data: Path, work: Path, settings: RecipeSettings, width: int = WIDTH) -> Weights:
+    """Train the image tower, or one of another width, on the data set."""
 
     def train() -> Weights:
         torch.set_num_threads(1)
         torch.manual_seed(settings.seed)
-        tower = build_clip(MAX_VOCABULARY).visual
+        tower = build_clip(MAX_VOCABULARY, width).visual
         frames = [shard for domain in DOMAINS for shard in load_domain(data, domain).frames]
         train_image_tower(
             tower,
@@ -67,11 +67,11 @@ def fit_image(data: Path, work: Path, settings: RecipeSettings) -> Weights:
             _scored(np.load(work / "concepts.npy"), np.load(work / "goals.npy"), GOAL_WEIGHT),
             epochs=settings.image_epochs,
             seed=settings.seed,
-            report=_Progress("image tower"),
+            report=_Progress("image tower" if width == WIDTH else f"image tower of width {width}"),
         )
         return _visual_state(tower)
 
-    return _once(_tower_file(work, 0), train)
+    return _once(_tower_file(work, 0) if width == WIDTH else work / f"image_tower_width_{width}.safetensors", train)
 
 
 def refit_image(data: Path, work: Path, number: int, settings: RecipeSettings) -> Weights:

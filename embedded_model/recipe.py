@@ -25,7 +25,7 @@ from gym_vlmrm.finetuning.vocabulary import write_vocabulary
 from gym_vlmrm.reward.folders import WORLDS_FILE
 from gym_vlmrm.worlds.scene import SCENES
 
-__all__ = ["build_space", "empty_space", "sentence_target", "train_model"]
+__all__ = ["build_space", "empty_space", "sentence_target", "train_model", "write_image_targets"]
 
 
 def build_space(settings: RecipeSettings) -> tuple[Space, Concepts]:
@@ -129,10 +129,19 @@ def _collect(data: Path, model: Path, number: int, settings: RecipeSettings, say
 def _write_targets(data: Path, work: Path, settings: RecipeSettings) -> None:
     """Write what the towers learn: sentences and their targets, targets of all frames, targets of concepts."""
     space, concepts = build_space(settings)
+    _write_sentences(space, concepts, work, settings)
+    write_image_targets(space, concepts, data, work)
+
+
+def _write_sentences(space: Space, concepts: Concepts, work: Path, settings: RecipeSettings) -> None:
     sentences = _draw_sentences(settings)
     (work / "sentences.json").write_text(json.dumps([sentence.text for sentence in sentences]))
     rows = [sentence_target(space, concepts, sentence) for sentence in sentences]
     np.save(work / "sentences.npy", np.stack(rows).astype(np.float32))
+
+
+def write_image_targets(space: Space, concepts: Concepts, data: Path, work: Path) -> None:
+    """Write what the image tower learns of a data set: targets of all frames, of the goals, and of concepts, last."""
     domains = [load_domain(data, domain) for domain in DOMAINS]
     frames = [space.frames(domain.domain, describe(domain.domain, domain.states)) for domain in domains]
     np.save(work / "frames.npy", np.concatenate(frames).astype(np.float32))

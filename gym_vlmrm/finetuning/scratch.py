@@ -22,16 +22,18 @@ __all__ = [
 FRAME_SIZE = 96
 """Side of its frames [px]."""
 EMBEDDING_SIZE = 384
+WIDTH = 16
+"""Channels of the image tower's first layers."""
 
 CONTEXT_LENGTH = 40
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 
-def model_config(vocabulary: int, embedding: int = EMBEDDING_SIZE) -> dict[str, Any]:
-    """Return open_clip's ``model_cfg``: a modified ResNet of width 16 and a two-layer text transformer."""
+def model_config(vocabulary: int, embedding: int = EMBEDDING_SIZE, width: int = WIDTH) -> dict[str, Any]:
+    """Return open_clip's ``model_cfg``: a modified ResNet of this width and a two-layer text transformer."""
     return {
         "embed_dim": embedding,
-        "vision_cfg": {"image_size": FRAME_SIZE, "layers": [1, 2, 4, 3], "width": 16, "patch_size": None},
+        "vision_cfg": {"image_size": FRAME_SIZE, "layers": [1, 2, 4, 3], "width": width, "patch_size": None},
         "text_cfg": {
             "context_length": CONTEXT_LENGTH,
             "vocab_size": vocabulary,
@@ -42,9 +44,9 @@ def model_config(vocabulary: int, embedding: int = EMBEDDING_SIZE) -> dict[str, 
     }
 
 
-def build_clip(vocabulary: int) -> CLIP:
-    """Build the model with random weights."""
-    return CLIP(**model_config(vocabulary))
+def build_clip(vocabulary: int, width: int = WIDTH) -> CLIP:
+    """Build the model with random weights; the image tower's size grows with the square of its width."""
+    return CLIP(**model_config(vocabulary, width=width))
 
 
 def save_folder(model: CLIP, vocabulary: int, folder: Path, directions: Sequence[int] | None = None) -> None:
@@ -63,7 +65,9 @@ def save_folder(model: CLIP, vocabulary: int, folder: Path, directions: Sequence
     }
     if directions is not None:
         weights.update(_only(directions, weights))
-    write_weights(folder, model_config(vocabulary, weights["text_projection"].shape[1]), preprocess, weights)
+    width = weights["visual.conv3.weight"].shape[0]
+    config = model_config(vocabulary, weights["text_projection"].shape[1], width)
+    write_weights(folder, config, preprocess, weights)
 
 
 def _only(directions: Sequence[int], weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
