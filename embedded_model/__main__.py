@@ -76,15 +76,18 @@ def sizes(
     data: Data = Path("build/sizes"),
     output: Annotated[Path, typer.Option(help="Folder of the models.")] = Path("build/sizes/models"),
     frames: Annotated[int, typer.Option(min=600, help="Frames to learn from, those of all scenes.")] = 27_000,
+    count: Annotated[int, typer.Option(min=40, help="Fresh humanoid states that measure them.")] = 4000,
     seed: Annotated[int, typer.Option(help="Seed of states, frames and weights.")] = 1,
 ) -> None:
-    """Teach image towers of five sizes the same frames: `docs/make_experiments.py` says what each is worth."""
+    """Teach image towers of five sizes the same frames and measure them (docs/experiments.md)."""
     from embedded_model.settings import COUNTS, RecipeSettings
-    from embedded_model.sizes import make_sizes
+    from embedded_model.sizes import make_sizes, measure_sizes
 
     share = frames / sum(COUNTS.values())
     counts = {domain: round(share * count) for domain, count in COUNTS.items()}
-    make_sizes(data, output, counts, RecipeSettings(seed=seed), Console(stderr=True).print)
+    say = Console(stderr=True).print
+    models = make_sizes(data, output, counts, RecipeSettings(seed=seed), say)
+    print(f"wrote {measure_sizes(models, count, say)}")
 
 
 @app.command()

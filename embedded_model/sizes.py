@@ -1,19 +1,27 @@
 """The same image tower in several sizes, taught the same frames: what a judge's size is worth."""
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from embedded_model.dataset import make_dataset
 from embedded_model.fitting import fit_image
+from embedded_model.measure import measure_model
 from embedded_model.recipe import build_space, write_image_targets
 from embedded_model.settings import RecipeSettings
+from gym_vlmrm.files import write_json
 from gym_vlmrm.finetuning.scratch import build_clip, save_folder
 from gym_vlmrm.reward.clip.packed import load_weights
+from gym_vlmrm.reward.clip.towers import load_towers
 from gym_vlmrm.reward.folders import MERGES_FILE, WEIGHTS_FILE, WORDS_FILE, WORLDS_FILE
 from gym_vlmrm.reward.loading import EMBEDDED_FOLDER
 
-__all__ = ["WIDTHS", "make_sizes"]
+__all__ = ["FIGURES_FILE", "WIDTHS", "make_sizes", "measure_sizes"]
+
+FIGURES_FILE = "figures.json"
 
 WIDTHS = (2, 4, 8, 16, 20)
 """Of the image tower's first layers: 0.1 to 9 MB. The embedded model's is 16."""
@@ -63,3 +71,31 @@ def make_sizes(
         save_folder(model, vocabulary, models[-1])
         say(f"wrote {models[-1]}")
     return models
+
+
+def measure_sizes(models: Sequence[Path], count: int, say: Callable[[str], None]) -> Path:
+    """Write beside each model what it is worth on `count` fresh humanoid states, and all of that into one file.
+
+    Returns:
+        The file, in the folder that holds the models: a list with an entry per model.
+    """
+    rows: list[dict[str, Any]] = []
+    for folder in models:
+        file = folder / FIGURES_FILE
+        if not file.exists():
+            say(f"measuring {folder} ...")
+            towers = load_towers(f"local-dir:{folder}", "cpu", "fp32")
+            write_json(
+                file,
+                {
+                    "model": folder.name,
+                    "parameters": towers.parameters,
+                    "megabytes": 2 * towers.parameters / 1e6,
+                    "states": count,
+                    "tasks": [asdict(row) for row in measure_model(towers, count=count)],
+                },
+            )
+        rows.append(json.loads(file.read_text()))
+    together = models[0].parent / FIGURES_FILE
+    write_json(together, rows)
+    return together
