@@ -204,7 +204,7 @@ def _in_success(name: str, task: TaskSpec) -> Any:
 
     from gym_vlmrm.worlds.explore import Explorer
 
-    if name in make_pictures.POSES or name in make_pictures.STATES:
+    if name in {**make_pictures.POSES, **make_pictures.MORE_POSES, **make_pictures.STATES}:
         return make_pictures.draw(name, task, SIZE, film=True)[1]
     explorer = Explorer(task, task.captions, SIZE, 0)
     try:

@@ -21,6 +21,13 @@ SIZE, SEEN, GAP, BELOW, COLUMNS = 360, 88, 12, 118, 5
 PAPER, INK, SOFT, GOOD = (255, 255, 255), (28, 33, 39), (91, 101, 112), (29, 127, 74)
 # Two goals show more with their arms in view.
 POSES = {**GOAL_POSES, "lotus": ("lotus", "hands_on_knees"), "one-leg": ("one_leg_left", "t_pose")}
+MORE_POSES = {
+    "sitting": ("sitting_knees_up", "down"),
+    "heel-sitting": ("heel_sitting", "down"),
+    "lying-back": ("lying_back", "down"),
+    "lying-front": ("lying_front", "down"),
+}
+"""Tasks that are none of the paper's: they have a picture on their page, not here."""
 STATES = {"cartpole": [0.6, 0.0, 0.03, 0.0], "mountain-car": [0.5, 0.0]}
 
 
@@ -29,8 +36,8 @@ def draw(name: str, task: TaskSpec, size: int, *, film: bool) -> tuple[np.ndarra
     world = make_world(task, render_size=size, film=film)
     world.reset(seed=0)
     first, scene = world.render(), world.unwrapped
-    if name in POSES:
-        scene.set_state(reference_pose(*POSES[name]), np.zeros(scene.model.nv))
+    if name not in STATES:
+        scene.set_state(reference_pose(*{**POSES, **MORE_POSES}[name]), np.zeros(scene.model.nv))
     else:
         scene.state = np.array(STATES[name])
     goal = world.render()

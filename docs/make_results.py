@@ -19,7 +19,7 @@ from gym_vlmrm.learning.runs import find_runs
 from gym_vlmrm.learning.scores import read_evaluation
 from gym_vlmrm.learning.trainer import TrainingResult
 from gym_vlmrm.reward import load_reward_model
-from gym_vlmrm.task.builtin import builtin_paths, short_name
+from gym_vlmrm.task.builtin import PAPER_TASKS, short_name
 from gym_vlmrm.task.catalog import load_task
 
 LONGER = 4
@@ -92,13 +92,13 @@ def collect(runs: Path, digest: str) -> Results:
         else:
             rows.append(row)
     audits = list(_audits(runs, digest))
-    order = list(builtin_paths())
+    order = list(PAPER_TASKS)
     rows.sort(key=lambda row: (order.index(row.task) if row.task in order else len(order), row.recipe_name, row.seed))
     return Results(weights_digest=digest, rows=rows, audits=audits)
 
 
 def _audits(runs: Path, digest: str) -> Iterator[AuditOutcome]:
-    for task in builtin_paths():
+    for task in PAPER_TASKS:
         found = read_audit(runs / f"audit-{task}", digest)
         if found is not None:
             yield found
@@ -119,7 +119,7 @@ def films(runs: Path, results: Results) -> dict[str, Path]:
 
 def main() -> None:
     """Make the results and write their pages."""
-    names = list(builtin_paths())
+    names = list(PAPER_TASKS)
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tasks", nargs="+", default=names, choices=names, metavar="TASK", help="all ten if not given")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), metavar="N", help="0 1 2 if not given")

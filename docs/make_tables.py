@@ -4,17 +4,20 @@ import re
 import sys
 from pathlib import Path
 
+from gym_vlmrm.task.builtin import PAPER_TASKS
 from gym_vlmrm.task.catalog import builtin_tasks
-from gym_vlmrm.worlds.scene import SCENES
 
 BEGIN, END = "<!-- tasks: python docs/make_tables.py -->", "<!-- end of tasks -->"
 BEGIN_MOTION, END_MOTION = "<!-- motion tasks: python docs/make_tables.py -->", "<!-- end of motion tasks -->"
 
 
 def task_table(before: str, *, motion: bool = False) -> str:
-    """Return the table of the scenes' tasks, or of the motion tasks, in Markdown; rows that it had keep their order."""
-    known_scenes = {name: task for name, task in builtin_tasks().items() if task.env.id in SCENES}
-    tasks = {name: task for name, task in known_scenes.items() if task.reward.sees_films == motion}
+    """Return the table of the paper's tasks, or of the motion tasks, in Markdown; rows that it had keep their order."""
+    tasks = {
+        name: task
+        for name, task in builtin_tasks().items()
+        if (task.reward.sees_films if motion else name in PAPER_TASKS)
+    }
     known = [name for name in re.findall(r"^\| ([\w-]+) \| `", before, re.MULTILINE) if name in tasks]
     names = [*known, *sorted(tasks.keys() - known)]
     rows = [f"| {name} | `{tasks[name].id}` | {' / '.join(tasks[name].reward.goals)} |" for name in names]

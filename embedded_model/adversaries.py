@@ -30,7 +30,8 @@ from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.stored_policy import load_agent
 from gym_vlmrm.reward import load_reward_model
 from gym_vlmrm.reward.clip.model import ClipReward
-from gym_vlmrm.task.catalog import builtin_tasks, override
+from gym_vlmrm.task.builtin import PAPER_TASKS
+from gym_vlmrm.task.catalog import load_task, override
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.pools.cores import usable_cores
 from gym_vlmrm.worlds.poses.kinematics import mirror
@@ -99,8 +100,8 @@ def chased_tasks(model: str, drawn: int = 0, seed: int = 0) -> dict[str, TaskSpe
     rng, grammar = np.random.default_rng(seed), Grammar()
     sentences = (grammar.draw(rng) for _ in count())
     named = (sentence.text for sentence in sentences if sentence.domain == "humanoid" and sentence.names)
-    humanoids = {key: task for key, task in builtin_tasks().items() if task.env.id == "Humanoid-v5"}
-    tasks = {key: task for key, task in humanoids.items() if not task.reward.sees_films}
+    paper = {key: load_task(key) for key in PAPER_TASKS}
+    tasks = {key: task for key, task in paper.items() if task.env.id == "Humanoid-v5"}
     tasks |= {goal: override(tasks["standing"], goal=goal) for goal in (*OTHER_GOALS, *islice(named, drawn))}
     return {key: override(task, model=model, device="cpu") for key, task in tasks.items()}
 

@@ -26,8 +26,8 @@ from gym_vlmrm.reward.clip.model import ClipReward
 from gym_vlmrm.reward.clip.towers import Towers
 from gym_vlmrm.reward.folders import WEIGHTS_FILE
 from gym_vlmrm.reward.formula import goal_baseline_reward
-from gym_vlmrm.task.catalog import builtin_tasks
-from gym_vlmrm.task.homes import EMBEDDED
+from gym_vlmrm.task.builtin import PAPER_TASKS
+from gym_vlmrm.task.catalog import load_task
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.poses.poses import reference_pose
 from gym_vlmrm.worlds.scene import find_scene
@@ -65,9 +65,8 @@ def measure_model(towers: Towers, *, count: int = 4000, seed: int = 77_000) -> l
     }
     embeddings = {domain: towers.embed_frames(render_now(domain, rows, seed)) for domain, rows in states.items()}
     figures = []
-    for key, task in builtin_tasks().items():
-        if task.reward.model != EMBEDDED or task.reward.sees_films:
-            continue  # a world of the other embedded model, or the motion head's
+    for key in PAPER_TASKS:
+        task = load_task(key)
         domain = find_scene(task.env.id).name
         labels = success_labels(task, states[domain])
         sentences = [task.reward.goals, *([other] for other in paraphrases()[key])]

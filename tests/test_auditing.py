@@ -14,13 +14,11 @@ from gym_vlmrm.auditing import OracleReward, audit
 from gym_vlmrm.auditing.judges import make_judge
 from gym_vlmrm.auditing.verdict import EXPLOIT_MARGIN
 from gym_vlmrm.errors import ModelError, RunError, TaskError, VLMRMError
-from gym_vlmrm.task.catalog import builtin_tasks, load_task
+from gym_vlmrm.task.builtin import PAPER_TASKS
+from gym_vlmrm.task.catalog import load_task
 from gym_vlmrm.task.spec import TaskSpec
-from gym_vlmrm.worlds.scene import SCENES
 
-ALL_TASKS = sorted(
-    name for name, task in builtin_tasks().items() if task.env.id in SCENES and not task.reward.sees_films
-)
+ALL_TASKS = sorted(PAPER_TASKS)
 """Those whose world can be posed."""
 HUMANOIDS = [name for name in ALL_TASKS if name not in ("cartpole", "mountain-car")]
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from each_world import ONE_OF_EACH_WORLD
+from make_pictures import MORE_POSES
 
 from gym_vlmrm.task.catalog import builtin_tasks, load_task
 from gym_vlmrm.task.rules import Rule
@@ -43,7 +44,14 @@ def judge(env: HumanoidScene, qpos: np.ndarray) -> dict[str, float]:
 
 
 def test_every_humanoid_task_of_a_pose_has_a_reference_pose() -> None:
-    assert set(POSED) == set(GOAL_POSES)
+    assert set(POSED) == GOAL_POSES.keys() | MORE_POSES.keys()
+
+
+@pytest.mark.parametrize("name", MORE_POSES)
+def test_a_pose_that_is_none_of_the_papers_fulfils_its_rule_and_no_other(humanoid: HumanoidScene, name: str) -> None:
+    values = judge(humanoid, reference_pose(*MORE_POSES[name]))
+    holding = {other for other in POSED if rule(other).holds(values)}
+    assert holding == {name} | ({"kneeling"} if name == "heel-sitting" else set())
 
 
 @pytest.mark.parametrize("name", GOAL_POSES)

@@ -13,8 +13,8 @@ from gym_vlmrm.auditing.landscape import climb_and_valley
 from gym_vlmrm.auditing.plan import FILE, GRID, NEAR_MISS, POSE
 from gym_vlmrm.auditing.results import Candidate, Confusion, Control, Interval, Numbers, Threshold
 from gym_vlmrm.learning import statistics
-from gym_vlmrm.task.catalog import builtin_tasks
-from gym_vlmrm.worlds.scene import SCENES
+from gym_vlmrm.task.builtin import PAPER_TASKS
+from gym_vlmrm.task.catalog import load_task
 
 __all__ = ["MOST_FALSE", "confusions_of", "control_of", "control_sentences", "measure", "threshold_of"]
 
@@ -115,8 +115,7 @@ def threshold_of(frames: AuditSet, rewards: Floats, above: float | None = None) 
 
 def control_sentences(goal: Sequence[str]) -> list[str]:
     """Return sentences about other things than a goal prompt; a registry that grows adds none, so verdicts stay."""
-    scenes = [task for task in builtin_tasks().values() if task.env.id in SCENES and not task.reward.sees_films]
-    others = [goal for task in scenes for goal in task.reward.goals]
+    others = [goal for name in PAPER_TASKS for goal in load_task(name).reward.goals]
     return [text for text in dict.fromkeys([*CONTROLS, *others]) if text not in goal]
 
 

@@ -1,5 +1,6 @@
 """The recipe: states, targets, towers and rounds, from nothing to the model's folder."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from embedded_model.grammar import Grammar
 from embedded_model.recipe import empty_space, train_model
 from embedded_model.rendering import render_now
 from embedded_model.settings import RecipeSettings, Round
+from embedded_model.sizes import make_sizes, measure_sizes
 from embedded_model.space import SIZE, FeatureMap
 from embedded_model.states import HELD_OUT_PAIRS, SHARES, cartpole_states, humanoid_states
 from gym_vlmrm.reward import load_reward_model
@@ -172,3 +174,10 @@ def test_the_recipe_runs_from_nothing_and_goes_on(tmp_path: Path, monkeypatch: p
     model = load_towers(f"local-dir:{tmp_path / 'model'}", "cpu", "fp32")
     frames = render_now("cartpole", cartpole_states(3, 0), 0)
     assert model.embed_frames(frames).shape == (3, SIZE)
+    models = make_sizes(tmp_path / "data", tmp_path / "sizes", counts, settings, lambda _: None, widths=(2, 4))
+    figures = json.loads(measure_sizes(models, 40, lambda _: None).read_text())
+    assert [row["model"] for row in figures] == ["width-2", "width-4"]
+    assert figures[0]["parameters"] < figures[1]["parameters"]
+    assert load_reward_model("kneeling", model=f"local-dir:{models[0]}")(np.zeros((2, 96, 96, 3), np.uint8)).shape == (
+        2,
+    )
