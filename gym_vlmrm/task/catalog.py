@@ -200,7 +200,9 @@ def _explain(error: ValidationError) -> tuple[Location, str]:
     if first["type"] == "extra_forbidden":
         return location, f"{field}: unknown key{did_you_mean(str(location[-1]), _known_keys(location))}"
     if first["type"] == "missing":
-        return location, f"{field}: missing; every task needs it"
+        entry = next((part for part in reversed(location[:-1]) if isinstance(part, str)), "task").removesuffix("s")
+        listed = any(isinstance(part, int) for part in location)
+        return location, f"{field}: missing; every {entry if listed else 'task'} needs it"
     reason = re.sub(r" or instance of \w+", "", first["msg"].removeprefix("Value error, "))
     given = "" if first["type"] == "value_error" else f", got {shorten(repr(first['input']))}"
     return location, f"{field}: {reason[:1].lower() + reason[1:]}{given}"

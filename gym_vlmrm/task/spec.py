@@ -267,9 +267,10 @@ class TaskSpec(Strict):
         said: set[str] = set()
         for number, caption in enumerate(self.captions):
             for sentence in caption.sentences:
-                if sentence in said:
+                read = " ".join(sentence.lower().split())  # as tokenizers do
+                if read in said:
                     raise misplaced(f"'{sentence:.80}' is said twice; a sentence has one meaning", "captions", number)
-                said.add(sentence)
+                said.add(read)
         return self
 
     _well_formed_rule = field_validator("success")(well_formed)
