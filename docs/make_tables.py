@@ -6,17 +6,24 @@ from pathlib import Path
 
 from gym_vlmrm.task.builtin import PAPER_TASKS
 from gym_vlmrm.task.catalog import builtin_tasks
+from gym_vlmrm.worlds.scene import SCENES
 
 BEGIN, END = "<!-- tasks: python docs/make_tables.py -->", "<!-- end of tasks -->"
 BEGIN_MOTION, END_MOTION = "<!-- motion tasks: python docs/make_tables.py -->", "<!-- end of motion tasks -->"
 
 
 def task_table(before: str, *, motion: bool = False) -> str:
-    """Return the table of the paper's tasks, or of the motion tasks, in Markdown; rows that it had keep their order."""
+    """Return a table in Markdown: the paper's tasks and those of further scenes, or motions; rows keep their order."""
+    found = builtin_tasks()
+    theirs = {found[name].env.id for name in PAPER_TASKS}
     tasks = {
         name: task
-        for name, task in builtin_tasks().items()
-        if (task.reward.sees_films if motion else name in PAPER_TASKS)
+        for name, task in found.items()
+        if (
+            task.reward.sees_films
+            if motion
+            else name in PAPER_TASKS or (task.env.id in SCENES and task.env.id not in theirs)
+        )
     }
     known = [name for name in re.findall(r"^\| ([\w-]+) \| `", before, re.MULTILINE) if name in tasks]
     names = [*known, *sorted(tasks.keys() - known)]

@@ -127,6 +127,16 @@ def test_check_notes_a_target_network_that_is_hardly_ever_updated(task: Path) ->
     assert "mine.yaml:12: training.paper: 64 steps and a target network copied every 10,000: it is never" in noted
 
 
+def test_train_refuses_a_world_that_its_model_never_saw_and_names_the_option(tmp_path: Path) -> None:
+    task = tmp_path / "mine.yaml"
+    task.write_text("id: Test/M-v0\nenv: {id: Acrobot-v1}\nreward: {goal: a pole}\n"
+                    "training: {default: {algorithm: DQN, steps: 64}}\n")  # fmt: skip
+    result = vlmrm("train", task, "--output", tmp_path / "run")
+    assert result.exit_code == 1
+    assert "; --anyway trains all the same" in " ".join(result.stderr.split())
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("env", "note"), [("Acrobot-v1", "never saw Acrobot-v1"), ("CartPole-v1", "never saw 'zebra'")]
 )

@@ -33,6 +33,7 @@ from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.teaching import TeachingSettings, teach
 from gym_vlmrm.teaching.audited import audit_taught
 from gym_vlmrm.teaching.hunt import Prey, hunt
+from gym_vlmrm.teaching.image_tower import BATCH
 from gym_vlmrm.teaching.lessons import check_sights, plan_curriculum
 from gym_vlmrm.worlds.explore import Explorer
 
@@ -52,6 +53,10 @@ PENDULUM: dict[str, Any] = {
     ],
 }
 TINY = TeachingSettings(minutes=0.2, rounds=1, workers=1)
+
+
+def test_the_shortest_teaching_draws_a_batch_of_each_tower() -> None:
+    assert TeachingSettings(minutes=0.001).frames >= BATCH
 
 
 @pytest.fixture

@@ -124,7 +124,10 @@ def train(
             result = learning.resume(resume, steps=steps, device=device, **settings)
         else:
             from gym_vlmrm import api
+            from gym_vlmrm.reward.loading import refuse_strangers
+            from gym_vlmrm.task.catalog import load_task, override
 
+            refuse_strangers(override(load_task(str(task)), model=model), anyway)
             result = api.train(
                 str(task), recipe=recipe, algorithm=algorithm, steps=steps, num_envs=num_envs, seed=seed, output=output,
                 model=model, goal=sentences(goal), baseline=sentences(baseline), alpha=alpha, device=device,

@@ -28,8 +28,8 @@ class TeachingSettings:
 
     @property
     def frames(self) -> int:
-        """Frames to draw at first, of all worlds together."""
-        return max(round(480 * self.minutes), 60)
+        """Frames to draw at first, of all worlds together; no fewer than a batch of the image tower's takes."""
+        return max(round(480 * self.minutes), 96)
 
     @property
     def epochs(self) -> int:
