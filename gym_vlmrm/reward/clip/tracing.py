@@ -15,9 +15,9 @@ __all__ = ["SharedTower"]
 class SharedTower:
     """Calls an image tower, and traces it as soon as two threads meet in it.
 
-    Between any two of its layers a thread needs Python's lock, which for small batches is most of the time: two threads
-    embedded 1.3 to 1.5 times as many frames by the trace (batches of 2 to 8). A trace makes the same operations in the
-    same order, so every bit stays (tests/test_tracing.py). One thread alone gains nothing, and is spared the 0.3 s.
+    Between any two of its layers a thread needs Python's lock, and with small batches the layers are short. A trace runs
+    without it. It makes the same operations in the same order, so every bit stays (tests/test_tracing.py). One thread
+    alone gains nothing, and is spared the tracing.
     """
 
     def __init__(self, visual: nn.Module) -> None:
