@@ -79,7 +79,7 @@ def sizes(
     count: Annotated[int, typer.Option(min=40, help="Fresh humanoid states that measure them.")] = 4000,
     seed: Annotated[int, typer.Option(help="Seed of states, frames and weights.")] = 1,
 ) -> None:
-    """Teach image towers of five sizes the same frames and measure them (docs/experiments.md)."""
+    """Teach image towers of five sizes the same frames and measure them; docs/make_experiments.py uses them."""
     from embedded_model.settings import COUNTS, RecipeSettings
     from embedded_model.sizes import make_sizes, measure_sizes
 

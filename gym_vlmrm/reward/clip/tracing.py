@@ -15,9 +15,9 @@ __all__ = ["SharedTower"]
 class SharedTower:
     """Calls an image tower, and traces it as soon as two threads meet in it.
 
-    Between any two of its layers a thread needs Python's lock, and with small batches the layers are short. A trace runs
-    without it. It makes the same operations in the same order, so every bit stays (tests/test_tracing.py). One thread
-    alone gains nothing, and is spared the tracing.
+    Between any two of its layers a thread needs Python's lock, and with small batches the layers are short. A trace
+    runs without it. It makes the same operations in the same order, so every bit stays (tests/test_tracing.py). One
+    thread alone gains nothing, and is spared the tracing.
     """
 
     def __init__(self, visual: nn.Module) -> None:
