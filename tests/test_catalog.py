@@ -194,3 +194,17 @@ def test_plain_data_names_its_origin() -> None:
 def test_paths_are_objects_too() -> None:
     assert load_task(DATA / "ant.yaml").env.id == "Ant-v5"
     assert load_task(os.fspath(DATA / "pendulum.yaml")).success == "obs[0] > 0.9"
+
+
+def test_functions_of_numbers_need_no_quotes_within_brackets(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "id: Mine/M-v0\nenv: {id: Pendulum-v1}\nreward: {goal: a}\n"
+        "success: {all: [obs[1] > 0.3, cos(obs[2]) > 0.9, mean(obs[0], 5) > 0]}\n"
+        'captions:\n  - say: [a, "b, c"]\n'
+        "    grade: [{quantity: cos(obs[2]), from: 0, to: 1}, {quantity: sin(obs[1]), from: 0, to: 1}]\n"
+    )
+    task = load_task(path)
+    assert task.success == {"all": ["obs[1] > 0.3", "cos(obs[2]) > 0.9", "mean(obs[0], 5) > 0"]}
+    assert task.captions[0].sentences == ["a", "b, c"]
+    assert [grade.quantity for grade in task.captions[0].grades] == ["cos(obs[2])", "sin(obs[1])"]

@@ -94,5 +94,14 @@ def test_best_frames_are_kept_across_batches(tmp_path: Path) -> None:
 
 def test_success_without_reward_is_told_with_both_sizes() -> None:
     check = check_rewards_of_episodes(_episodes(0.3, 0.8), _episodes(0.5, 0.0))
-    assert check.message.startswith("success rose (+80% of steps); the reward, -0.")
+    assert check.message.startswith("success rose (+80 points in the mean episode's share of steps); the reward, -0.")
     assert check.message.endswith(" per step, did not rise beyond chance")
+
+
+def test_episodes_of_other_lengths_are_told() -> None:
+    long, short = _episodes(0.3, 0.8), _episodes(0.5, 0.0)
+    same = check_rewards_of_episodes(long, short).message
+    assert "last" not in same
+    cut = [Episode(one.vlm_rewards[:4], np.zeros(4), np.zeros(4, bool)) for one in short]
+    steps = len(long[0].vlm_rewards)
+    assert f"; its episodes last {steps} steps, the random policy's 4," in check_rewards_of_episodes(long, cut).message

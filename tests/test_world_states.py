@@ -11,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
 from thorough import sample
 
 from gym_vlmrm.errors import RenderingError, TaskError, WorldError
@@ -196,3 +197,24 @@ def test_a_state_names_no_picture_elsewhere(tmp_path: Path) -> None:
     state["world"]["dealer_top_card_suit"] = "../../secret"
     with pytest.raises(WorldError, match="secret"):
         put_state(env, state)
+
+
+class _OwnHopper(HopperEnv):
+    """Somebody's own: nobody can know what it keeps beside MuJoCo."""
+
+
+def test_of_somebodys_own_mujoco_world_only_physics_is_told_and_only_roughly() -> None:
+    env = _OwnHopper(render_mode="rgb_array")
+    env.reset(seed=3)
+    for _ in range(5):
+        env.step(env.action_space.sample())
+    assert state_of(env) is None
+    state = state_of(env, roughly=True)
+    assert state is not None
+    before = env._get_obs()
+    env.step(env.action_space.sample())
+    put_state(env, state, roughly=True)
+    np.testing.assert_array_equal(env._get_obs(), before)
+    with pytest.raises(WorldError):
+        put_state(env, state)
+    env.close()

@@ -122,7 +122,8 @@ def _print(result: "TeachingResult", tasks: list[str]) -> None:
     for row in result.rare_goals:
         say(f"the goal '{row.sentence}' is true of only {row.true_in} of the frames: teach again first, with more"
             " --minutes, --policy RUN that shows it, or another rule")  # fmt: skip
-    say(f"next: vlmrm train {shlex.quote(tasks[0])} --model {shlex.quote(f'local-dir:{result.output}')}")
+    if not result.rare_goals:
+        say(f"next: vlmrm train {shlex.quote(tasks[0])} --model {shlex.quote(f'local-dir:{result.output}')}")
 
 
 def _cell(value: float | None) -> str:

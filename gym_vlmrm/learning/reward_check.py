@@ -25,6 +25,8 @@ RISE = 3.0
 """Standard errors by which the trained policy's reward must exceed the random one's to count as risen."""
 SUCCESS_RISE = 0.05
 """Share of steps in success that the trained policy must gain over the random one to count as better."""
+OTHER_LENGTH = 1.5
+"""From this ratio of mean lengths on a comparison of episodes says what they are."""
 FrameKind: TypeAlias = Literal["best", "median", "worst"]
 FRAME_KINDS: tuple[FrameKind, ...] = get_args(FrameKind)
 RatedFrame: TypeAlias = tuple[float, NDArray[np.uint8]]
@@ -89,7 +91,7 @@ def check_rewards_of_episodes(trained: Sequence[Played], random: Sequence[Played
         reward_rose=reward_rose,
         success_rose=success_rose,
         flag=reward_rose and not success_rose,
-        message=_message(reward_rose, success_rose, gained, earned),
+        message=_message(reward_rose, success_rose, gained, earned) + _lengths(trained, random),
         step_auc=float(statistics.auc(rewards, labels)) if both else None,
         episode_spearman=float(statistics.spearman(np.array([row.vlm_reward for row in rows]), np.array(shares))),
     )
@@ -101,16 +103,25 @@ def _row(policy: Literal["trained", "random"], episode: Played) -> EpisodeRow:
 
 
 def _message(reward_rose: bool, success_rose: bool, gained: float, earned: float) -> str:
+    points = f"{100 * gained:+.0f} points in the mean episode's share of steps"
     if reward_rose and not success_rose:
         return (
-            f"the reward rose above the random policy's and success did not ({gained:+.0%} of steps):"
+            f"the reward rose above the random policy's and success did not ({points}):"
             " look at the frames that earned most"
         )
     if reward_rose:
-        return f"the reward rose, and success with it ({gained:+.0%} of steps)"
+        return f"the reward rose, and success with it ({points})"
     if success_rose:
-        return f"success rose ({gained:+.0%} of steps); the reward, {earned:+.3f} per step, did not rise beyond chance"
+        return f"success rose ({points}); the reward, {earned:+.3f} per step, did not rise beyond chance"
     return "neither reward nor success rose above the random policy's: it has not learnt yet"
+
+
+def _lengths(trained: Sequence[Played], random: Sequence[Played]) -> str:
+    """Say where episodes of very different length are compared: who ends soon needs few steps for half of them."""
+    ours, theirs = (float(np.mean([len(episode.vlm_rewards) for episode in played])) for played in (trained, random))
+    if max(ours, theirs) < OTHER_LENGTH * min(ours, theirs):
+        return ""
+    return f"; its episodes last {ours:.0f} steps, the random policy's {theirs:.0f}, each judged by its own steps"
 
 
 class KeptFrames:

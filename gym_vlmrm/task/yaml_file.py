@@ -18,7 +18,8 @@ MAX_BYTES = 1_000_000
 MAX_NODES = 20_000
 MAX_DEPTH = 50
 MAX_INCLUDES = 8
-_OBSERVED = re.compile(r"""('[^'\n]*'|"[^"\n]*")|(?<=[\[,{: ])(obs\[\d{1,9}\][^,\[\]{}"'\n#]{0,200}?)(?=\s*[,\]}])""")
+_NUMBER = r"""(?:obs\[\d{1,9}\]|[a-z]{3,4}\(obs\[\d{1,9}\][^()\[\]{}"'\n#]{0,40}\))"""
+_OBSERVED = re.compile(rf"""('[^'\n]*'|"[^"\n]*")|(?<=[\[,{{: ])({_NUMBER}[^,\[\]{{}}"'\n#]{{0,200}}?)(?=\s*[,\]}}])""")
 """What reads as a rule or a quantity to everybody but YAML, which sees a list begin within braces or brackets."""
 MAX_NUMBER = 400
 """Longest scalar other than text [characters]: Python's own conversions take quadratic time."""

@@ -24,6 +24,8 @@ LEAST_FRAMES = 40
 """Of each world."""
 TRUE = 0.9
 """Truth from which a frame counts as showing a caption."""
+FALSE, FLAT = 0.02, 0.9
+"""A goal whose truth is below the first in this share of the frames has no slope where agents begin."""
 FEWEST_TRUE = 20
 """Frames that show a goal, below which it is hardly learned."""
 
@@ -166,6 +168,13 @@ def check_sights(world: World, sights: Sequence[Sight], on_notice: Callable[[str
     truths = np.array([sight.truths for sight in sights])
     for index, caption in enumerate(world.captions):
         most, shown = float(truths[:, index].max()), int((truths[:, index] >= TRUE).sum())
+        flat = float((truths[:, index] <= FALSE).mean())
+        if index in world.goals and caption.grade and flat >= FLAT:
+            on_notice(
+                f"task '{task.id}': the goal '{shorten(caption.sentences[0])}' is graded and yet wholly false of "
+                f"{flat:.0%} of {len(sights):,} frames, so nothing leads there; grade the way to it too "
+                "(docs/teaching.md, 'Grade your goal')"
+            )
         if shown:
             if index in world.goals and shown < FEWEST_TRUE:
                 what = f"the goal '{shorten(caption.sentences[0])}' is true of only {shown} of {len(sights):,} frames"

@@ -174,7 +174,7 @@ class Explorer:
                 observation, _, terminated, truncated, info = self.world.step(act(observation))
                 if terminated or truncated:
                     break
-            yield self._see(observation, info, None if terminated or truncated else state_of(self.world))
+            yield self._see(observation, info, None if terminated or truncated else state_of(self.world, roughly=True))
             left -= 1
             if terminated or truncated:
                 observation = self._begin()
@@ -206,7 +206,7 @@ class Explorer:
         if state is None:
             self._begin()
         else:
-            put_state(self.world, state)
+            put_state(self.world, state, roughly=True)
         for action in self.stint(longest):
             observation, _, terminated, truncated, info = self.world.step(action)
             over = bool(terminated or truncated)
@@ -215,7 +215,7 @@ class Explorer:
         quantities = self._read_all(observation, info)
         if not np.isfinite([quantities[name] for name in self._names]).all():
             return None
-        return self._see(observation, info, None if over else state_of(self.world))
+        return self._see(observation, info, None if over else state_of(self.world, roughly=True))
 
     def states(self) -> list[WorldState]:
         """Return the states that are kept now, cell by cell."""
@@ -234,7 +234,7 @@ class Explorer:
         while True:
             state = self._choose()
             if state is not None:
-                put_state(self.world, state)
+                put_state(self.world, state, roughly=True)
             elif over or self.tells_states or self._rng.random() < ANEW:
                 self._begin()
             over = False
@@ -315,7 +315,7 @@ class Explorer:
         if not draw or self._shown[kind] > LEAD * self._shown.total() / max(len(self._shown), 1):
             return None  # common states shall not drown the rare
         self._shown[kind] += 1
-        return self._see(observation, info, None if final else state_of(self.world))
+        return self._see(observation, info, None if final else state_of(self.world, roughly=True))
 
     def _keep(self, kind: Key, truths: Floats, observation: Any) -> None:
         """Remember the present state, if its cell has none, and now and then if it has one."""
@@ -326,7 +326,7 @@ class Explorer:
             return
         if not known and len(self._cells) >= MOST_CELLS and kind in self._by_kind:
             return
-        state = state_of(self.world)
+        state = state_of(self.world, roughly=True)
         if state is not None:
             self._cells[key] = _Cell(truths, state, cell.chosen if cell is not None else 0)
             self._by_kind.setdefault(kind, {})[key] = None

@@ -47,8 +47,14 @@ _DERIVED = (
 """Beginnings of the names of MuJoCo's results that environments read between steps, such as ``xipos`` and ``cvel``."""
 
 
-def state_of(env: gym.Env[Any, Any]) -> WorldState | None:
-    """Return the state of a world, wrappers included, or ``None`` where it has none that can be told."""
+def state_of(env: gym.Env[Any, Any], *, roughly: bool = False) -> WorldState | None:
+    """Return the state of a world, wrappers included, or ``None`` where it has none that can be told.
+
+    Args:
+        env: the world.
+        roughly: of somebody's own MuJoCo environment tell what MuJoCo knows. What the class keeps beside it begins anew
+            with every `put_state`, so that play may go on from there, but not as if nothing had happened.
+    """
     layers: list[dict[str, Any]] = []
     while isinstance(env, gym.Wrapper):
         names = _counters(type(env))
@@ -56,7 +62,7 @@ def state_of(env: gym.Env[Any, Any]) -> WorldState | None:
             return None
         layers.append({name: getattr(env, name) for name in names})
         env = env.env
-    read = _kind(env)
+    read = _kind(env, roughly)
     if read is None:
         return None
     generator = env._np_random
@@ -76,8 +82,10 @@ def state_of(env: gym.Env[Any, Any]) -> WorldState | None:
     return state if is_plain(state) else None
 
 
-def put_state(env: gym.Env[Any, Any], state: WorldState) -> None:
+def put_state(env: gym.Env[Any, Any], state: WorldState, *, roughly: bool = False) -> None:
     """Put a world of the same task into a state. It is reset first, for what it sets up only then.
+
+    `roughly` as in `state_of`.
 
     Raises:
         WorldError: the state is that of another world, or the environment's own ``set_state`` refuses it.
@@ -90,7 +98,7 @@ def put_state(env: gym.Env[Any, Any], state: WorldState) -> None:
             for name, value in layer.items():
                 setattr(env, name, value)
             env = env.env
-        kind = _kind(env)
+        kind = _kind(env, roughly)
         if isinstance(env, gym.Wrapper) or kind is None:
             raise ValueError("other wrappers")
         kind[1](env, state["world"])
@@ -111,7 +119,7 @@ def _counters(layer: type) -> tuple[str, ...] | None:
     return vars(layer).get("counters") if layer.__module__.startswith("gym_vlmrm.") else None
 
 
-def _kind(env: Any) -> tuple[Any, Any] | None:
+def _kind(env: Any, roughly: bool) -> tuple[Any, Any] | None:
     """How the state of an environment is read and written, or ``None`` where it has none."""
     modules = [ancestor.__module__ for ancestor in type(env).__mro__]
     if modules[0].startswith("gymnasium.") or modules[0].startswith("gym_vlmrm."):
@@ -120,8 +128,9 @@ def _kind(env: Any) -> tuple[Any, Any] | None:
                 return partial(_simple, names), partial(_put_simple, names)
         if "gymnasium.envs.mujoco.mujoco_env" in modules:
             return _mujoco, _put_mujoco
-    own = all(callable(getattr(env, name, None)) for name in ("get_state", "set_state"))
-    if own and "gymnasium.envs.mujoco.mujoco_env" not in modules:  # whose set_state takes something else
+    if "gymnasium.envs.mujoco.mujoco_env" in modules:  # somebody's own, whose set_state takes something else
+        return (_mujoco, _put_mujoco) if roughly else None
+    if all(callable(getattr(env, name, None)) for name in ("get_state", "set_state")):
         return _own, lambda env, state: env.set_state(copy.deepcopy(state))
     return None
 
