@@ -1,9 +1,11 @@
 """Pictures and rewards that teach nothing are noticed once, and those that do never are."""
 
+import sys
 import warnings
 from typing import Any
 
 import numpy as np
+import pygame
 import pytest
 import strangers  # noqa: F401
 
@@ -95,13 +97,16 @@ def test_uniform_pictures_that_change_are_pictures() -> None:
     assert feed(lambda step, env: np.full((SIDE, SIDE, 3), (step + env) % 250)) == []
 
 
-def test_check_notes_a_picture_of_one_colour(tmp_path: Any) -> None:
+def test_check_notes_a_picture_of_one_colour(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "mine.yaml"
     env = "{id: 'strangers:Fine-v0', kwargs: {picture: black}}"
     path.write_text(f"id: Test/S-v0\nreward: {{goal: a, model: brightness}}\nenv: {env}\n")
     report = check_task(str(path))
     assert report.problems == []
     assert "frames are black" in report.notes[0]
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    monkeypatch.setitem(sys.modules, "pygame", pygame)
+    assert "SDL_VIDEODRIVER=offscreen" in check_task(str(path)).notes[0]
     path.write_text(path.read_text().replace("black", "moving"))
     assert check_task(str(path)).notes == []
 

@@ -53,7 +53,7 @@ def show(
 
 
 def _print(world: "WorldDescription") -> None:
-    limit = "never ends" if world.max_episode_steps is None else f"{world.max_episode_steps} steps per episode"
+    limit = "no limit" if world.max_episode_steps is None else f"{world.max_episode_steps} steps per episode"
     say(f"{world.environment}, {limit}\n")
     if world.quantities:
         rows = [(quantity.name, f"{quantity.value:.4g}", quantity.unit) for quantity in world.quantities]

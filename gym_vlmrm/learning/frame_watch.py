@@ -1,5 +1,7 @@
 """Notices pictures and rewards from which nothing can be learned, while there is still time to stop."""
 
+import os
+import sys
 import warnings
 
 import numpy as np
@@ -143,8 +145,10 @@ def _same(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
 def plain_words(colour: tuple[int, ...]) -> str:
     """Say what frames of one colour show, and why that may be; frames are what the sentence begins with."""
     if max(colour) == 0:
+        pygame = os.environ.get("SDL_VIDEODRIVER") == "dummy" and "pygame" in sys.modules
+        sdl = "; some pygame environments draw only with SDL_VIDEODRIVER=offscreen, not with 'dummy' as here"
         return (
             "are black: nothing is drawn; the camera ('scene.camera') may be inside something or too far away, "
-            "the light off, or OpenGL not working"
+            f"the light off, or OpenGL not working{sdl if pygame else ''}"
         )
     return f"are of one colour {colour}: the camera ('scene.camera') looks past everything or stands inside something"

@@ -93,7 +93,9 @@ def inspect_recipe(recipe: Recipe, world: WorldFacts, *, resumed: bool = False) 
     if recipe.normalize_observation:
         env = normalize_states(env)
     if world.max_episode_steps is None:
-        raise TrainingError(f"episodes of {world.env_id} never end; set env.max_episode_steps in the task")
+        raise TrainingError(
+            f"episodes of {world.env_id} have no limit that Gymnasium knows; set env.max_episode_steps in the task"
+        )
     if recipe.continuation is not None and world.masked:
         message = f"continuation: {world.env_id} has action masks, and those of an episode that goes on are not known"
         raise TrainingError(message, field=("continuation",))
