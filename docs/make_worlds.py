@@ -42,14 +42,15 @@ stand among them.
   frames, 0 to 1. "-": fewer than five in success.
 * exploit search: the highest reward of a state that is no success, and of one that is, among those frames and {hunted}
   states of a hunt: stints of random play from them compete for the reward, and the best rated go on. Where the wrong
-  state pays more, an agent may end there.
+  state pays more, an agent may end there: {fooled}.
 * trained: share of {episodes} episodes in success by the rule, that is in at least half of their steps, with the 95%
   interval; random: the same of random play. One seed, the recipe `default`, the checkpoint with the best reward
   (`python docs/make_worlds.py --run TASK`); minutes are wall-clock time of that training on a core that others shared.
 * Nothing in a cell: not trained yet. Agents so far: {agents} of {tasks}. What failed stands here as it is.
 
-Three more tasks are in `examples/worlds/`, because these models rate them wrongly: the cheetah's headstand and rearing
-(its angle goes round, and their captions do not know it) and the arm that touches its target.
+Five more tasks are in `examples/worlds/`, because these models rate them wrongly: the cheetah's headstand and rearing
+(its angle goes round, and their captions do not know it), the arm that touches its target, the ant that stands tall
+(AUC 0.49), and the gripper at the red goal, whose caption and rule do not mind how high above it the gripper is.
 """
 
 
@@ -218,7 +219,11 @@ def render() -> str:
             if task.env.id == world:
                 lines.append(_row(name, task, results.get(name, {})))
     agents = sum("trained" in results.get(name, {}) for name in tasks)
-    head = HEAD.format(frames=HELD_OUT, episodes=EPISODES, hunted=HUNTED, agents=agents, tasks=len(tasks))
+    rows = {name: results.get(name, {}) for name in tasks}
+    fooled = [name for name, row in rows.items() if (row.get("best_wrong") or 0) > (row.get("best_right") or 9)]
+    head = HEAD.format(
+        frames=HELD_OUT, episodes=EPISODES, hunted=HUNTED, agents=agents, tasks=len(tasks), fooled=", ".join(fooled)
+    )  # fmt: skip
     return head + "\n".join(lines) + "\n"
 
 

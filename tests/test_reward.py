@@ -210,7 +210,7 @@ def test_a_reward_is_one_finite_number_per_frame(rewards: Any, message: str) -> 
 def test_the_embedded_model_says_once_what_it_is(caplog: pytest.LogCaptureFixture) -> None:
     from gym_vlmrm.reward import loading
 
-    loading._say_once_what_embedded_is.cache_clear()
+    loading._say_once_what_it_is.cache_clear()
     for _ in range(2):
         load_reward_model("splits", model="embedded", device="cpu")
     assert caplog.text.count("not zero-shot") == 1

@@ -26,7 +26,7 @@ Captions = Annotated[
     str | None,
     typer.Argument(
         metavar="CAPTIONS",
-        help="A folder of pictures with captions.csv or captions.jsonl (columns file and caption), "
+        help="A folder of pictures with captions.csv or captions.jsonl (columns file, caption and, if wanted, score), "
         "or a built-in scene: humanoid, cartpole, mountain-car.",
     ),
 ]

@@ -366,14 +366,16 @@ def _warn_unknown_words(model: str, sentences: Sequence[str], *, motion: bool = 
 def tell_of_model(model: str) -> None:
     """Say once what users of a model need to know."""
     if model in EMBEDDED_FOLDERS:
-        _say_once_what_embedded_is()
+        _say_once_what_it_is(model)
 
 
 @cache
-def _say_once_what_embedded_is() -> None:
-    message = (
-        "the embedded model is not zero-shot: it knows the built-in scenes and their words; "
-        "for anything else name an open_clip model"
-    )
+def _say_once_what_it_is(model: str) -> None:
+    if model == EMBEDDED:
+        what = "the embedded model is not zero-shot: it knows the built-in scenes and their words"
+    else:
+        worlds = ", ".join(sorted(EMBEDDED_MODELS[model]))
+        what = f"model '{model}' is not zero-shot: it knows {worlds} and the words of their tasks"
+    message = f"{what}; for anything else name an open_clip model"
     if first_to_say(message):
         logger.warning(message)
