@@ -9,15 +9,19 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+from make_results import train
+
 import gym_vlmrm
-from gym_vlmrm.errors import VLMRMError
-from gym_vlmrm.files import write_json, write_text
-from gym_vlmrm.learning.run_folder import RunFolder
+from gym_vlmrm.auditing.results import AuditReport
+from gym_vlmrm.errors import RunError, VLMRMError
+from gym_vlmrm.files import read_model, write_json, write_text
 from gym_vlmrm.learning.scores import read_evaluation
 from gym_vlmrm.task.catalog import override
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.poses.poses import GOAL_POSES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, DATA = ROOT / "docs" / "experiments.md", ROOT / "docs" / "experiments.json"
@@ -28,10 +32,6 @@ LOOKS: dict[str, tuple[str, dict[str, Any]]] = {
     "textured": ("textured, Gymnasium's camera", {"camera": None}),
     "ours": ("textured, the authors' camera", {}),
 }
-HUMANOID = (
-    "kneeling", "lotus", "standing", "arms-raised", "splits", "hands-on-hips", "one-leg", "arms-crossed",
-)  # fmt: skip
-
 ABOUT = """\
 # The paper's other figures, in our small world
 
@@ -55,7 +55,7 @@ LOOK = """\
 ## Textures and camera
 
 The paper: a kneeling agent succeeds in 36% of episodes with Gymnasium's textures and camera, in 91%
-with textures, in 100% with textures and a camera that is closer. Here: the embedded model, nine tenths of whose frames
+with textures, in 100% with textures and another camera. Here: the embedded model, nine tenths of whose frames
 had textures, and all of whose cameras stood about where the authors' stands. AUC and EPIC are `vlmrm audit`'s, with
 95% intervals over frames.
 
@@ -71,17 +71,10 @@ CartPole and MountainCar for alpha 0 to 1: [landscapes](landscapes/README.md).
 
 def agent(task: TaskSpec, folder: Path) -> dict[str, Any]:
     """Train, or go on, and play; what is there is not made again."""
-    run = RunFolder.open(folder) if (folder / "run.json").is_file() else None
-    if run is None or run.record.status != "finished":
-        result = gym_vlmrm.resume(folder) if run else gym_vlmrm.train(task, seed=0, output=folder, on_notice=print)
-        if result.interrupted:
-            sys.exit(128 + (result.signal or 2))
-        run = RunFolder.open(folder)
+    run = train(folder, task, "default", 0, None)
     found = read_evaluation(run)
     if found is None or found.policy.episodes != EPISODES:
-        gym_vlmrm.evaluate(run.path, episodes=EPISODES)
-        found = read_evaluation(run)
-    assert found is not None
+        found = gym_vlmrm.evaluate(run.path, episodes=EPISODES)
     return {
         "steps": run.record.step,
         "minutes": run.record.seconds / 60,
@@ -106,14 +99,21 @@ def looks() -> list[dict[str, Any]]:
     rows = []
     for name, (words, scene) in LOOKS.items():
         task = override(gym_vlmrm.load_task("kneeling"), scene=scene)
-        numbers = gym_vlmrm.audit(task, output=RUNS / f"audit-{name}").report.findings[0].numbers
+        numbers = _audit(task, RUNS / f"audit-{name}").findings[0].numbers
         figures = {key: getattr(numbers, key).model_dump(mode="json") for key in ("auc", "epic")}
         rows.append({"look": words, **figures, "agent": agent(task, RUNS / f"look-{name}")})
     return rows
 
 
+def _audit(task: TaskSpec, folder: Path) -> AuditReport:
+    report = folder / "report.json"
+    return read_model(report, AuditReport) if report.is_file() else gym_vlmrm.audit(task, output=folder).report
+
+
 def page(data: dict[str, Any]) -> str:
-    """Return the page."""
+    """Return the page; raises RunError where no experiment has been made."""
+    if not data:
+        raise RunError("no experiment has been made yet; name one: scale or looks")
     agents = [row["agent"] for rows in data.values() for row in rows]
     text = ABOUT.format(episodes=EPISODES, machine=" and ".join(sorted({one["processor"] for one in agents})))
     if "scale" in data:
@@ -132,17 +132,13 @@ def page(data: dict[str, Any]) -> str:
                 for row in data["looks"]
             ],
         )
-    return (
-        text
-        + "\n## Reward landscapes\n\nCartPole and MountainCar for alpha 0 to 1: [landscapes](landscapes/README.md).\n"
-    )
+    return text + LANDSCAPES
 
 
 def _medians(tasks: list[dict[str, Any]]) -> list[str]:
-    chosen = [row for row in tasks if row["task"] in HUMANOID]
-    auc, epic = sorted(row["auc_posed"] for row in chosen), sorted(row["epic"] for row in chosen)
-    middle = len(chosen) // 2
-    return [f"{auc[middle]:.3f} ({auc[0]:.3f})", f"{epic[middle]:.3f} ({epic[-1]:.3f})"]
+    chosen = [row for row in tasks if row["task"] in GOAL_POSES]
+    auc, epic = ([row[key] for row in chosen] for key in ("auc_posed", "epic"))
+    return [f"{median(auc):.3f} ({min(auc):.3f})", f"{median(epic):.3f} ({max(epic):.3f})"]
 
 
 def _success(found: dict[str, Any]) -> list[str]:

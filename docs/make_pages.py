@@ -22,9 +22,9 @@ from gym_vlmrm.worlds.description import Number, WorldDescription, describe_worl
 DOCS = Path(__file__).resolve().parent
 FOLDER = DOCS / "environments"
 SIZE = 200
+"""Side of the pictures [px]."""
 LEARNED = 0.9
 """Share of an agent's episodes in success from which on a task counts as learned."""
-"""Side of the pictures [px]."""
 EXPLORED = 150
 """States among which a picture is looked for."""
 WORLDS = {
@@ -98,10 +98,9 @@ def _task(name: str, task: TaskSpec) -> Iterable[str]:
     if (FOLDER / f"{name}.png").is_file():
         yield f"![{name}]({name}.png)"
     if (FOLDER / f"{name}.gif").is_file():
-        found = _measured()[1].get(name, {})
-        learned = found.get("trained", 0) >= LEARNED * found.get("episodes", 1)
         yield f"![The trained agent, one episode]({name}.gif)"
-        if not learned:
+        found = _measured()[1][name]
+        if found["trained"] < LEARNED * found["episodes"]:
             good = f"{found['trained']} of {found['episodes']} episodes"
             yield f"**Not learned**: the film shows an agent that succeeds in {good}."
     if (DOCS / "results" / f"{name}.gif").is_file():

@@ -21,6 +21,7 @@ from gym_vlmrm.learning.trainer import TrainingResult
 from gym_vlmrm.reward import load_reward_model
 from gym_vlmrm.task.builtin import PAPER_TASKS, short_name
 from gym_vlmrm.task.catalog import load_task
+from gym_vlmrm.task.spec import TaskSpec
 
 LONGER = 4
 """A task whose recipes can let episodes go on is played so many times as long as its episodes are."""
@@ -41,7 +42,7 @@ def horizon_of(task: str) -> int | None:
     return LONGER * limit if held and limit is not None else None
 
 
-def train(path: Path, task: str, recipe: str, seed: int, workers: int | None) -> RunFolder:
+def train(path: Path, task: str | TaskSpec, recipe: str, seed: int, workers: int | None) -> RunFolder:
     """Train a run, go on with it, or leave it as it is where it is finished; a signal ends the program."""
     if (path / "run.json").is_file():
         run = RunFolder.open(path)

@@ -178,6 +178,5 @@ def test_the_recipe_runs_from_nothing_and_goes_on(tmp_path: Path, monkeypatch: p
     figures = json.loads(measure_sizes(models, 40, lambda _: None).read_text())
     assert [row["model"] for row in figures] == ["width-2", "width-4"]
     assert figures[0]["parameters"] < figures[1]["parameters"]
-    assert load_reward_model("kneeling", model=f"local-dir:{models[0]}")(np.zeros((2, 96, 96, 3), np.uint8)).shape == (
-        2,
-    )
+    judge = load_reward_model("kneeling", model=f"local-dir:{models[0]}")
+    assert judge(np.zeros((2, 96, 96, 3), np.uint8)).shape == (2,)

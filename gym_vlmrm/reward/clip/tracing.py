@@ -23,7 +23,6 @@ class SharedTower:
     def __init__(self, visual: nn.Module) -> None:
         """Take a tower whose operations do not depend on what it sees, nor on how many it sees."""
         self._call: Callable[[torch.Tensor], Any] = visual
-        self._visual = visual
         self._lock = threading.Lock()
         self._inside = 0
         self.traced = False
@@ -38,7 +37,7 @@ class SharedTower:
     def _entered(self, pixels: torch.Tensor) -> Iterator[None]:
         with self._lock:
             if self._inside and not self.traced:
-                self._call, self.traced = _trace(self._visual, pixels), True
+                self._call, self.traced = _trace(self._call, pixels), True
             self._inside += 1
         try:
             yield
@@ -47,7 +46,7 @@ class SharedTower:
                 self._inside -= 1
 
 
-def _trace(visual: nn.Module, pixels: torch.Tensor) -> Callable[[torch.Tensor], Any]:
+def _trace(visual: Callable[[torch.Tensor], Any], pixels: torch.Tensor) -> Callable[[torch.Tensor], Any]:
     trace: Any = getattr(torch.jit, "trace", None)  # deprecated, with no successor that needs no compiler
     if trace is None:
         return visual
