@@ -1,13 +1,16 @@
 """Workers that are interrupted, hang, die or fail: one line or the right numbers, never a wait without end."""
 
 import dataclasses
+import multiprocessing.spawn
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +209,30 @@ def test_a_hang_in_the_first_frame_is_met_while_starting() -> None:
         RenderingError, match=r"worker process 1 of 2 (\(drawing .*\) )?has not answered 'start' for 3 s"
     ):
         make_pool(lambda: FrameObservation(HangsInItsFirstFrame(parent), SIZE), 2, workers=2, timeout=3)
+
+
+@pytest.fixture
+def stillborn() -> Iterator[None]:
+    """Processes that die before they read anything."""
+    before = multiprocessing.spawn.get_executable()
+    multiprocessing.spawn.set_executable(shutil.which("true"))
+    yield
+    multiprocessing.spawn.set_executable(before)
+
+
+@pytest.mark.parametrize("place", ["pool", "stage"])
+def test_workers_that_die_before_they_begin_are_not_waited_for(place: str, stillborn: None) -> None:
+    weight = bytes(2**20)  # more than any pipe holds
+
+    def start() -> None:
+        if place == "pool":
+            make_pool(lambda: (weight, Echo())[1], 2, workers=2)
+        else:
+            with StagePool(load_task("cartpole"), SIZE, 2) as pool:
+                pool.roll([0], 10)
+
+    with ThreadPoolExecutor() as threads, pytest.raises(WorkerError, match="died"):
+        threads.submit(start).result(30)
 
 
 def test_the_first_frame_changes_no_environment() -> None:

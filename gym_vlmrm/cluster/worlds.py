@@ -287,7 +287,7 @@ class ClusterPool(EnvPool):
         super().__init__(make_env, num_envs, workers, mode, timeout)
 
     def _start(self, timeout: float) -> None:
-        arguments = [(packed, share.stop - share.start, mode) for packed, _, _, share, mode in self._arguments]
+        arguments = [(self._packed, share.stop - share.start, self.autoreset_mode) for share in self._slices]
         actors = WorldActors(self._ray, arguments, timeout, self._put, self._on_notice)
         self._workers: Any = actors
         try:

@@ -151,13 +151,13 @@ class EnvPool(VectorEnv[Any, Any, Any]):
         memory = create_shared_memory(self.single_observation_space, n=num_envs, ctx=worker_context())
         self._views = read_from_shared_memory(self.single_observation_space, memory, n=num_envs)
         self._whole = True
-        packed = pickle.dumps((pack_registrations(), CloudpickleWrapper(make_env)))
-        self._arguments = [(packed, memory, num_envs, share, autoreset_mode) for share in self._slices]
+        self._packed = pickle.dumps((pack_registrations(), CloudpickleWrapper(make_env)))
+        self._arguments = [(memory, num_envs, share, autoreset_mode) for share in self._slices]
         self._start(timeout)
 
     def _start(self, timeout: float) -> None:
         arguments = [(*entry, in_main_thread()) for entry in self._arguments]
-        self._workers = Workers(work, arguments, timeout)
+        self._workers = Workers(work, arguments, timeout, self._packed)
         try:
             self._workers.receive()
         except BaseException:

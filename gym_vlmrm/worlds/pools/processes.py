@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import resource_tracker
 from typing import Any, TypeVar
@@ -194,7 +195,8 @@ def pack_registrations() -> bytes:
             module, _, name = point.partition(":") if isinstance(point, str) else ("", "", "")
             if module == "__main__" and name in main and (data := _pack(main[name])) is not None:
                 named[name] = data
-    return pickle.dumps((packed, named))
+    # Python's own start of a process waits for ever where more than a pipe holds (64 KiB) meets a child that just died.
+    return zlib.compress(pickle.dumps((packed, named)))
 
 
 def _pack(thing: Any) -> bytes | None:
@@ -206,7 +208,7 @@ def _pack(thing: Any) -> bytes | None:
 
 def adopt_registrations(data: bytes) -> None:
     """Register in this process what `pack_registrations` packed in another; what cannot be loaded here is left out."""
-    packed, named = pickle.loads(data)
+    packed, named = pickle.loads(zlib.decompress(data))
     for name, thing in named.items():
         with contextlib.suppress(Exception):
             setattr(sys.modules["__main__"], name, pickle.loads(thing).fn)

@@ -42,7 +42,6 @@ class Share(TypedInfos, SyncVectorEnv):
 
 def work(
     connection: Connection,
-    packed: bytes,
     memory: Any,
     num_envs: int,
     share: slice,
@@ -51,13 +50,13 @@ def work(
 ) -> None:
     """Serve one share of the environments until told to close or until the parent is gone.
 
-    `packed` are the registrations of the parent's environments and the function that makes one of them. It is unpacked
-    here, so that what it cannot find is an answer and no death.
+    It is told the registrations of the parent's environments and the function that makes one of them first. They are
+    unpacked here, so that what they cannot find is an answer and no death.
     """
     begin_worker(of_main_thread=of_main_thread)
     with contextlib.suppress(EOFError, OSError):  # the parent is gone
         try:
-            registrations, make_env = pickle.loads(packed)
+            registrations, make_env = pickle.loads(connection.recv_bytes())
             adopt_registrations(registrations)
             first = make_env()
             if isinstance(first, FrameObservation):

@@ -53,15 +53,20 @@ class Workers:
     what was cut short are thrown away when they come, and a pipe that was left within a message is never read again.
     """
 
-    def __init__(self, target: Callable[..., None], arguments: Sequence[tuple[Any, ...]], timeout: float) -> None:
+    def __init__(
+        self, target: Callable[..., None], arguments: Sequence[tuple[Any, ...]], timeout: float, packed: bytes
+    ) -> None:
         """Start one process per entry of `arguments`, as ``target(connection, *entry)``.
 
         The workers are waited for by `receive`.
 
         Args:
-            target: what each process runs; it answers first with the number `START`.
-            arguments: of each process.
+            target: what each process runs; it reads `packed` from the connection, and answers first with the number
+                `START`.
+            arguments: of each process, and small: what is more than a pipe holds (64 KiB) is waited for without end
+                where the process dies before it reads them.
             timeout: how long any command may take [s].
+            packed: what all of them are told first, as large as it may be.
         """
         self.timeout = timeout
         self._pid = os.getpid()
@@ -85,6 +90,9 @@ class Workers:
                     self.processes.append(process)
                     process.start()
                     theirs.close()
+            for connection in self._connections:
+                with contextlib.suppress(OSError):  # it is dead, and `receive` says so
+                    connection.send_bytes(packed)
         except BaseException:
             self.stop(0.0)
             raise
