@@ -1,13 +1,24 @@
-"""Whether a task's captions fit its environment and its prompts: what `vlmrm check` asks beside all else."""
+"""Whether a task's captions fit its environment, prompts and success: what `vlmrm check` asks beside all else."""
 
+from statistics import fmean
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from gym_vlmrm.task.captions import CaptionSpec
+from gym_vlmrm.task.possible import Bounds, conceivable_states, marks_of, marks_of_caption
+from gym_vlmrm.task.rules import parse_rule, quantity_names, rule_text
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.task.yaml_file import Location, shorten
 from gym_vlmrm.worlds.readings import Readings
 from gym_vlmrm.worlds.world import make_world
 
-__all__ = ["caption_notes", "check_captions"]
+__all__ = ["caption_notes", "check_captions", "impossible_notes"]
 
 TRIAL_FRAME = 16
+CLEARLY = 0.02
+"""A difference of truths that is none of rounding."""
 
 
 def check_captions(task: TaskSpec) -> None:
@@ -51,3 +62,74 @@ def caption_notes(task: TaskSpec) -> list[tuple[str, Location]]:
                 )
                 notes.append((message, ("captions", number)))
     return notes
+
+
+def impossible_notes(task: TaskSpec, space: gym.Space[Any]) -> list[tuple[str, Location]]:
+    """Return what can hardly be meant, each with its place: rules that never hold, goals that contradict success.
+
+    Args:
+        task: the task.
+        space: of its environment's observations, whose bounds count.
+    """
+    bounds: Bounds = {}
+    if isinstance(space, gym.spaces.Box):
+        ends = zip(np.ravel(space.low).tolist(), np.ravel(space.high).tolist(), strict=True)
+        bounds = {f"obs[{index}]": pair for index, pair in enumerate(ends)}
+    notes: list[tuple[str, Location]] = []
+    for number, caption in enumerate(task.captions):
+        if caption.when is not None and _never(caption.when, bounds):
+            what = f"'{shorten(caption.sentences[0])}' is never wholly true: nothing"
+            notes.append((_impossible(what, caption.when, bounds), ("captions", number)))
+        elif caption.when is not None and caption.grades:
+            slope = caption.model_copy(update={"when": None})
+            if _is_turned_around(_truths(slope, caption.when, bounds)):
+                text = f"the grade of '{shorten(caption.sentences[0])}' is lower where its rule holds than elsewhere"
+                notes.append((f"{text}; is an end turned around?", ("captions", number)))
+    if task.success is None:
+        return notes
+    if _never(task.success, bounds):
+        return [*notes, (_impossible("nothing is ever a success: nothing", task.success, bounds), ("success",))]
+    goals = [text for part in task.reward.all_parts if part.weight > 0 for text in part.goals]
+    for number, caption in enumerate(task.captions):
+        if set(caption.sentences) & set(goals):
+            text = _contradiction(caption, task.success, bounds)
+            notes += [] if text is None else [(text, ("captions", number))]
+    return notes
+
+
+def _never(source: Any, bounds: Bounds) -> bool:
+    rule = parse_rule(source)
+    states = conceivable_states(marks_of(rule), bounds)
+    return states is not None and not any(rule.holds(state) for state in states)
+
+
+def _impossible(what: str, source: Any, bounds: Bounds) -> str:
+    names = dict.fromkeys(quantity_names(parse_rule(source)))
+    known = [f"{name} lies in [{low:g}, {high:g}]" for name in names if name in bounds for low, high in [bounds[name]]]
+    return f"{what} meets '{shorten(rule_text(source))}'{': ' if known else ''}{', '.join(known)}"
+
+
+def _truths(caption: CaptionSpec, source: Any, bounds: Bounds) -> tuple[list[float], list[float]] | None:
+    """Return how true a caption is of states in which a rule holds, and of others; ``None`` where they are too many."""
+    rule = parse_rule(source)
+    states = conceivable_states([*marks_of(rule), *marks_of_caption(caption)], bounds)
+    if states is None:
+        return None
+    inside, outside = (
+        [caption.truth(state) for state in states if rule.holds(state) == holds] for holds in (True, False)
+    )
+    return inside, outside
+
+
+def _is_turned_around(truths: tuple[list[float], list[float]] | None) -> bool:
+    return truths is not None and all(truths) and fmean(truths[0]) < fmean(truths[1]) - CLEARLY
+
+
+def _contradiction(caption: CaptionSpec, success: Any, bounds: Bounds) -> str | None:
+    """Say so where a goal's caption is no truer in success than elsewhere."""
+    truths, said = _truths(caption, success, bounds), f"'{shorten(caption.sentences[0])}'"
+    if truths is not None and truths[0] and max(truths[0]) < 1:
+        return f"{said} is never wholly true where success holds ('{shorten(rule_text(success))}'); do they agree?"
+    if _is_turned_around(truths):
+        return f"{said} is less true where success holds than elsewhere; is an end of a grade turned around?"
+    return None

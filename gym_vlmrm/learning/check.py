@@ -7,7 +7,7 @@ from pathlib import Path
 from gym_vlmrm.errors import TaskError, VLMRMError
 from gym_vlmrm.learning.asking.checks import check_asking
 from gym_vlmrm.learning.building import with_gamma
-from gym_vlmrm.learning.caption_check import caption_notes, check_captions
+from gym_vlmrm.learning.caption_check import caption_notes, check_captions, impossible_notes
 from gym_vlmrm.learning.frame_watch import plain_words
 from gym_vlmrm.learning.inspection import WorldFacts, inspect_recipe, inspect_world
 from gym_vlmrm.learning.recipe_check import recipe_notes
@@ -81,6 +81,8 @@ def check_task(name: str) -> TaskReport:
         check_captions(task)
     except VLMRMError as error:
         report.problems.append(_locate(str(error), error.field or ("captions",), places, name))
+    impossible = impossible_notes(task, report.world.observation_space)
+    report.notes += [_locate(text, location, places, name) for text, location in impossible]
     if report.world.only_colour is not None:
         words = f"frames {plain_words(report.world.only_colour)}"
         report.notes.append(_locate(words, ("scene", "camera"), places, name))
