@@ -33,9 +33,12 @@ from gym_vlmrm.task.catalog import load_task, override, task_from_dict, with_cap
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.teaching import TeachingSettings, teach
 from gym_vlmrm.teaching.audited import audit_taught
+from gym_vlmrm.teaching.card import RECORD_FILE, TeachingRecord, hardly_taught, write_card
+from gym_vlmrm.teaching.figures import CaptionFigures
 from gym_vlmrm.teaching.hunt import Prey, hunt
 from gym_vlmrm.teaching.image_tower import BATCH
 from gym_vlmrm.teaching.lessons import check_sights, plan_curriculum
+from gym_vlmrm.teaching.teacher import _Forecast
 from gym_vlmrm.worlds.explore import Explorer
 
 PAGE = Path(__file__).parent.parent / "docs" / "teaching.md"
@@ -354,8 +357,32 @@ def test_an_audit_that_finds_too_few_goals_says_what_helps_here(
     verdict = audit_taught(task, output, TINY, lambda what, done, total: None)
     assert verdict.label == "not audited"
     (reason,) = verdict.reasons
-    assert "only 0 show the goal by the rule of success, and it needs 8; give --policy RUN" in reason
+    assert "only 0 show the goal by the rule of success, and it needs 8; train an agent" in reason
     assert "--pictures" not in reason
+
+
+def test_a_slow_world_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gym_vlmrm.teaching.teacher.FIRST_LOOK", 0.0)
+    said: list[str] = []
+    slow, quick = (_Forecast("Mine/Crane-v0", minutes, said.append) for minutes in (1e-6, 600.0))
+    slow.look(60, 6000)
+    slow.look(64, 6000)
+    quick.look(60, 6000)
+    (notice,) = said
+    assert re.match(r"Mine/Crane-v0 makes \d+ steps a second, and exploring it takes up to \d+ minutes", notice)
+
+
+@pytest.mark.parametrize(("true_in", "known"), [(3, False), (300, True)])
+def test_a_goal_that_was_hardly_seen_is_told_of_later(true_in: int, known: bool, tmp_path: Path) -> None:
+    task = override(pendulum(), model=f"local-dir:{tmp_path}")
+    row = CaptionFigures(
+        world=task.env.id, sentence="up", goal=True, true_in=true_in, auc=None, spearman=None, worst_auc=None
+    )
+    assert hardly_taught(task) == []
+    write_card(tmp_path, TeachingRecord.of([task], TINY, [], [row], []))
+    assert bool(hardly_taught(task)) != known
+    (tmp_path / RECORD_FILE).write_text("{")
+    assert hardly_taught(task) == []
 
 
 def test_a_folder_keeps_the_directions_that_are_told(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import shlex
 from typing import TYPE_CHECKING
 
-from ..console import print_json, print_table, say
+from ..console import note, print_json, print_table, say
 from ..options import (
     Checkpoint,
     Device,
@@ -60,6 +60,10 @@ def eval(
         print_json({"run": written, **result.model_dump(mode="json")})
     elif not quiet:
         _print_table(written, result)
+        from gym_vlmrm.teaching.card import hardly_taught
+
+        for line in hardly_taught(run_folder.task):
+            note(line)
         if result.reward_check is not None and not result.reward_check.reward_rose:
             more = f"vlmrm train --resume {shlex.quote(written)} --steps {2 * run_folder.record.recipe.steps}"
             say(f"next: more steps ({more}), or another recipe (docs/teaching.md says which)")

@@ -103,13 +103,16 @@ def _summary(result: "TeachingResult") -> dict[str, Any]:
 
 def _print(result: "TeachingResult", tasks: list[str]) -> None:
     for world in result.worlds:
-        say(f"{world.world}: explored {world.explored}")
+        say(f"{world.world}: explored {world.explored}; {world.held_out:,} frames of another exploration judge")
     rows = [
         (*map(_cell, (row.auc, row.spearman)), f"{row.true_in:,}", f"{row.sentence}{' (goal)' if row.goal else ''}",
          row.world)
         for row in result.captions
     ]  # fmt: skip
-    title = f"held-out frames; true in: of the {result.frames:,} frames it learned from"
+    title = (
+        "AUC and rank (correlation with its truth) of held-out frames: 1 at best, 0.5 and 0 by chance; true in: of the "
+        f"{result.frames:,} frames it learned from"
+    )
     print_table(("AUC", "rank", "true in", "caption", "world"), rows, title=title, whole=3)
     for number, hunted in enumerate(result.rounds, 1):
         fooled = f"{hunted.fooled:.1%} of {hunted.seen:,} states fooled the model"

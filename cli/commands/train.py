@@ -126,8 +126,12 @@ def train(
             from gym_vlmrm import api
             from gym_vlmrm.reward.loading import refuse_strangers
             from gym_vlmrm.task.catalog import load_task, override
+            from gym_vlmrm.teaching.card import hardly_taught
 
-            refuse_strangers(override(load_task(str(task)), model=model), anyway)
+            spec = override(load_task(str(task)), model=model)
+            refuse_strangers(spec, anyway)
+            for line in hardly_taught(spec):
+                note(line)
             result = api.train(
                 str(task), recipe=recipe, algorithm=algorithm, steps=steps, num_envs=num_envs, seed=seed, output=output,
                 model=model, goal=sentences(goal), baseline=sentences(baseline), alpha=alpha, device=device,
@@ -159,7 +163,7 @@ def _print_result(result: "TrainingResult") -> None:
     say(f"trained {result.step:,} steps in {result.seconds:.0f} s; everything is in {result.run.path}")
     if result.best is not None:
         success = "" if result.best.success is None else f", success in {result.best.success:.0%} of steps"
-        judged = "" if result.best.episodes is None else f", over {result.best.episodes} episodes"
+        judged = "" if result.best.episodes is None else f", over {result.best.episodes} greedy episodes of its own"
         reward = f"VLM reward {result.best.vlm_reward:.4f} per step{success}{judged}"
         say(f"best checkpoint: step {result.best.step:,}, {reward}")
     say(f"next: vlmrm eval {shlex.quote(str(result.run.path))}")

@@ -92,8 +92,8 @@ def impossible_notes(task: TaskSpec, space: gym.Space[Any]) -> list[tuple[str, L
     goals = [text for part in task.reward.all_parts if part.weight > 0 for text in part.goals]
     for number, caption in enumerate(task.captions):
         if set(caption.sentences) & set(goals):
-            text = _contradiction(caption, task.success, bounds)
-            notes += [] if text is None else [(text, ("captions", number))]
+            found = _contradiction(caption, task.success, bounds)
+            notes += [] if found is None else [(found, ("captions", number))]
     return notes
 
 

@@ -68,7 +68,9 @@ def check_task(name: str) -> TaskReport:
     if stranger is not None and task.captions:
         report.taught = False
         teach = f"vlmrm teach {shlex.quote(name)}"
-        report.notes.append(f"model '{stranger}' never saw {task.env.id}: `{teach}` makes one that knows its captions")
+        report.notes.append(
+            f"the captions wait to be taught: `{teach}` makes a model of them ('{stranger}' never saw {task.env.id})"
+        )
     elif stranger is not None:
         report.notes.append(stranger_note(task, stranger) or "")
     report.notes += [_locate(text, location, places, name) for text, location in caption_notes(task)]

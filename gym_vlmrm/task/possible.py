@@ -63,7 +63,7 @@ def conceivable_states(marks: Marks, bounds: Bounds) -> list[Quantities] | None:
     values = {name: _values(those, *bounds.get(name, (-math.inf, math.inf))) for name, those in numbers.items()}
     if math.prod(map(len, values.values())) > MOST:
         return None
-    states = []
+    states: list[Quantities] = []
     for state in itertools.product(*values.values()):
         quantities = dict(zip(values, state, strict=True))
         states.append(quantities | {name: function(quantities[angle]) for name, (function, angle) in turns.items()})

@@ -53,6 +53,6 @@ def _too_few(error: TooFewFramesError) -> str:
     """Say what helps here, where no pictures can be given."""
     own = f"an audit draws frames of its own, not those that were taught: of {error.frames:,} only {error.count}"
     if error.kind == "goal":
-        cure = "give --policy RUN of an agent that reaches the goal"
+        cure = "train an agent, and where it reaches the goal: vlmrm audit TASK --model MODEL --policy RUN"
         return f"{own} show the goal by the rule of success, and it needs {error.least}; {cure}"
     return f"{own} do not show the goal by the rule of success, and it needs {error.least}; make the rule narrower"

@@ -7,15 +7,17 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from gym_vlmrm.files import write_text
+from gym_vlmrm.errors import VLMRMError
+from gym_vlmrm.files import read_model, write_text
 from gym_vlmrm.finetuning.settings import SCRATCH
 from gym_vlmrm.learning.provenance import library_versions
+from gym_vlmrm.reward.loading import model_location
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.teaching.figures import FEWEST, CaptionFigures, RoundFigures, Verdict, WorldFigures
 from gym_vlmrm.teaching.lessons import FEWEST_TRUE
 from gym_vlmrm.teaching.settings import TeachingSettings
 
-__all__ = ["RECORD_FILE", "TeachingRecord", "write_card"]
+__all__ = ["RECORD_FILE", "TeachingRecord", "hardly_taught", "write_card"]
 
 RECORD_FILE = "teaching.json"
 _CARD = """# {title}
@@ -98,6 +100,26 @@ class TeachingRecord(BaseModel):
             settings=asdict(settings), frames=sum(world.frames for world in worlds), worlds=worlds, captions=captions,
             rounds=rounds, versions=library_versions(),
         )  # fmt: skip
+
+
+def hardly_taught(task: TaskSpec) -> list[str]:
+    """Say of which goals of a task its models were shown too few states to know them; empty where none was."""
+    said = []
+    for model in dict.fromkeys(part.model for part in task.reward.all_parts):
+        location = model_location(model)
+        record = Path(location.removeprefix("local-dir:")) / RECORD_FILE
+        if not location.startswith("local-dir:") or not record.is_file():
+            continue
+        try:
+            captions = read_model(record, TeachingRecord).captions
+        except VLMRMError:  # the weights are what judges
+            continue
+        said += [
+            f"model '{model}' hardly knows '{row.sentence}': only {row.true_in} of the frames it was taught show it"
+            for row in captions
+            if row.goal and row.true_in < FEWEST_TRUE and row.world == task.env.id
+        ]
+    return said
 
 
 def write_card(folder: Path, record: TeachingRecord) -> None:

@@ -34,6 +34,8 @@ class WorldFigures(BaseModel):
     """Environment ID."""
     frames: int
     """Frames of it that were taught, those of the hunts too."""
+    held_out: int = 0
+    """Frames of it that judge, found by another exploration."""
     tells_states: bool
     """Whether its state can be told and put back, so that play went on from states that were reached."""
 

@@ -41,6 +41,8 @@ PARTIES = 32
 """Stints that compete."""
 CHECKPOINTS, NOISES = 4, (0.0, 0.2, 0.5)
 """Stages of an agent's learning that play, and how noisy its actions are [share of their range]."""
+LEARNING = 0.75
+"""Share of such a hunt, as it is told, in which its agent learns."""
 STRIDE = 3
 """Steps of an agent from one state that is kept to the next."""
 Rate = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -206,14 +208,17 @@ def _send_agent(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of words and spaces, which were said already
-            result = train(judged, recipe, recipe_name=name, seed=seed, output=path, workers=workers)
+            result = train(
+                judged, recipe, recipe_name=name, seed=seed, output=path, workers=workers,
+                on_progress=lambda made: done(round(LEARNING * budget * min(made.step / steps, 1.0))),
+            )  # fmt: skip
         if result.interrupted:
             raise Stopped(result.signal or signal.SIGINT)
         checkpoints = RunFolder.open(path).checkpoints()
         for checkpoint in checkpoints:
             sights = list(policy_sights(load_agent(checkpoint.path), explorer, budget // len(checkpoints), rng))
             prey.add(sights, _ratings(rate, sights, prey.caption))
-            done(len(prey.sights))
+            done(round(LEARNING * budget + (1 - LEARNING) * len(prey.sights)))
     finally:
         shutil.rmtree(path, ignore_errors=True)
 

@@ -59,6 +59,8 @@ THREADS = 2
 """Threads that a small model learns with, where nothing else is said: more hardly help it."""
 FOOLED = 0.8
 """From here on a goal seems true."""
+FIRST_LOOK = 5.0
+"""After how long it is said what exploring will take [s]."""
 OnProgress = Callable[[str, int, int], None]
 OnNotice = Callable[[str], None]
 
@@ -215,6 +217,29 @@ class _Hunted:
     preys: list[Prey]
 
 
+class _Forecast:
+    """Says once how long a slow world will take to explore."""
+
+    def __init__(self, world: str, minutes: float, on_notice: OnNotice) -> None:
+        self._world, self._minutes, self._on_notice = world, minutes, on_notice
+        self._began = time.perf_counter()
+        self._said = False
+
+    def look(self, steps: int, wanted: int) -> None:
+        """See how far it has come; `wanted` steps were made where `steps` are."""
+        passed = time.perf_counter() - self._began
+        if self._said or passed < FIRST_LOOK:
+            return
+        self._said = True
+        minutes = (1 + HELD_OUT) * wanted * passed / steps / 60
+        if minutes > self._minutes:
+            less = max(self._minutes**2 / minutes, 0.1)
+            self._on_notice(
+                f"{self._world} makes {steps / passed:.0f} steps a second, and exploring it takes up to {minutes:.0f} "
+                f"minutes, less where every caption soon comes true; --minutes {less:.1f} explores less"
+            )
+
+
 class _Class:
     """One world while its lessons are drawn."""
 
@@ -239,10 +264,16 @@ class _Class:
         judges = max(round(HELD_OUT * count), LEAST_FRAMES)
         title = f"drawing {self.world.task.env.id}"
 
+        forecast = _Forecast(self.world.task.env.id, self.settings.minutes, on_notice)
+
         def done(seen: int) -> None:
             report(title, min(seen, count + judges), count + judges)
 
-        sights = self._draw(self.explorer, count, done, self.settings.seed)
+        def scouted(steps: int, wanted: int) -> None:
+            report(f"exploring {self.world.task.env.id}", steps, wanted)
+            forecast.look(steps, wanted)
+
+        sights = self._draw(self.explorer, count, done, self.settings.seed, scouted)
         check_sights(self.world, sights, on_notice)
         other = Explorer(self.world.task, self.world.captions, self.size, self.seed + 50_000)
         try:
@@ -252,7 +283,14 @@ class _Class:
         self.held_out = self.curriculum.lesson(self.world, held_out)
         return self.curriculum.lesson(self.world, sights)
 
-    def _draw(self, explorer: Explorer, count: int, done: Callable[[int], None], seed: int) -> list[Sight]:
+    def _draw(
+        self,
+        explorer: Explorer,
+        count: int,
+        done: Callable[[int], None],
+        seed: int,
+        scouted: Callable[[int, int], None] = lambda steps, wanted: None,
+    ) -> list[Sight]:
         sights: list[Sight] = []
         agents = [load_agent(run.checkpoint("best").path) for run in runs_of(self.world.task, self.settings)]
         rng = np.random.default_rng([seed, 23])
@@ -263,13 +301,13 @@ class _Class:
             sights += explorer.posed(round(POSED * count))
             done(len(sights))
         before = len(sights)
-        return sights + explorer.explore(count - before, lambda seen: done(before + seen))
+        return sights + explorer.explore(count - before, lambda seen: done(before + seen), scouted)
 
     def explored(self, taught: Sequence[Lesson]) -> WorldFigures:
         """Say how the world was explored."""
         return WorldFigures(
-            world=self.world.task.env.id, frames=sum(map(len, taught)), tells_states=self.explorer.tells_states,
-            posed=self.explorer.can_pose,
+            world=self.world.task.env.id, frames=sum(map(len, taught)), held_out=len(self.held_out),
+            tells_states=self.explorer.tells_states, posed=self.explorer.can_pose,
         )  # fmt: skip
 
     def hunt(self, number: int, place: Path, report: OnProgress) -> _Hunted:

@@ -56,6 +56,8 @@ REPLACED = 0.1
 """How often a cell takes a new state for its old one."""
 SCOUTING = 12
 """Steps per state wanted that are made before any is drawn, so that what is hard to reach is known by then."""
+TOLD = 16
+"""Steps from one time that it is said how many were made to the next."""
 PERSISTENCE = 10
 """How many times as many are made while a caption, or the rule of success, has never been true."""
 FOREMOST = 32
@@ -145,8 +147,18 @@ class Explorer:
         """Free the world."""
         self.world.close()
 
-    def explore(self, count: int, on_done: Callable[[int], None] = lambda _: None) -> list[Sight]:
+    def explore(
+        self,
+        count: int,
+        on_done: Callable[[int], None] = lambda _: None,
+        on_scouted: Callable[[int, int], None] = lambda steps, wanted: None,
+    ) -> list[Sight]:
         """Return states, seldom ones preferred; fewer than `count` where the world shows no more of them.
+
+        Args:
+            count: how many.
+            on_done: called with the number of states that are found.
+            on_scouted: called before that, with the steps that were made to find them, and how many there will be.
 
         Raises:
             TaskError: captions read of ``info`` what a step does not bring.
@@ -156,6 +168,8 @@ class Explorer:
         if not self._episodes:
             for steps, _ in enumerate(self._wander(draw=False), 1):
                 enough = SCOUTING * count if not self._unreached else PERSISTENCE * SCOUTING * count
+                if steps % TOLD == 0:
+                    on_scouted(min(steps, enough), enough)
                 if steps >= enough:
                     break
         for sight in self._revisit(count) if self.tells_states else islice(self._wander(), PATIENCE * count):
