@@ -48,9 +48,8 @@ was taught, `ant-tall` and `pusher-goal` were still among its tasks. More poses 
   (`python docs/make_worlds.py --run TASK`); minutes are wall-clock time of that training on a core that others shared.
 * Nothing in a cell: not trained yet. Agents so far: {agents} of {tasks}. What failed stands here as it is.
 
-Five more tasks are in `examples/worlds/`, because these models rate them wrongly: the cheetah's headstand and rearing
-(its angle goes round, and their captions do not know it), the arm that touches its target, the ant that stands tall,
-and the gripper at the red goal, whose caption and rule do not mind how high above it the gripper is.
+Three more tasks are in `examples/worlds/`, because these models rate them wrongly: the arm that touches its target, the
+ant that stands tall, and the gripper at the red goal, whose caption and rule do not mind how high above it it is.
 """
 
 

@@ -13,6 +13,7 @@ from gym_vlmrm.auditing.prompts import (
     read_prompt_file,
     suggest_prompts,
 )
+from gym_vlmrm.auditing.rewording import rewordings, subject_of
 from gym_vlmrm.errors import ModelError, VLMRMError
 from gym_vlmrm.reward.loading import CutPromptWarning
 from gym_vlmrm.task.catalog import load_task, override
@@ -28,6 +29,25 @@ from gym_vlmrm.task.catalog import load_task, override
 )
 def test_templates_expand(template: str, sentences: list[str]) -> None:
     assert expand_template(template) == sentences
+
+
+@pytest.mark.parametrize(
+    ("goal", "subject"),
+    [
+        ("a humanoid robot seated down, meditating in the lotus position", "a humanoid robot"),
+        ("pole vertically upright on top of the cart", "pole"),
+        ("a robot arm folded at its elbow", "a robot arm"),
+        ("a swimmer curled up", "a swimmer"),
+        ("a red curved door in a wall", "a red curved door"),
+        ("a big bed", "a big bed"),
+        ("a steep weed", "a steep weed"),
+    ],
+)
+def test_the_subject_ends_where_something_is_said_of_it(goal: str, subject: str) -> None:
+    found, said = subject_of(goal)
+    assert found == subject
+    assert all(f"is {said}" in words or not words.startswith(subject) for words in rewordings(goal))
+    assert bool(rewordings(goal)) == bool(said)
 
 
 def test_a_file_holds_goals_and_baselines(tmp_path: Path) -> None:

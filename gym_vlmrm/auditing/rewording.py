@@ -13,6 +13,18 @@ _BREAKS = frozenset({
     "doing", "up", "down", "upright", "straight", "and", "from", "over", "under", "beside", "its", "their", "off",
     "against",
 })  # fmt: skip
+_AFTER_PARTICIPLES = _BREAKS | {
+    "away",
+    "out",
+    "back",
+    "forward",
+    "backward",
+    "backwards",
+    "apart",
+    "together",
+    "open",
+    "shut",
+}
 _NO_VERBS = frozenset({"ring", "string", "spring", "wing", "king", "thing", "ceiling", "building", "ping"})
 FEWEST = 2
 """Words of a subject: "a pole" says more than "pole"."""
@@ -21,12 +33,16 @@ FEWEST = 2
 def subject_of(goal: str) -> tuple[str, str]:
     """Split a goal prompt into what it is about and what it says of that; the second is empty where it says nothing.
 
-    The first word that is a participle ("standing") or joins ("with", "up") begins what is said.
+    The first word that is a participle ("standing", "folded" before "at"), an adverb ("vertically") or joins ("with",
+    "up") begins what is said.
     """
     words = goal.split()
-    for index, word in enumerate(words):
-        bare = word.strip(",.;:").lower()
-        said = bare in _BREAKS or (bare.endswith("ing") and bare not in _NO_VERBS)
+    bare_words = [word.strip(",.;:").lower() for word in words]
+    for index, (bare, following) in enumerate(zip(bare_words, [*bare_words[1:], ""], strict=True)):
+        said = bare in _BREAKS or (bare.endswith("ing") and bare not in _NO_VERBS) or bare.endswith("ally")
+        # "a folded arm" says what it is, "an arm folded" and "an arm folded at its elbow" what is said of it.
+        participle = bare.endswith("ed") and len(bare) > 4 and not bare.endswith("eed")
+        said |= participle and (not following or following in _AFTER_PARTICIPLES)
         if said and index >= (FEWEST if words[0].lower() in _ARTICLES else 1):
             return " ".join(words[:index]).rstrip(",;:"), " ".join(words[index:])
     return goal, ""
