@@ -3,7 +3,7 @@
 import contextlib
 import multiprocessing
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
@@ -146,6 +146,10 @@ class Embedding:
     def rate(self, seconds: float) -> Speed:
         """Say how fast the best of what was tried is."""
         return self._measure(self.way, self.batch, seconds)
+
+    def by_batch(self, batches: Sequence[int], seconds: float) -> dict[int, float]:
+        """Say how fast batches of each size are, one per core beside each other [frames/s]."""
+        return {batch: self._measure("one per core", batch, seconds).rate for batch in batches}
 
     def _measure(self, way: str, batch: int, seconds: float) -> Speed:
         frames = self.frames[:batch]

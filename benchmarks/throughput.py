@@ -82,6 +82,25 @@ def growth(
 
 
 @app.command()
+def batches(task: Task, model: Model = "embedded", seconds: Seconds = 1.0, output: Json = None) -> None:
+    """Embedding alone by the size of the batch, one per core beside each other: what few environments leave to it."""
+    import numpy as np
+    from capacity import Embedding
+    from loops import prepared
+    from tables import print_table
+
+    import gym_vlmrm
+
+    judge = gym_vlmrm.load_reward_model(prepared(task, model))
+    frames = np.random.default_rng(0).integers(0, 256, (32, *(judge.frame_size,) * 2, 3), np.uint8)
+    embedding = Embedding(judge, frames)
+    found = embedding.by_batch((1, 2, 4, 8, 16, 32), seconds)
+    embedding.close()
+    print_table(f"{model}, embedding alone", ["frames in a batch", "frames/s"], [list(row) for row in found.items()])
+    _write(found, output)
+
+
+@app.command()
 def ways(
     task: Task,
     model: Model = "embedded",
@@ -207,7 +226,7 @@ def everything(
     rounds: Rounds = 3,
     output: Annotated[Path | None, typer.Option("--json", help="Write all figures to files in this folder.")] = None,
 ) -> None:
-    """Every table that README.md shows but that of `ways`."""
+    """Every table that README.md shows but those of `ways` and `batches`."""
 
     def file(name: str) -> Path | None:
         if output is not None:

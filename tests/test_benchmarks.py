@@ -91,6 +91,14 @@ def test_growth(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("one_core")
+def test_rates_by_batch(tmp_path: Path) -> None:
+    quick = ("--model", "brightness", "--seconds", "0.01")
+    found = run("batches", "mountain-car", *quick, output=tmp_path / "batches.json")
+    assert list(found) == ["1", "2", "4", "8", "16", "32"]
+    assert min(found.values()) > 0
+
+
+@pytest.mark.usefixtures("one_core")
 def test_every(tmp_path: Path) -> None:
     quick = ("--model", "brightness", "--seconds", "0.05", "--rounds", "1")
     arguments = ("every", "mountain-car", "--num-envs", "2", "--every", "1,3", *quick)
