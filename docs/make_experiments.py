@@ -27,9 +27,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE, DATA = ROOT / "docs" / "experiments.md", ROOT / "docs" / "experiments.json"
 RUNS, MODELS = Path("runs/experiments"), Path("build/sizes/models")
 EPISODES = 50
+GYMNASIUMS_CAMERA = {"name": "track"}
 LOOKS: dict[str, tuple[str, dict[str, Any]]] = {
-    "original": ("Gymnasium's textures, Gymnasium's camera", {"look": "original", "camera": None}),
-    "textured": ("textured, Gymnasium's camera", {"camera": None}),
+    "original-track": ("Gymnasium's textures, Gymnasium's camera", {"look": "original", "camera": GYMNASIUMS_CAMERA}),
+    "original": ("Gymnasium's textures, the authors' camera", {"look": "original"}),
+    "track": ("textured, Gymnasium's camera", {"camera": GYMNASIUMS_CAMERA}),
     "ours": ("textured, the authors' camera", {}),
 }
 ABOUT = """\
