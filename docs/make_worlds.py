@@ -34,8 +34,9 @@ HEAD = """\
 Written by `python docs/make_worlds.py` from the task files and `docs/worlds.json`. Ten worlds as Gymnasium draws them,
 judged by two embedded models (`embedded-gymnasium` and `embedded-mujoco`), which a task that names no model gets by its
 world. `make embedded-gymnasium` and `make embedded-mujoco` taught them what the tasks' own `captions:` say; they know
-nothing else. Their weights take a byte each (`tests/test_packed.py` says what that changes). When `embedded-mujoco`
-was taught, `ant-tall` and `pusher-goal` were still among its tasks. More poses of the humanoid stand among the worlds.
+nothing else. Their weights take a byte each (`tests/test_packed.py` says what that changes). `ant-tall` and `pusher-goal`
+were still among the tasks of `embedded-mujoco` when it was taught, and `cheetah-rearing` among those of the other. More
+poses of the humanoid stand among the worlds.
 
 * AUC: how often a frame in success is worth more than one that is not, of {frames} frames of the world that another
   exploration found (`python docs/make_worlds.py --measure`); EPIC: the distance of reward and success over the same
@@ -48,8 +49,9 @@ was taught, `ant-tall` and `pusher-goal` were still among its tasks. More poses 
   (`python docs/make_worlds.py --run TASK`); minutes are wall-clock time of that training on a core that others shared.
 * Nothing in a cell: not trained yet. Agents so far: {agents} of {tasks}. What failed stands here as it is.
 
-Three more tasks are in `examples/worlds/`, because these models rate them wrongly: the arm that touches its target, the
-ant that stands tall, and the gripper at the red goal, whose caption and rule do not mind how high above it it is.
+Four more tasks are in `examples/worlds/`, because these models rate them wrongly: the arm that touches its target, the
+ant that stands tall, the cheetah that rears up (an agent reached it in none of its steps), and the gripper at the red
+goal, whose caption and rule do not mind how high above it it is.
 """
 
 
