@@ -14,17 +14,8 @@ _BREAKS = frozenset({
     "against",
 })  # fmt: skip
 _AFTER_PARTICIPLES = _BREAKS | {
-    "away",
-    "out",
-    "back",
-    "forward",
-    "backward",
-    "backwards",
-    "apart",
-    "together",
-    "open",
-    "shut",
-}
+    "away", "out", "back", "forward", "backward", "backwards", "apart", "together", "open", "shut",
+}  # fmt: skip
 _NO_VERBS = frozenset({"ring", "string", "spring", "wing", "king", "thing", "ceiling", "building", "ping"})
 FEWEST = 2
 """Words of a subject: "a pole" says more than "pole"."""
