@@ -45,7 +45,7 @@ def stopped_in_one_line(command: Callable[_Arguments, _Result]) -> Callable[_Arg
             with raising_on_signals():
                 return command(*args, **kwargs)
         except Stopped as stopped:
-            complain(f"{stopped}; to begin again, give the same command")
+            complain(f"{stopped}; {stopped.advice}")
             raise typer.Exit(SIGNALLED + stopped.signal) from None
 
     return stoppable

@@ -36,7 +36,8 @@ judged by two embedded models (`embedded-gymnasium` and `embedded-mujoco`), whic
 world. `make embedded-gymnasium` and `make embedded-mujoco` taught them what the tasks' own `captions:` say; they know
 nothing else. Their weights take a byte each (`tests/test_packed.py` says what that changes). When they were taught,
 `ant-tall` and `pusher-goal` were still among the tasks of `embedded-mujoco`, and `cheetah-rearing` among those of the
-other. More poses of the humanoid stand among the worlds.
+other. No textures were made: Pendulum and the carts are thin lines on black. More poses of the humanoid stand among the
+worlds.
 
 * AUC: how often a frame in success is worth more than one that is not, of {frames} frames of the world that another
   exploration found (`python docs/make_worlds.py --measure`); EPIC: the distance of reward and success over the same

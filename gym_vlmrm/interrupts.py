@@ -26,11 +26,11 @@ _deaf: list[bool] = []
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal ended what had nothing to save; `signal` is its number."""
+    """A signal ended what had nothing to save; `signal` is its number, `advice` what to do now."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, advice: str = "to begin again, give the same command") -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.signal = number
+        self.signal, self.advice = number, advice
 
 
 class StopRequest:

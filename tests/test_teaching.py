@@ -24,6 +24,7 @@ import gym_vlmrm
 from gym_vlmrm.errors import ModelError, RunError, TaskError
 from gym_vlmrm.finetuning.loss import SigmoidHead
 from gym_vlmrm.finetuning.scratch import build_clip, save_folder
+from gym_vlmrm.interrupts import Stopped
 from gym_vlmrm.learning.hyperparameters import check_recipe
 from gym_vlmrm.learning.recipe_check import recipe_notes
 from gym_vlmrm.reward import load_reward_model
@@ -383,6 +384,27 @@ def test_a_goal_that_was_hardly_seen_is_told_of_later(true_in: int, known: bool,
     assert bool(hardly_taught(task)) != known
     (tmp_path / RECORD_FILE).write_text("{")
     assert hardly_taught(task) == []
+
+
+def test_a_run_of_another_world_is_refused(cartpole_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"--policy .* plays CartPole-v1, and Pendulum-v1 is taught"):
+        teach([pendulum()], tmp_path / "model", replace(TINY, policies=(str(cartpole_run),)))
+
+
+def test_a_stop_in_the_audit_says_that_the_model_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: Any) -> Any:
+        raise Stopped(signal.SIGTERM)
+
+    monkeypatch.setattr("gym_vlmrm.teaching.teacher.audit_taught", stopped)
+    monkeypatch.setattr("gym_vlmrm.teaching.small_pupil.TEXT_BATCHES", 2)
+    output = tmp_path / "model"
+    with pytest.raises(Stopped) as found:
+        teach([pendulum()], output, replace(TINY, minutes=0.01, rounds=0))
+    assert (
+        found.value.advice
+        == f"the model is whole, in {output}; what is left is vlmrm audit TASK --model local-dir:{output}"
+    )
+    assert (output / WEIGHTS_FILE).is_file()
 
 
 def test_a_folder_keeps_the_directions_that_are_told(tmp_path: Path) -> None:

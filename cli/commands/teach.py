@@ -67,6 +67,10 @@ def teach(
     """
     if not 0 < minutes <= 600:
         raise typer.BadParameter(f"{minutes:g} is not between 0 and 600", param_hint="--minutes")
+    if model == "scratch" and device not in (None, "auto", "cpu"):
+        raise typer.BadParameter(
+            f"{device}: a model from scratch is small and learns on the CPU", param_hint="--device"
+        )
     from gym_vlmrm.files import free_folder
     from gym_vlmrm.task.catalog import load_task, with_captions
     from gym_vlmrm.teaching import TeachingSettings
@@ -125,7 +129,11 @@ def _print(result: "TeachingResult", tasks: list[str]) -> None:
     for row in result.rare_goals:
         say(f"the goal '{row.sentence}' is true of only {row.true_in} of the frames: teach again first, with more"
             " --minutes, --policy RUN that shows it, or another rule")  # fmt: skip
-    if not result.rare_goals:
+    inseparable = [verdict.task for verdict in result.verdicts if verdict.label == "not separable"]
+    if inseparable:
+        say(f"the reward does not tell the goal of {', '.join(inseparable)} from other states: try more --minutes, or a"
+            " camera, sentence or grade that shows it (docs/teaching.md, When it does not work)")  # fmt: skip
+    elif not result.rare_goals:
         say(f"next: vlmrm train {shlex.quote(tasks[0])} --model {shlex.quote(f'local-dir:{result.output}')}")
 
 

@@ -74,6 +74,9 @@ def build_algorithm(
         model: BaseAlgorithm = algorithm.load()(env=env, seed=seed, **arguments)
     except (ValueError, AssertionError, TypeError, RuntimeError, MemoryError, LookupError, AttributeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, MemoryError) and algorithm.kind == "off-policy":
+            cure = "give hyperparameters.buffer_size fewer transitions"
+            raise TrainingError(f"{algorithm.name} has no room for its replay buffer ({reason}); {cure}") from error
         raise TrainingError(f"{algorithm.name} refuses its hyperparameters: {reason}") from error
     if source is not None and algorithm.kind == "on-policy" and not _has_rollout_hook(algorithm):
         _replace_rollout_buffer(model, source)

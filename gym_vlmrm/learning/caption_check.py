@@ -1,5 +1,6 @@
 """Whether a task's captions fit its environment, prompts and success: what `vlmrm check` asks beside all else."""
 
+from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
@@ -17,6 +18,8 @@ from gym_vlmrm.worlds.world import make_world
 __all__ = ["caption_notes", "check_captions", "impossible_notes"]
 
 TRIAL_FRAME = 16
+EDGE = 1e-6
+"""How far beyond declared bounds a value may lie, as a share of their width."""
 CLEARLY = 0.02
 """A difference of truths that is none of rounding."""
 
@@ -72,8 +75,10 @@ def impossible_notes(task: TaskSpec, space: gym.Space[Any]) -> list[tuple[str, L
         space: of its environment's observations, whose bounds count.
     """
     bounds: Bounds = {}
-    if isinstance(space, gym.spaces.Box):
-        ends = zip(np.ravel(space.low).tolist(), np.ravel(space.high).tolist(), strict=True)
+    if isinstance(space, gym.spaces.Box) and task.env.terminate:  # beyond its end a world leaves the bounds it declares
+        low, high = np.ravel(space.low).astype(np.float64), np.ravel(space.high).astype(np.float64)
+        width = np.where(np.isfinite(low) & np.isfinite(high), high - low, 0.0)  # of float32 the last digits are chance
+        ends = zip((low - EDGE * width).tolist(), (high + EDGE * width).tolist(), strict=True)
         bounds = {f"obs[{index}]": pair for index, pair in enumerate(ends)}
     notes: list[tuple[str, Location]] = []
     for number, caption in enumerate(task.captions):
@@ -100,12 +105,25 @@ def impossible_notes(task: TaskSpec, space: gym.Space[Any]) -> list[tuple[str, L
 def _never(source: Any, bounds: Bounds) -> bool:
     rule = parse_rule(source)
     states = conceivable_states(marks_of(rule), bounds)
-    return states is not None and not any(rule.holds(state) for state in states)
+    if states is not None:
+        return not any(rule.holds(state) for state in states)
+    if not isinstance(source, Mapping) or "all" not in source:
+        return False
+    # Too many quantities at a time: what cannot hold of one of them cannot hold.
+    by_name: dict[tuple[str, ...], list[Any]] = {}
+    for part in source["all"]:
+        by_name.setdefault(tuple(dict.fromkeys(quantity_names(parse_rule(part)))), []).append(part)
+    return any(_never({"all": parts}, bounds) for parts in by_name.values() if len(parts) < len(source["all"]))
 
 
 def _impossible(what: str, source: Any, bounds: Bounds) -> str:
     names = dict.fromkeys(quantity_names(parse_rule(source)))
-    known = [f"{name} lies in [{low:g}, {high:g}]" for name in names if name in bounds for low, high in [bounds[name]]]
+    known = [
+        f"{name} is declared to lie in [{low:g}, {high:g}]"
+        for name in names
+        if name in bounds
+        for low, high in [bounds[name]]
+    ]
     return f"{what} meets '{shorten(rule_text(source))}'{': ' if known else ''}{', '.join(known)}"
 
 

@@ -20,6 +20,8 @@ Bounds: TypeAlias = Mapping[str, tuple[float, float]]
 Marks: TypeAlias = Iterable[tuple[str, float]]
 MOST = 20_000
 """Most states that are tried."""
+MOST_TURNS = 2
+"""How often an angle with bounds is taken round, either way: its bounds are seldom wider."""
 
 
 def marks_of(rule: Rule) -> Iterator[tuple[str, float]]:
@@ -60,7 +62,11 @@ def conceivable_states(marks: Marks, bounds: Bounds) -> list[Quantities] | None:
         else:
             turns[name] = found
             numbers.setdefault(found[1], set()).update(_angles(name, number))
-    values = {name: _values(those, *bounds.get(name, (-math.inf, math.inf))) for name, those in numbers.items()}
+    angles = {angle for _, angle in turns.values()}
+    values = {}
+    for name, those in numbers.items():
+        low, high = bounds.get(name, (-math.inf, math.inf))
+        values[name] = _values(_all_around(those, low, high) if name in angles else those, low, high)
     if math.prod(map(len, values.values())) > MOST:
         return None
     states: list[Quantities] = []
@@ -77,6 +83,15 @@ def _angles(name: str, number: float) -> tuple[float, ...]:
     first = math.asin(number) if name.startswith("sin") else math.acos(number)
     other = math.pi - first if name.startswith("sin") else -first
     return (-math.pi, first, math.remainder(other, 2 * math.pi), math.pi)
+
+
+def _all_around(numbers: set[float], low: float, high: float) -> set[float]:
+    """Return numbers and what they are a turn later and earlier, as far as an angle's bounds ask for it."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return numbers
+    turns = range(-MOST_TURNS, MOST_TURNS + 1)
+    around = {number + 2 * math.pi * turn for number in numbers for turn in turns}
+    return {number for number in around if low <= number <= high} or numbers
 
 
 def _values(numbers: set[float], low: float, high: float) -> list[float]:

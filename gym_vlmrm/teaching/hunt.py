@@ -20,6 +20,7 @@ from gym_vlmrm.auditing.search import POPULATION, minimise_together
 from gym_vlmrm.interrupts import Stopped
 from gym_vlmrm.learning import choose_recipe, train
 from gym_vlmrm.learning.agents import TrainedAgent
+from gym_vlmrm.learning.algorithms import find_algorithm
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.stored_policy import load_agent
 from gym_vlmrm.task.catalog import override
@@ -204,6 +205,9 @@ def _send_agent(
     judged = override(task, model=f"local-dir:{place}", device="cpu")
     name, recipe = choose_recipe(judged, steps=steps)
     recipe = recipe.model_copy(update={"checkpoint_every": max(steps // CHECKPOINTS, 1)})
+    if find_algorithm(recipe.algorithm).kind == "off-policy":  # no more room than so few steps fill: pictures are large
+        room = min(recipe.hyperparameters.get("buffer_size", steps), steps + recipe.num_envs)
+        recipe = recipe.model_copy(update={"hyperparameters": {**recipe.hyperparameters, "buffer_size": room}})
     rng = np.random.default_rng([seed, 19])
     try:
         with warnings.catch_warnings():

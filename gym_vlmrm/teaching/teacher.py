@@ -1,6 +1,7 @@
 """The whole way from tasks with captions to a model folder: draw, learn, hunt, learn again, audit."""
 
 import contextlib
+import shlex
 import shutil
 import tempfile
 import time
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 from gym_vlmrm.errors import ModelError, RunError, TaskError, whole_number
 from gym_vlmrm.files import check_writable, is_free, make_folder, write_text
 from gym_vlmrm.finetuning.settings import SCRATCH
+from gym_vlmrm.interrupts import Stopped
 from gym_vlmrm.learning.records import MAX_SEED
+from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.stored_policy import load_agent
 from gym_vlmrm.reward.clip.towers import load_towers
 from gym_vlmrm.reward.folders import WORLDS_FILE
@@ -141,7 +144,13 @@ def teach(
         record = TeachingRecord.of(tasks, settings, explored, captions, rounds)
         write_card(place, record)
         _move(place, output)
-    verdicts = [audit_taught(task, output, settings, report) for task in tasks]
+    verdicts = []
+    for task in tasks:
+        try:
+            verdicts.append(audit_taught(task, output, settings, report))
+        except Stopped as stopped:
+            finish = f"vlmrm audit TASK --model {shlex.quote(f'local-dir:{output}')}"
+            raise Stopped(stopped.signal, f"the model is whole, in {output}; what is left is {finish}") from None
     seconds = round(time.perf_counter() - began, 1)
     write_card(output, record.model_copy(update={"verdicts": verdicts, "seconds": seconds}))
     return TeachingResult(output, seconds, record.frames, explored, captions, rounds, verdicts)
@@ -156,6 +165,10 @@ def _check(tasks: Sequence[TaskSpec], output: Path, settings: TeachingSettings) 
         raise TaskError(f"minutes must lie between 0 and 600, got {settings.minutes:g}")
     if not is_free(output):
         raise RunError(f"{output} exists already and is not empty; name another --output")
+    taught = {task.env.id for task in tasks}
+    for run in map(RunFolder.open, settings.policies):
+        if run.task.env.id not in taught:
+            raise RunError(f"--policy {run.path} plays {run.task.env.id}, and {', '.join(sorted(taught))} is taught")
     if settings.model in ("brightness",):
         raise ModelError(f"model '{settings.model}' reads no sentences and cannot be taught; use scratch")
 
