@@ -59,8 +59,8 @@ LOOK = """\
 The paper: a kneeling agent succeeds in 36% of episodes with Gymnasium's textures and camera, in 91%
 with textures, in 100% with textures and another camera. Here: the embedded model, nine tenths of whose frames
 had textures, and all of whose cameras stood about where the authors' stands. Textures matter as in the paper, the
-camera less: the model tells Gymnasium's bare body from the side better than from the front. AUC and EPIC are `vlmrm audit`'s, with
-95% intervals over frames.
+camera less: the model knows Gymnasium's bare body better from the side than from the front. AUC and EPIC are
+`vlmrm audit`'s, with 95% intervals over frames.
 
 `python docs/make_experiments.py looks`
 
