@@ -86,9 +86,14 @@ def test_candidates_are_ranked_with_the_tasks_own_among_them(tmp_path: Path) -> 
 
 def test_words_that_the_embedded_model_never_saw_are_named() -> None:
     task = load_task("mountain-car")
-    ranking = rank_prompts(
-        task, PromptTrial(["a zeppelin at the summit"], []), model="embedded", alphas=(0,), workers=1
-    )
+    sentences = ["a zeppelin at the summit", "a zeppelin next to the yellow flag", "a car in the valley"]
+    ranking = rank_prompts(task, PromptTrial(sentences, []), model="embedded", alphas=(0,), workers=1)
+    assert [bool(row.unknown_words) for row in ranking.rows] == [
+        False,
+        False,
+        True,
+        True,
+    ]  # a car in the valley is worse
     words = {row.candidate.goal[0]: row.unknown_words for row in ranking.rows}
     assert words["a zeppelin at the summit"] == ["zeppelin"]
     assert words[task.reward.goal] == []  # type: ignore[index]

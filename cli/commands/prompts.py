@@ -68,7 +68,8 @@ def prompts(
         )  # fmt: skip
     unknown = sorted({word for row in ranking.rows for word in row.unknown_words})
     if unknown:
-        note(f"model '{ranking.model}' never saw {', '.join(map(repr, unknown))} in training; such prompts are guesses")
+        words = ", ".join(map(repr, unknown))
+        note(f"model '{ranking.model}' never saw {words} in training; such prompts are guesses, and stand last")
     cut = {text for row in ranking.rows for text in row.cut_prompts}
     if cut:
         note(f"model '{ranking.model}' has no room for the end of {len(cut)} of the prompts; those marked (!) are cut")

@@ -237,7 +237,8 @@ def _candidates(task: TaskSpec, trial: PromptTrial, alphas: Sequence[float]) -> 
     return unique, own
 
 
-def _rank(row: PromptRow, by: By) -> tuple[float, float]:
+def _rank(row: PromptRow, by: By) -> tuple[bool, float, float]:
+    """Words that the model never saw are guesses: by chance one of many wins by a hair, so they come last."""
     nearness = -1.0 if row.nearness is None else row.nearness
     value = {"epic": row.epic, "auc": -row.auc, "nearness": -nearness, "gap": -row.gap}[by]
-    return round(value, 3), row.epic
+    return bool(row.unknown_words), round(value, 3), row.epic
