@@ -29,9 +29,9 @@ ABOUT = """\
 # Results
 
 Written by `make results` (`python docs/make_results.py`); all numbers stand in [results.json](results.json).
-Run so far, of ten tasks and seeds 0, 1 and 2: {tasks} (seeds {seeds}), on {machines}, which did other work
-meanwhile or not: minutes are wall-clock time. All was rewarded and judged by the embedded model with the weights
-`{digest}`, those that the package holds.
+Run so far, of ten tasks and seeds 0, 1 and 2: {tasks}; on {machines}, which did
+other work meanwhile or not: minutes are wall-clock time. All was rewarded and judged by the embedded model with the
+weights `{digest}`, those that the package holds.
 
 An episode is in success if at least half of its steps are (the paper's rule), at the task's own limit (humanoid: 100
 steps, 1.5 s) and up to four times that. *Held* is one with success in at least 90% of the steps of its last half.
@@ -64,7 +64,7 @@ def _line(rows: Sequence[Row], verdicts: Mapping[str, str]) -> str:
     cells = (
         f"{first.task} ({first.recipe_name}: {first.algorithm})",
         ", ".join(str(row.seed) for row in rows),
-        "; ".join(dict.fromkeys(f"{_steps(row)}, {row.minutes:.0f} min" for row in rows)),
+        f"{'; '.join(dict.fromkeys(map(_steps, rows)))}, {_range([row.minutes for row in rows])} min",
         limits + _rates(short),
         further + _rates(long) if long else "-",
         _shares(long or short),
@@ -108,6 +108,11 @@ def _held(scores: Sequence[Scores]) -> str:
     )
     low, high = wilson_interval(held, all_of)
     return f"{held / all_of:.0%} [{low:.0%}, {high:.0%}]" + _over_seeds([one.held_rate for one in scores])
+
+
+def _range(minutes: Sequence[float]) -> str:
+    ends = dict.fromkeys(f"{end:.0f}" for end in (min(minutes), max(minutes)))
+    return " to ".join(ends)
 
 
 def _over_seeds(values: Sequence[float | None]) -> str:
@@ -167,13 +172,16 @@ def _draw(group: Group, pages: Path) -> None:
         write_text(pages / name, on_white(band_chart(title, [band])))
 
 
+def _seeds(results: Results, task: str) -> str:
+    seeds = sorted({row.seed for row in results.rows if row.task == task})
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
 def _page(results: Results, films: Mapping[str, Path], pages: Path) -> str:
     machines = ", ".join(dict.fromkeys(row.machine for row in results.rows))
-    seeds = ", ".join(str(seed) for seed in sorted({row.seed for row in results.rows}))
     tasks = list(dict.fromkeys(row.task for row in results.rows))
     said = ABOUT.format(
-        tasks=", ".join(tasks),
-        seeds=seeds,
+        tasks=", ".join(f"{task} ({_seeds(results, task)})" for task in tasks),
         machines=machines,
         digest=results.weights_digest[:12],
     )

@@ -82,7 +82,10 @@ def lines(*rows: Row) -> list[str]:
 
 def test_seeds_of_one_recipe_share_a_line_with_intervals_over_episodes_and_seeds() -> None:
     (line,) = lines(row(0, 50, 0.9), row(1, 40, 0.8), row(2, 45, 0.7))
-    assert "| 0, 1, 2 |" in line
+    assert "| 0, 1, 2 | 1,000, 3 min |" in line
+    (line,) = lines(row(0, 50, 0.9), row(1, 40, 0.8).model_copy(update={"minutes": 12.2}))
+    assert "| 0, 1 | 1,000, 3 to 12 min |" in line
+    (line,) = lines(row(0, 50, 0.9), row(1, 40, 0.8), row(2, 45, 0.7))
     assert "100 steps: 90% [84%, 94%] of 150 (seeds 100%, 80%, 90%: [65%, 100%])" in line
     assert "400 steps: 90%" in line
     assert "80.0% (seeds 90%, 80%, 70%: [55%, 100%])" in line
