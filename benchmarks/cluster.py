@@ -237,7 +237,7 @@ def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("rates", "kills", "learner"))
-    parser.add_argument("--output", type=Path, default=Path("cluster-benchmark"))
+    parser.add_argument("--output", type=Path, default=Path("runs/bench/cluster"))
     parser.add_argument("--task", default="kneeling")
     parser.add_argument("--num-envs", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=20.0)
