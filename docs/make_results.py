@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from results_data import AuditOutcome, Results, Row, read_audit, read_row
+from results_data import AuditOutcome, Results, Row, read_audit, read_row, shown_runs
 from results_pages import write_pages
 
 import gym_vlmrm
@@ -108,13 +108,10 @@ def _audits(runs: Path, digest: str) -> Iterator[AuditOutcome]:
 def films(runs: Path, results: Results) -> dict[str, Path]:
     """Return the film of each task, by its name: of the run whose best checkpoint earned most."""
     found: dict[str, tuple[float, Path]] = {}
-    shown = {(row.task, row.recipe_name, row.seed) for row in results.rows}
-    for run in map(RunFolder.open, find_runs([runs])):
-        record, task = run.record, short_name(run.record.task)
-        if (task, record.recipe_name, record.seed) not in shown or run.best is None:
-            continue
-        if (run.path / "video.gif").is_file() and run.best.vlm_reward > found.get(task, (float("-inf"),))[0]:
-            found[task] = (run.best.vlm_reward, run.path / "video.gif")
+    for run in shown_runs(runs, results):
+        task, film, best = short_name(run.record.task), run.path / "video.gif", run.best
+        if best is not None and film.is_file() and best.vlm_reward > found.get(task, (float("-inf"),))[0]:
+            found[task] = (best.vlm_reward, film)
     return {task: path for task, (_, path) in found.items()}
 
 

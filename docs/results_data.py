@@ -6,10 +6,11 @@ from gym_vlmrm.auditing.results import AuditReport
 from gym_vlmrm.files import read_model
 from gym_vlmrm.learning.records import Result
 from gym_vlmrm.learning.run_folder import RunFolder
+from gym_vlmrm.learning.runs import find_runs
 from gym_vlmrm.learning.scores import LongScores, Scores, read_evaluation
 from gym_vlmrm.task.builtin import short_name
 
-__all__ = ["AuditOutcome", "Results", "Row", "read_audit", "read_row"]
+__all__ = ["AuditOutcome", "Results", "Row", "read_audit", "read_row", "shown_runs"]
 
 
 class Row(Result):
@@ -82,6 +83,16 @@ def read_row(run: RunFolder, digest: str) -> Row | str:
         random=evaluation.random,
         longer=evaluation.longer,
     )
+
+
+def shown_runs(runs: Path, results: Results) -> list[RunFolder]:
+    """Return the runs below a folder of which the results have a row."""
+    shown = {(row.task, row.recipe_name, row.seed, row.steps) for row in results.rows}
+    return [
+        run
+        for run in map(RunFolder.open, find_runs([runs]))
+        if (short_name(run.record.task), run.record.recipe_name, run.record.seed, run.record.step) in shown
+    ]
 
 
 def read_audit(folder: Path, digest: str) -> AuditOutcome | None:

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from results_data import Results, Row
+from results_data import Results, Row, shown_runs
 
 from gym_vlmrm.files import write_json, write_text
 from gym_vlmrm.learning.comparison import Group, compare, mean_over_runs
@@ -150,10 +150,9 @@ def write_pages(results: Results, runs: Path, films: Mapping[str, Path], pages: 
     write_json(pages / "results.json", results.model_dump(mode="json"))
     for task, film in films.items():
         shutil.copyfile(film, pages / f"{task}.gif")
-    shown = {(row.task, row.seed, row.steps) for row in results.rows}
-    for group in compare([runs]).groups:
-        if any((group.task, run.seed, run.step) in shown for run in group.runs):
-            _draw(group, pages)
+    drawn = [run.path for run in shown_runs(runs, results)]
+    for group in compare(drawn).groups if drawn else ():
+        _draw(group, pages)
     write_text(pages / "README.md", _page(results, films, pages))
     readme = pages.parents[1] / "README.md"
     if readme.is_file():

@@ -7,7 +7,7 @@ import make_results
 import make_zoo
 import numpy as np
 import pytest
-from results_data import Results, Row, read_row
+from results_data import Results, Row, read_row, shown_runs
 from results_pages import PAGES, groups_of, table, with_table
 from trainings import DQN, cartpole
 
@@ -142,6 +142,9 @@ def test_what_other_weights_judged_is_left_out_and_cannot_ship(
     found = read_row(run, bright.weights_digest)
     assert isinstance(found, Row)
     assert (found.task, found.seed, found.steps) == ("cartpole", 0, 200)
+    for row, drawn in ((found, [run.path]), (found.model_copy(update={"seed": 1}), [])):
+        results = Results(weights_digest=bright.weights_digest, rows=[row], audits=[])
+        assert [each.path for each in shown_runs(tmp_path / "runs", results)] == drawn
     assert make_results.is_judged(run, bright.weights_digest, 1, None) is False  # not filmed
     (tmp_path / "zoo").mkdir()
     entry = RunFolder.open(make_zoo.write_entry(run, tmp_path / "zoo"))
