@@ -51,8 +51,8 @@ worlds.
 * Nothing in a cell: not trained yet. Agents so far: {agents} of {tasks}. What failed stands here as it is.
 
 Four more tasks are in `examples/worlds/`, because these models rate them wrongly: the arm that touches its target, the
-ant that stands tall, the cheetah that rears up (an agent reached it in none of its steps), and the gripper at the red
-goal, whose caption and rule do not mind how high above it it is.
+ant that stands tall, the cheetah that rears up, and the gripper at the red goal, whose caption and rule do not mind how
+high above it it is.
 """
 
 

@@ -88,12 +88,8 @@ def test_words_that_the_embedded_model_never_saw_are_named() -> None:
     task = load_task("mountain-car")
     sentences = ["a zeppelin at the summit", "a zeppelin next to the yellow flag", "a car in the valley"]
     ranking = rank_prompts(task, PromptTrial(sentences, []), model="embedded", alphas=(0,), workers=1)
-    assert [bool(row.unknown_words) for row in ranking.rows] == [
-        False,
-        False,
-        True,
-        True,
-    ]  # a car in the valley is worse
+    # A car in the valley is worse than either, and known.
+    assert [bool(row.unknown_words) for row in ranking.rows] == [False, False, True, True]
     words = {row.candidate.goal[0]: row.unknown_words for row in ranking.rows}
     assert words["a zeppelin at the summit"] == ["zeppelin"]
     assert words[task.reward.goal] == []  # type: ignore[index]

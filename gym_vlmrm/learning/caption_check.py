@@ -1,6 +1,5 @@
 """Whether a task's captions fit its environment, prompts and success: what `vlmrm check` asks beside all else."""
 
-from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from gym_vlmrm.task.captions import CaptionSpec
 from gym_vlmrm.task.possible import Bounds, conceivable_states, marks_of, marks_of_caption
-from gym_vlmrm.task.rules import parse_rule, quantity_names, rule_text
+from gym_vlmrm.task.rules import AllOf, Rule, parse_rule, quantity_names, rule_text
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.task.yaml_file import Location, shorten
 from gym_vlmrm.worlds.readings import Readings
@@ -82,7 +81,7 @@ def impossible_notes(task: TaskSpec, space: gym.Space[Any]) -> list[tuple[str, L
         bounds = {f"obs[{index}]": pair for index, pair in enumerate(ends)}
     notes: list[tuple[str, Location]] = []
     for number, caption in enumerate(task.captions):
-        if caption.when is not None and _never(caption.when, bounds):
+        if caption.when is not None and _never(parse_rule(caption.when), bounds):
             what = f"'{shorten(caption.sentences[0])}' is never wholly true: nothing"
             notes.append((_impossible(what, caption.when, bounds), ("captions", number)))
         elif caption.when is not None and caption.grades:
@@ -90,9 +89,9 @@ def impossible_notes(task: TaskSpec, space: gym.Space[Any]) -> list[tuple[str, L
             if _is_turned_around(_truths(slope, caption.when, bounds)):
                 text = f"the grade of '{shorten(caption.sentences[0])}' is lower where its rule holds than elsewhere"
                 notes.append((f"{text}; is an end turned around?", ("captions", number)))
-    if task.success is None:
+    if task.success_rule is None:
         return notes
-    if _never(task.success, bounds):
+    if _never(task.success_rule, bounds):
         return [*notes, (_impossible("nothing is ever a success: nothing", task.success, bounds), ("success",))]
     goals = [text for part in task.reward.all_parts if part.weight > 0 for text in part.goals]
     for number, caption in enumerate(task.captions):
@@ -102,18 +101,17 @@ def impossible_notes(task: TaskSpec, space: gym.Space[Any]) -> list[tuple[str, L
     return notes
 
 
-def _never(source: Any, bounds: Bounds) -> bool:
-    rule = parse_rule(source)
+def _never(rule: Rule, bounds: Bounds) -> bool:
     states = conceivable_states(marks_of(rule), bounds)
     if states is not None:
         return not any(rule.holds(state) for state in states)
-    if not isinstance(source, Mapping) or "all" not in source:
+    if not isinstance(rule, AllOf):
         return False
     # Too many quantities at a time: what cannot hold of one of them cannot hold.
-    by_name: dict[tuple[str, ...], list[Any]] = {}
-    for part in source["all"]:
-        by_name.setdefault(tuple(dict.fromkeys(quantity_names(parse_rule(part)))), []).append(part)
-    return any(_never({"all": parts}, bounds) for parts in by_name.values() if len(parts) < len(source["all"]))
+    by_names: dict[frozenset[str], list[Rule]] = {}
+    for part in rule.parts:
+        by_names.setdefault(frozenset(quantity_names(part)), []).append(part)
+    return any(_never(AllOf(tuple(parts)), bounds) for parts in by_names.values() if len(parts) < len(rule.parts))
 
 
 def _impossible(what: str, source: Any, bounds: Bounds) -> str:

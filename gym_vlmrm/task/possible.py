@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from gym_vlmrm.task.captions import CaptionSpec
 from gym_vlmrm.task.names import turn
-from gym_vlmrm.task.rules import AllOf, AnyOf, Comparison, Not, Quantities, Rule, parse_rule
+from gym_vlmrm.task.rules import Quantities, Rule, comparisons, parse_rule
 
 __all__ = ["Bounds", "conceivable_states", "marks_of", "marks_of_caption"]
 
@@ -26,13 +26,7 @@ MOST_TURNS = 2
 
 def marks_of(rule: Rule) -> Iterator[tuple[str, float]]:
     """Yield what a rule compares, and with which number."""
-    if isinstance(rule, Comparison):
-        yield rule.name, rule.number
-    elif isinstance(rule, Not):
-        yield from marks_of(rule.part)
-    elif isinstance(rule, AllOf | AnyOf):
-        for part in rule.parts:
-            yield from marks_of(part)
+    return ((comparison.name, comparison.number) for comparison in comparisons(rule))
 
 
 def marks_of_caption(caption: CaptionSpec) -> Iterator[tuple[str, float]]:

@@ -22,8 +22,8 @@ from gym_vlmrm.task.names import QUANTITY_NAME
 from gym_vlmrm.task.past import LOOK_BACK, look_back
 
 __all__ = [
-    "Comparison", "Quantities", "Rule", "parse_rule", "quantity_names", "quantity_scales", "rule_text", "shortfall",
-    "shortfalls", "unmet", "well_formed",
+    "AllOf", "Comparison", "Quantities", "Rule", "comparisons", "parse_rule", "quantity_names", "quantity_scales",
+    "rule_text", "shortfall", "shortfalls", "unmet", "well_formed",
 ]  # fmt: skip
 
 Quantities: TypeAlias = Mapping[str, float]
@@ -74,6 +74,7 @@ class AllOf:
     parts: tuple["Rule", ...]
 
     def holds(self, quantities: Quantities) -> bool:
+        """Say whether all parts hold; raises KeyError for an unknown quantity."""
         return all(part.holds(quantities) for part in self.parts)
 
 
@@ -162,13 +163,18 @@ def _quoted(source: Any) -> str:
 
 def quantity_names(rule: Rule) -> Iterator[str]:
     """Yield the name of every quantity that the rule reads, in order, with repeats."""
+    return (comparison.name for comparison in comparisons(rule))
+
+
+def comparisons(rule: Rule) -> Iterator[Comparison]:
+    """Yield every comparison of a rule, in order."""
     if isinstance(rule, Comparison):
-        yield rule.name
+        yield rule
     elif isinstance(rule, Not):
-        yield from quantity_names(rule.part)
+        yield from comparisons(rule.part)
     else:
         for part in rule.parts:
-            yield from quantity_names(part)
+            yield from comparisons(part)
 
 
 def rule_text(source: Any) -> str:

@@ -117,7 +117,7 @@ def hardly_taught(task: TaskSpec) -> list[str]:
         said += [
             f"model '{model}' hardly knows '{row.sentence}': only {row.true_in} of the frames it was taught show it"
             for row in captions
-            if row.goal and row.true_in < FEWEST_TRUE and row.world == task.env.id
+            if row.hardly_seen and row.world == task.env.id
         ]
     return said
 

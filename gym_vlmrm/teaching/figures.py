@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from gym_vlmrm.arrays import Floats
 from gym_vlmrm.learning import statistics
 from gym_vlmrm.reward.clip.towers import Towers
-from gym_vlmrm.teaching.lessons import TRUE, Curriculum, Lesson
+from gym_vlmrm.teaching.lessons import FEWEST_TRUE, TRUE, Curriculum, Lesson
 
 __all__ = [
     "FEWEST",
@@ -69,6 +69,11 @@ class CaptionFigures(BaseModel):
     """Rank correlation of score and truth; ``None`` where it is equally true of all frames."""
     worst_auc: float | None
     """The least AUC of its sentences."""
+
+    @property
+    def hardly_seen(self) -> bool:
+        """Whether it is a goal that so few of the frames show that it is hardly learned."""
+        return self.goal and self.true_in < FEWEST_TRUE
 
 
 class RoundFigures(BaseModel):

@@ -206,8 +206,9 @@ def _send_agent(
     name, recipe = choose_recipe(judged, steps=steps)
     recipe = recipe.model_copy(update={"checkpoint_every": max(steps // CHECKPOINTS, 1)})
     if find_algorithm(recipe.algorithm).kind == "off-policy":  # no more room than so few steps fill: pictures are large
-        room = min(recipe.hyperparameters.get("buffer_size", steps), steps + recipe.num_envs)
-        recipe = recipe.model_copy(update={"hyperparameters": {**recipe.hyperparameters, "buffer_size": room}})
+        filled = steps + recipe.num_envs
+        room = {"buffer_size": min(recipe.hyperparameters.get("buffer_size", filled), filled)}
+        recipe = recipe.model_copy(update={"hyperparameters": {**recipe.hyperparameters, **room}})
     rng = np.random.default_rng([seed, 19])
     try:
         with warnings.catch_warnings():

@@ -38,7 +38,6 @@ from gym_vlmrm.teaching.figures import (
 from gym_vlmrm.teaching.finetuned_pupil import FinetunedPupil
 from gym_vlmrm.teaching.hunt import Prey, hunt, policy_sights
 from gym_vlmrm.teaching.lessons import (
-    FEWEST_TRUE,
     LEAST_FRAMES,
     Curriculum,
     Lesson,
@@ -85,7 +84,7 @@ class TeachingResult:
     @property
     def rare_goals(self) -> list[CaptionFigures]:
         """Goals that so few of the frames show that they are hardly learned."""
-        return [row for row in self.captions if row.goal and row.true_in < FEWEST_TRUE]
+        return [row for row in self.captions if row.hardly_seen]
 
 
 @kept_torch_threads()
