@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from gym_vlmrm.task.catalog import builtin_tasks
@@ -218,8 +220,17 @@ def _in_success(name: str, task: TaskSpec) -> Any:
     finally:
         explorer.close()
     found = [sight.frame for sight in sights if sight.success]
-    # The one with most in it: of a world that is wider than its picture, some states show little.
-    return max(found, key=lambda frame: int((frame != frame[0, 0]).any(axis=-1).sum())) if found else None
+    if found:  # the one with most in it: of a world that is wider than its picture, some states show little
+        return max(found, key=lambda frame: int((frame != frame[0, 0]).any(axis=-1).sum()))
+    film = FOLDER / f"{name}.gif"
+    return _end_of(film) if film.is_file() else None
+
+
+def _end_of(film: Path) -> NDArray[np.uint8]:
+    """Return how an agent's film ends: what exploring does not reach, training may."""
+    with Image.open(film) as pictures:
+        pictures.seek(pictures.n_frames - 1)  # type: ignore[attr-defined]
+        return np.asarray(pictures.convert("RGB").resize((SIZE, SIZE), Image.Resampling.LANCZOS))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from open_clip.model import CLIP
 from safetensors.torch import load_file
 
 import gym_vlmrm
-from gym_vlmrm.errors import ModelError, RunError, TaskError
+from gym_vlmrm.errors import ModelError, RunError, TaskError, WorldError
 from gym_vlmrm.finetuning.loss import SigmoidHead
 from gym_vlmrm.finetuning.scratch import build_clip, save_folder
 from gym_vlmrm.interrupts import Stopped
@@ -83,17 +83,17 @@ class Dial(gym.Env[NDArray[np.float32], int]):
     observation_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
     action_space: Any = gym.spaces.Discrete(2)
 
-    def __init__(self, render_mode: str | None = None, blind: bool = False) -> None:
-        self.render_mode, self.blind, self.x = render_mode, blind, 0.0
+    def __init__(self, render_mode: str | None = None, blind: bool = False, odd: str = "") -> None:
+        self.render_mode, self.blind, self.odd, self.x = render_mode, blind, odd, 0.0
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[NDArray[np.float32], dict[str, Any]]:
         super().reset(seed=seed)
         self.x = 0.0
-        return np.array([self.x], np.float32), {}
+        return np.array([np.nan if self.odd == "a reset" else self.x], np.float32), {}
 
     def step(self, action: int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         self.x = float(np.clip(self.x + (0.1 if action else -0.1), -1, 1))
-        return np.array([self.x], np.float32), 0.0, False, False, {}
+        return np.array([np.nan if self.odd == "a step" else self.x], np.float32), 0.0, False, False, {}
 
     def render(self) -> Any:
         picture = np.zeros((32, 32, 3), np.uint8)
@@ -365,12 +365,34 @@ def test_an_audit_that_finds_too_few_goals_says_what_helps_here(
 def test_a_slow_world_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gym_vlmrm.teaching.teacher.FIRST_LOOK", 0.0)
     said: list[str] = []
-    slow, quick = (_Forecast("Mine/Crane-v0", minutes, said.append) for minutes in (1e-6, 600.0))
+    slow, quick = (_Forecast("Mine/Crane-v0", minutes, lambda: 3000, said.append) for minutes in (1e-6, 600.0))
     slow.look(60, 6000)
     slow.look(64, 6000)
     quick.look(60, 6000)
     (notice,) = said
-    assert re.match(r"Mine/Crane-v0 makes \d+ steps a second, and exploring it takes up to \d+ minutes", notice)
+    assert re.match(r"Mine/Crane-v0 makes \d+ steps a second, so exploring it, the hunts and the audits", notice)
+
+
+def test_a_slow_world_whose_state_nobody_tells_is_told_of_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gym_vlmrm.teaching.teacher.FIRST_LOOK", 0.0)
+
+    def stop(what: str, done: int, total: int) -> None:
+        if what == "learning":
+            raise Stopped(signal.SIGINT)
+
+    said: list[str] = []
+    with pytest.raises(Stopped):
+        teach([dial()], tmp_path / "model", replace(TINY, minutes=1e-3), stop, said.append)
+    assert sum("Test/Dial-v0 makes" in notice for notice in said) == 1
+
+
+@pytest.mark.parametrize("where", ["a reset", "a step"])
+def test_what_no_agent_can_learn_from_is_refused_while_drawing(where: str, tmp_path: Path) -> None:
+    odd = dial(env={"id": "Test/Dial-v0", "kwargs": {"odd": where}})
+    wrong = rf"'Test/Dial-v0': obs\[0\] is nan after {where}, and agents learn from finite numbers alone"
+    with pytest.raises(WorldError, match=wrong):
+        teach([odd], tmp_path / "model", TINY)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("true_in", "known"), [(3, False), (300, True)])

@@ -20,10 +20,10 @@ from gym_vlmrm.task.parts import PLAIN_SHOTS
 from gym_vlmrm.task.rules import quantity_scales, shortfalls
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.worlds.canvas import fit_square
-from gym_vlmrm.worlds.explore import Explorer
+from gym_vlmrm.worlds.explore import SCOUTING, Explorer
 from gym_vlmrm.worlds.scene import can_pose
 
-__all__ = ["AuditSet", "TooFewFramesError", "audit_set_from_files", "build_audit_set"]
+__all__ = ["AuditSet", "TooFewFramesError", "audit_set_from_files", "build_audit_set", "steps_of_set"]
 
 FEWEST = 8
 """Fewer goal frames, or fewer others, say nothing."""
@@ -131,6 +131,11 @@ def build_audit_set(
     if not len(plan.states) and sum(int(part[0].success.sum()) for part in parts) < FEWEST:
         parts += _explore(task, pool.size, seed)
     return _assemble(task, plan.axis, parts)
+
+
+def steps_of_set(task: TaskSpec) -> int:
+    """Return about how many steps of its world `build_audit_set` makes, at the least, where a task cannot be posed."""
+    return BLIND_ROLLOUTS * episode_length(task) + SCOUTING * EXPLORED_FRAMES
 
 
 def _explore(task: TaskSpec, size: int, seed: int) -> list[tuple[Seen, list[str], list[str], list[float]]]:

@@ -26,11 +26,11 @@ from gym_vlmrm.learning.stored_policy import load_agent
 from gym_vlmrm.task.catalog import override
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.teaching.lessons import World
-from gym_vlmrm.worlds.explore import Explorer, Sight
+from gym_vlmrm.worlds.explore import STINT, Explorer, Sight
 from gym_vlmrm.worlds.scene import find_scene
 from gym_vlmrm.worlds.state import WorldState
 
-__all__ = ["Prey", "hunt", "policy_sights"]
+__all__ = ["Prey", "hunt", "policy_sights", "steps_of_hunt"]
 
 OVERRATED_SHARE = 0.5
 """Share of what is kept that is overrated most; the others are drawn from all that the hunt saw."""
@@ -103,7 +103,7 @@ def hunt(
         on_done: called with the finished and all hunts' states.
     """
     goals = world.goals
-    budget = max(SEEN_PER_KEPT * count // len(goals), 2 * PARTIES)
+    budget = _budget(world, count)
     found = []
     for index, goal in enumerate(goals):
         prey = Prey(goal)
@@ -120,6 +120,19 @@ def hunt(
             _send_agent(task, explorer, rate, prey, budget, seed + index, place, steps, workers, done)
         found.append(prey)
     return found
+
+
+def steps_of_hunt(world: World, explorer: Explorer, count: int, steps: int) -> int:
+    """Return about how many steps of the world one `hunt` makes; arguments as there."""
+    if explorer.can_pose:
+        return 0
+    each = _budget(world, count)
+    return len(world.goals) * (each * (1 + STINT) // 2 if explorer.tells_states else steps + STRIDE * each)
+
+
+def _budget(world: World, count: int) -> int:
+    """Return how many states are looked at for each goal."""
+    return max(SEEN_PER_KEPT * count // len(world.goals), 2 * PARTIES)
 
 
 def policy_sights(

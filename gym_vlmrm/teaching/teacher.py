@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gym_vlmrm.auditing.frames import steps_of_set
 from gym_vlmrm.errors import ModelError, RunError, TaskError, whole_number
 from gym_vlmrm.files import check_writable, is_free, make_folder, write_text
 from gym_vlmrm.finetuning.settings import SCRATCH
@@ -36,7 +37,7 @@ from gym_vlmrm.teaching.figures import (
     measure_captions,
 )
 from gym_vlmrm.teaching.finetuned_pupil import FinetunedPupil
-from gym_vlmrm.teaching.hunt import Prey, hunt, policy_sights
+from gym_vlmrm.teaching.hunt import Prey, hunt, policy_sights, steps_of_hunt
 from gym_vlmrm.teaching.lessons import (
     LEAST_FRAMES,
     Curriculum,
@@ -106,7 +107,7 @@ def teach(
 
     Raises:
         TaskError: no captions, captions that read what there is not, or a goal that never came true.
-        RenderingError, WorldError: an environment cannot be drawn, or fails.
+        RenderingError, WorldError: an environment cannot be drawn, fails, or observes what is not finite.
         ModelError: the model to fine-tune cannot be had, or the package ``tokenizers`` is missing.
         RunError: the output folder holds something already, or cannot be written.
     """
@@ -230,25 +231,27 @@ class _Hunted:
 
 
 class _Forecast:
-    """Says once how long a slow world will take to explore."""
+    """Says once how long a slow world will take."""
 
-    def __init__(self, world: str, minutes: float, on_notice: OnNotice) -> None:
-        self._world, self._minutes, self._on_notice = world, minutes, on_notice
+    def __init__(self, world: str, minutes: float, later: Callable[[], int], on_notice: OnNotice) -> None:
+        """Begin to count; `later` says how many steps will be made when its frames are drawn."""
+        self._world, self._minutes, self._later, self._on_notice = world, minutes, later, on_notice
         self._began = time.perf_counter()
         self._said = False
 
-    def look(self, steps: int, wanted: int) -> None:
-        """See how far it has come; `wanted` steps were made where `steps` are."""
+    def look(self, made: int, wanted: float) -> None:
+        """See how far it has come: `made` steps of those that drawing its frames takes."""
         passed = time.perf_counter() - self._began
-        if self._said or passed < FIRST_LOOK:
+        if self._said or passed < FIRST_LOOK or not made:
             return
         self._said = True
-        minutes = (1 + HELD_OUT) * wanted * passed / steps / 60
+        minutes = (wanted + self._later()) * passed / made / 60
         if minutes > self._minutes:
             less = max(self._minutes**2 / minutes, 0.1)
             self._on_notice(
-                f"{self._world} makes {steps / passed:.0f} steps a second, and exploring it takes up to {minutes:.0f} "
-                f"minutes, less where every caption soon comes true; --minutes {less:.1f} explores less"
+                f"{self._world} makes {made / passed:.0f} steps a second, so exploring it, the hunts and the audits "
+                f"take up to {minutes:.0f} minutes, less where every caption soon comes true; --minutes {less:.1f} "
+                "takes less"
             )
 
 
@@ -275,15 +278,16 @@ class _Class:
         count = max(self.settings.frames // self._share, LEAST_FRAMES)
         judges = max(round(HELD_OUT * count), LEAST_FRAMES)
         title = f"drawing {self.world.task.env.id}"
-
-        forecast = _Forecast(self.world.task.env.id, self.settings.minutes, on_notice)
+        forecast = _Forecast(self.world.task.env.id, self.settings.minutes, self._steps_later, on_notice)
 
         def done(seen: int) -> None:
             report(title, min(seen, count + judges), count + judges)
+            if seen and not self.explorer.tells_states:
+                forecast.look(self.explorer.steps, self.explorer.steps * (count + judges) / seen)
 
         def scouted(steps: int, wanted: int) -> None:
             report(f"exploring {self.world.task.env.id}", steps, wanted)
-            forecast.look(steps, wanted)
+            forecast.look(steps, (1 + HELD_OUT) * wanted)
 
         sights = self._draw(self.explorer, count, done, self.settings.seed, scouted)
         check_sights(self.world, sights, on_notice)
@@ -315,6 +319,16 @@ class _Class:
         before = len(sights)
         return sights + explorer.explore(count - before, lambda seen: done(before + seen), scouted)
 
+    def _steps_later(self) -> int:
+        """About how many steps the hunts and the audits make."""
+        hunts = steps_of_hunt(self.world, self.explorer, self._hunted, self.settings.agent_steps)
+        audits = 0 if self.explorer.can_pose else sum(steps_of_set(task) for task in self.world.tasks)
+        return self.settings.rounds * hunts + audits
+
+    @property
+    def _hunted(self) -> int:
+        return max(self.settings.hunted // self._share, LEAST_FRAMES // 2)
+
     def explored(self, taught: Sequence[Lesson]) -> WorldFigures:
         """Say how the world was explored."""
         return WorldFigures(
@@ -324,7 +338,7 @@ class _Class:
 
     def hunt(self, number: int, place: Path, report: OnProgress) -> _Hunted:
         """Hunt for what fools the pupil in this world, and make a lesson of it."""
-        count = max(self.settings.hunted // self._share, LEAST_FRAMES // 2)
+        count = self._hunted
         title = f"hunting in {self.world.task.env.id} ({number})"
 
         def rate(frames: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from gymnasium import spaces
 from gym_vlmrm.interrupts import is_for_the_caller
 from gym_vlmrm.task.yaml_file import shorten
 
-__all__ = ["hides_numbers", "misfit", "one_number", "yes_or_no"]
+__all__ = ["hides_numbers", "misfit", "not_finite", "one_number", "yes_or_no"]
 
 _PLAIN = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
@@ -71,6 +71,22 @@ def misfit(space: spaces.Space[Any], value: Any, where: str = "") -> str | None:
     elif isinstance(space, spaces.Text) and not isinstance(value, str):
         return f"{_said(where, value)} and not a text"
     return None
+
+
+def not_finite(value: Any, where: str = "obs") -> str | None:
+    """Say which number of an observation is not finite, such as ``obs[3] is nan``; ``None`` where all are."""
+    if isinstance(value, Mapping):
+        parts = [(f"{where}[{key!r}]", part) for key, part in value.items()]
+    elif isinstance(value, tuple):
+        parts = [(f"{where}[{index}]", part) for index, part in enumerate(value)]
+    else:
+        array = np.asarray(value)
+        if array.dtype.kind != "f" or np.isfinite(array).all():
+            return None
+        flat = array.reshape(-1)
+        odd = int(np.flatnonzero(~np.isfinite(flat))[0])
+        return f"{where}[{odd}] is {flat[odd]:g}"
+    return next((found for name, part in parts if (found := not_finite(part, name)) is not None), None)
 
 
 def _misfit_of_array(space: spaces.Space[Any], value: Any, where: str) -> str | None:

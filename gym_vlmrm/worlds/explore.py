@@ -18,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.arrays import Floats
+from gym_vlmrm.errors import WorldError
 from gym_vlmrm.task.captions import CaptionSpec
 from gym_vlmrm.task.rules import quantity_names
 from gym_vlmrm.task.spec import TaskSpec
+from gym_vlmrm.worlds.answers import not_finite
 from gym_vlmrm.worlds.anywhere import put_anywhere
 from gym_vlmrm.worlds.configurations import configurations
 from gym_vlmrm.worlds.readings import Readings
@@ -127,6 +129,8 @@ class Explorer:
         self.world.action_space.seed(seed)
         self._rng = np.random.default_rng([seed, 7])
         self._seed, self._episodes = seed, 0
+        self.steps = 0
+        """Steps of the world so far."""
         self._cells: dict[Key, _Cell] = {}
         self._by_kind: dict[Key, dict[Key, None]] = {}
         """Cells of each kind."""
@@ -162,7 +166,7 @@ class Explorer:
 
         Raises:
             TaskError: captions read of ``info`` what a step does not bring.
-            RenderingError, WorldError: the world cannot be drawn, or fails.
+            RenderingError, WorldError: the world cannot be drawn, fails, or observes what is not finite.
         """
         found: list[Sight] = []
         if not self._episodes:
@@ -185,7 +189,7 @@ class Explorer:
         left, observation = count, self._begin()
         while left > 0:
             for _ in range(stride):
-                observation, _, terminated, truncated, info = self.world.step(act(observation))
+                observation, _, terminated, truncated, info = self._step(act(observation))
                 if terminated or truncated:
                     break
             yield self._see(observation, info, None if terminated or truncated else state_of(self.world, roughly=True))
@@ -222,7 +226,7 @@ class Explorer:
         else:
             put_state(self.world, state, roughly=True)
         for action in self.stint(longest):
-            observation, _, terminated, truncated, info = self.world.step(action)
+            observation, _, terminated, truncated, info = self._step(action)
             over = bool(terminated or truncated)
             if over:
                 break
@@ -253,7 +257,7 @@ class Explorer:
                 self._begin()
             over = False
             for action in self.stint():
-                observation, _, terminated, truncated, info = self.world.step(action)
+                observation, _, terminated, truncated, info = self._step(action)
                 over = bool(terminated or truncated)
                 yield self._look(observation, info, over, draw)
                 if over:
@@ -278,11 +282,27 @@ class Explorer:
     def _begin(self) -> Any:
         self._episodes += 1
         observation = self.world.reset(seed=self._seed + self._episodes)[0]
+        self._check_finite(observation, "a reset")
         if self._episodes == 1:
             self.world.render()  # a state of a world that has drawn nothing lacks its cameras, and they cost much
         elif self._rng.random() < ANYWHERE:
             put_anywhere(self.world, self._rng)
         return observation
+
+    def _step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        step = self.world.step(action)
+        self.steps += 1
+        self._check_finite(step[0], "a step")
+        return step
+
+    def _check_finite(self, observation: Any, after: str) -> None:
+        """Refuse what no agent can learn from, long before one meets it."""
+        odd = not_finite(observation)
+        if odd is not None:
+            raise WorldError(
+                f"environment '{self.task.env.id}': {odd} after {after}, and agents learn from finite numbers alone; "
+                "let the environment give one, or end the episode before"
+            )
 
     def _actions(self) -> Iterator[Any]:
         space = self.world.action_space
@@ -366,8 +386,6 @@ class Explorer:
         ):
             return ()
         flat = observation.reshape(-1).astype(np.float64)
-        if not np.isfinite(flat).all():
-            return ()
         if flat.size > OBSERVED:
             if self._projection is None:
                 self._projection = np.random.default_rng(flat.size).standard_normal((OBSERVED, flat.size))
