@@ -23,12 +23,13 @@ from gym_vlmrm.task.reward_spec import MODEL_VARIABLE, RewardSpec
 from gym_vlmrm.task.rules import Rule, parse_rule, well_formed
 
 __all__ = [
-    "FOR_GYMNASIUM", "MODEL_VARIABLE", "CameraSpec", "ContinuationSpec", "EnvSpec", "FurtherCamera", "Look", "Quality",
+    "FOR_GYMNASIUM", "MODEL_VARIABLE", "Backdrop", "CameraSpec", "ContinuationSpec", "EnvSpec", "FurtherCamera", "Look", "Quality",
     "Recipe",
     "RewardSpec", "SceneSpec", "TaskSpec",
 ]  # fmt: skip
 
 Look: TypeAlias = Literal["textured", "original"]
+Backdrop: TypeAlias = Literal["meadow", "valley", "floor", "planks", "rock"]
 Quality: TypeAlias = Literal["draft", "standard", "paper"]
 _MAX_METRES = 1e5
 """Cameras farther away than this would see nothing of any environment, and MuJoCo counts in single precision."""
@@ -130,6 +131,8 @@ class SceneSpec(Brief):
 
     look: Look = "textured"
     """``textured`` is this package's own scene where the environment has one; ``original`` is the environment's own."""
+    backdrop: Backdrop | None = None
+    """Texture behind an environment that draws itself on an empty ground, wherever a frame has exactly its colour."""
     camera: CameraSpec | None = None
     """Environments that Gymnasium's MuJoCo renderer draws; ``None`` keeps the environment's own camera."""
     cameras: dict[CameraName, FurtherCamera] = Field(default={}, max_length=8)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.errors import RenderingError, TaskError, VLMRMError, did_you_mean
 from gym_vlmrm.interrupts import is_for_the_caller
-from gym_vlmrm.task.spec import CameraSpec, SceneSpec
+from gym_vlmrm.task.spec import Backdrop, CameraSpec, SceneSpec
+from gym_vlmrm.worlds.backdrop import put_behind
 from gym_vlmrm.worlds.canvas import fit_square
 from gym_vlmrm.worlds.contexts import keep_viewers_apart, leave_inherited
 from gym_vlmrm.worlds.gl import ensure_gl
@@ -37,15 +38,22 @@ class SquareFrame(HiddenWrapper):
     has_own_camera = False
     """Whether it is known what the camera sees where a task says nothing."""
 
-    def __init__(self, env: gym.Env[Any, Any], env_id: str, size: int, camera: CameraSpec | None = None) -> None:
-        """Wrap an environment; where MuJoCo draws it, `camera` moves the camera.
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        env_id: str,
+        size: int,
+        camera: CameraSpec | None = None,
+        backdrop: Backdrop | None = None,
+    ) -> None:
+        """Wrap an environment; where MuJoCo draws it, `camera` moves the camera; `backdrop` is put behind it.
 
         Raises:
             TaskError: the camera does not fit.
         """
         super().__init__(env)
         keep_viewers_apart()
-        self._env_id, self._size = env_id, size
+        self._env_id, self._size, self._backdrop = env_id, size, backdrop
         self._viewers = Viewers(env, env_id, camera)
         self._pid = os.getpid()
 
@@ -79,7 +87,10 @@ class SquareFrame(HiddenWrapper):
             raise RenderingError(f"'{self._env_id}' cannot render: {describe(error)}") from error
         keep_viewers_apart()
         self._viewers.after_drawing()
-        return fit_square(self._checked(frame), self._size)
+        frame = self._checked(frame)
+        if self._backdrop is not None:  # before it is resized, as that mixes the colours of ground and edges
+            frame = put_behind(fit_square(frame, max(frame.shape)), self._backdrop)
+        return fit_square(frame, self._size)
 
     def look_through(self, camera: CameraSpec) -> None:
         """Look through another camera from now on.
@@ -143,7 +154,7 @@ def make_generic(
             _fit(env.unwrapped, "film" if film else scene.quality, render_size)
             if type(env.unwrapped).__module__.startswith("gymnasium."):
                 env = SteadyInfo(env)
-        return SquareFrame(env, env_id, render_size, scene.camera)
+        return SquareFrame(env, env_id, render_size, scene.camera, scene.backdrop)
     except VLMRMError:
         env.close()
         raise

@@ -157,7 +157,7 @@ def make_scene(
     """Make an environment of `SCENES` that renders square frames, without a time limit; `film` as in `make_world`.
 
     Raises:
-        TaskError: it cannot be made with these `kwargs`, or a camera is given and it has none.
+        TaskError: it cannot be made with these `kwargs`, or a camera or backdrop is given and it takes none.
         RenderingError: this machine cannot draw, or a package is missing.
     """
     scene_class = find_scene(env_id)
@@ -165,6 +165,9 @@ def make_scene(
     if scene.camera is not None and not hasattr(scene_class, "set_camera"):
         message = f"scene.camera is for environments that MuJoCo draws, and '{env_id}' is drawn flat; remove it"
         raise TaskError(message, field=("scene", "camera"))
+    if scene.backdrop is not None:
+        message = f"scene.backdrop is for environments that draw themselves, and '{env_id}' has a scene of its own"
+        raise TaskError(f"{message}; remove it, or write scene.look", field=("scene", "backdrop"))
     camera = None if scene.camera is None else scene.camera.model_dump()
     if film:
         camera = getattr(scene_class, "film_camera", camera)
