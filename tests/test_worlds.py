@@ -317,6 +317,26 @@ def test_a_camera_aims_gymnasiums_mujoco_environments() -> None:
     assert not np.array_equal(frames[0], frames[1])
 
 
+@pytest.mark.parametrize(("env_id", "ground"), [("Pendulum-v1", 255), ("InvertedPendulum-v5", 0)])
+def test_a_backdrop_stands_behind_what_moves_and_changes_nothing_else(env_id: str, ground: int) -> None:
+    worlds = [world(env_id, size=96), world(env_id, size=96, backdrop="meadow")]
+    for env in worlds:
+        env.reset(seed=3)
+        env.action_space.seed(3)
+    for _ in range(5):
+        seen, other = (env.step(env.action_space.sample())[0] for env in worlds)
+        assert np.array_equal(seen, other)
+    plain, textured = (np.asarray(env.render()) for env in worlds)
+    empty = (plain == ground).all(axis=-1)
+    assert empty.mean() > 0.5
+    assert not (textured == ground).all(axis=-1)[empty].any()
+    assert textured[empty].std() > 20, "a texture, and no other colour"
+    inside = (np.abs(plain.astype(int) - textured) < 40).all(axis=-1) & ~empty
+    assert inside.sum() > 0.3 * (~empty).sum(), "what moves keeps its colours"
+    for env in worlds:
+        env.close()
+
+
 BAD: list[tuple[type[VLMRMError], str, TaskSpec]] = [
     (TaskError, "did you mean 'Pendulum-v1'", spec("Pendullum-v1")),
     (TaskError, "'zzqx'", spec("zzqx:Nothing-v0")),
@@ -325,6 +345,7 @@ BAD: list[tuple[type[VLMRMError], str, TaskSpec]] = [
     (TaskError, "section 'scene:'", spec("CartPole-v1", kwargs={"look": "original"})),
     (TaskError, "scene.camera", spec("CartPole-v1", camera={})),
     (TaskError, "scene.camera", spec("Pendulum-v1", camera={})),
+    (TaskError, "scene.backdrop", spec("CartPole-v1", backdrop="meadow")),
     (TaskError, "env.kwargs", spec("Pendulum-v1", kwargs={"gravitas": 1})),
     (TaskError, "nope.xml", spec("Humanoid-v5", kwargs={"xml_file": "nope.xml"})),
     (TaskError, "did you mean 'pole_angle'", spec("CartPole-v1", "pole_angel > 0")),

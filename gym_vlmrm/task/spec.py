@@ -23,9 +23,8 @@ from gym_vlmrm.task.reward_spec import MODEL_VARIABLE, RewardSpec
 from gym_vlmrm.task.rules import Rule, parse_rule, well_formed
 
 __all__ = [
-    "FOR_GYMNASIUM", "MODEL_VARIABLE", "Backdrop", "CameraSpec", "ContinuationSpec", "EnvSpec", "FurtherCamera", "Look", "Quality",
-    "Recipe",
-    "RewardSpec", "SceneSpec", "TaskSpec",
+    "FOR_GYMNASIUM", "MODEL_VARIABLE", "Backdrop", "CameraSpec", "ContinuationSpec", "EnvSpec", "FurtherCamera", "Look",
+    "Quality", "Recipe", "RewardSpec", "SceneSpec", "TaskSpec",
 ]  # fmt: skip
 
 Look: TypeAlias = Literal["textured", "original"]
