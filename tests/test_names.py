@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gym_vlmrm.errors import TaskError
 from gym_vlmrm.task.captions import CaptionSpec
 from gym_vlmrm.task.catalog import task_from_dict
-from gym_vlmrm.task.names import turn
+from gym_vlmrm.task.names import observed_number, turn
 from gym_vlmrm.task.past import look_back
 from gym_vlmrm.task.rules import parse_rule
 from gym_vlmrm.worlds.readings import Readings
@@ -102,3 +102,69 @@ def test_it_is_one_state_and_no_look_back() -> None:
     found = look_back("mean(sin(obs[1]), 33)")
     assert found is not None
     assert found.name == "sin(obs[1])"
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("obs[12]", ((), 12)),
+        ("obs.achieved_goal[2]", (("achieved_goal",), 2)),
+        ("obs.inner.0[7]", (("inner", "0"), 7)),
+        ("obs.achieved_goal", None),
+        ("observed[1]", None),
+        ("info.x", None),
+    ],
+)
+def test_a_number_of_an_observation_is_told_by_its_name(name: str, found: Any) -> None:
+    assert observed_number(name) == found
+
+
+@pytest.mark.parametrize(
+    ("observation", "name", "number"),
+    [
+        ("goal", "obs.achieved_goal[2]", lambda seen: seen["achieved_goal"][2]),
+        ("goal", "sin(obs.desired_goal[0])", lambda seen: math.sin(seen["desired_goal"][0])),
+        ("goal", "min(obs.desired_goal[0], 2)", lambda seen: seen["desired_goal"][0]),
+        ("Dict", "obs.inner.a[1]", lambda seen: seen["inner"]["a"][1]),
+        ("Dict", "obs.eye[131]", lambda seen: seen["eye"].ravel()[131]),
+        ("Tuple", "obs.1[0]", lambda seen: seen[1][0]),
+        ("Box ()", "obs[0]", float),
+        ("Discrete from -2", "obs[0]", float),
+        ("Tuple", "obs.2[1]", lambda seen: seen[2][1]),
+        ("MultiDiscrete 2-D from 7", "obs[3]", lambda seen: seen.ravel()[3]),
+    ],
+)
+def test_parts_of_observations_are_read(observation: str, name: str, number: Any) -> None:
+    data = {"id": "Test-v0", "env": {"id": "toys:Toy-v0", "kwargs": {"observation": observation}}}
+    task = task_from_dict({**data, "reward": {"goal": "a thing"}, "success": f"{name} > 0.25"})
+    world = make_world(task, render_size=16)
+    world.reset(seed=1)
+    verdicts = set()
+    for _ in range(20):
+        world.reset()
+        seen, _, _, _, info = world.step(world.action_space.sample())
+        if not name.startswith("min"):
+            assert info["success"] == (number(seen) > 0.25)
+        verdicts.add(info["success"])
+    world.close()
+    assert len(verdicts) == 2 or "picture" in observation or "eye" in name or "Multi" in observation
+
+
+@pytest.mark.parametrize(
+    ("observation", "name", "words"),
+    [
+        ("goal", "obs[0]", r"obs.achieved_goal\[0\] to obs.achieved_goal\[2\].* exist"),
+        ("goal", "obs.achieved[0]", r"obs.achieved_goal\[0\] to obs.achieved_goal\[2\].* exist"),
+        ("goal", "obs.achieved_goal[3]", r"obs.achieved_goal\[0\] to obs.achieved_goal\[2\].* exist"),
+        ("goal", "obs.achieved_goal", "does not have"),
+        ("Dict", "obs.kind[1]", r"obs.inner.a\[0\] to obs.inner.a\[1\].* exist"),
+        ("Discrete from -2", "obs[1]", r"obs\[0\] exist"),
+        ("sequence", "obs[0]", "no observation of this environment is made of numbers"),
+    ],
+)
+def test_parts_that_there_are_not_are_told_apart(observation: str, name: str, words: str) -> None:
+    data = {"id": "Test-v0", "env": {"id": "toys:Toy-v0", "kwargs": {"observation": observation}}}
+    task = task_from_dict({**data, "reward": {"goal": "a thing"}, "success": f"{name} > 0.25"})
+    with pytest.raises(TaskError, match=words) as raised:
+        make_world(task, render_size=16)
+    assert "\n" not in str(raised.value)

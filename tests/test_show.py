@@ -78,7 +78,7 @@ def test_a_rule_about_info_is_known_after_a_step() -> None:
     assert describe_world(task).success is None
     assert describe_world(task, steps=1).success is True
     dictionary = task_from_dict({"id": "T/B-v0", "env": {"id": "Blackjack-v1"}, "reward": reward})
-    assert [number.place for number in describe_world(dictionary).observation] == ["obs[0]", "obs[1]", "obs[2]"]
+    assert [number.place for number in describe_world(dictionary).observation] == ["obs.0[0]", "obs.1[0]", "obs.2[0]"]
 
 
 def test_the_picture_has_every_quality(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

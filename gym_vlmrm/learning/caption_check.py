@@ -11,7 +11,7 @@ from gym_vlmrm.task.possible import Bounds, conceivable_states, marks_of, marks_
 from gym_vlmrm.task.rules import AllOf, Rule, parse_rule, quantity_names, rule_text
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.task.yaml_file import Location, shorten
-from gym_vlmrm.worlds.readings import Readings
+from gym_vlmrm.worlds.readings import Readings, readable_parts
 from gym_vlmrm.worlds.world import make_world
 
 __all__ = ["caption_notes", "check_captions", "impossible_notes"]
@@ -73,12 +73,15 @@ def impossible_notes(task: TaskSpec, space: gym.Space[Any]) -> list[tuple[str, L
         task: the task.
         space: of its environment's observations, whose bounds count.
     """
-    bounds: Bounds = {}
-    if isinstance(space, gym.spaces.Box) and task.env.terminate:  # beyond its end a world leaves the bounds it declares
-        low, high = np.ravel(space.low).astype(np.float64), np.ravel(space.high).astype(np.float64)
+    bounds: dict[str, tuple[float, float]] = {}
+    # Beyond its end a world leaves the bounds it declares.
+    for part, box in readable_parts(space) if task.env.terminate else ():
+        if not isinstance(box, gym.spaces.Box):
+            continue
+        low, high = np.ravel(box.low).astype(np.float64), np.ravel(box.high).astype(np.float64)
         width = np.where(np.isfinite(low) & np.isfinite(high), high - low, 0.0)  # of float32 the last digits are chance
         ends = zip((low - EDGE * width).tolist(), (high + EDGE * width).tolist(), strict=True)
-        bounds = {f"obs[{index}]": pair for index, pair in enumerate(ends)}
+        bounds.update((f"{part}[{index}]", pair) for index, pair in enumerate(ends))
     notes: list[tuple[str, Location]] = []
     for number, caption in enumerate(task.captions):
         if caption.when is not None and _never(parse_rule(caption.when), bounds):

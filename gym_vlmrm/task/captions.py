@@ -31,7 +31,7 @@ class GradeSpec(Strict):
     def _well_formed_name(cls, value: str) -> str:
         if not re.fullmatch(QUANTITY_NAME, value):
             raise ValueError(
-                f"{value!r} is no quantity; write obs[0], info.key, sin(obs[0]), or a quantity of the scene"
+                f"{value!r} is no quantity; write obs[0], obs.key[0], info.key, sin(obs[0]), or a quantity of the scene"
             )
         return value
 

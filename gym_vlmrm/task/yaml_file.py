@@ -11,6 +11,7 @@ import yaml
 
 from gym_vlmrm.errors import RunError, TaskError, did_you_mean
 from gym_vlmrm.files import read_text
+from gym_vlmrm.task.names import OBSERVED
 
 __all__ = ["Document", "Location", "Place", "merge", "overlay", "read_document", "shorten", "yaml_text"]
 
@@ -18,7 +19,7 @@ MAX_BYTES = 1_000_000
 MAX_NODES = 20_000
 MAX_DEPTH = 50
 MAX_INCLUDES = 8
-_NUMBER = r"""(?:obs\[\d{1,9}\]|[a-z]{3,4}\(obs\[\d{1,9}\][^()\[\]{}"'\n#]{0,40}\))"""
+_NUMBER = rf"""(?:{OBSERVED}|[a-z]{{3,4}}\({OBSERVED}[^()\[\]{{}}"'\n#]{{0,40}}\))"""
 _OBSERVED = re.compile(rf"""('[^'\n]*'|"[^"\n]*")|(?<=[\[,{{: ])({_NUMBER}[^,\[\]{{}}"'\n#]{{0,200}}?)(?=\s*[,\]}}])""")
 """What reads as a rule or a quantity to everybody but YAML, which sees a list begin within braces or brackets."""
 MAX_NUMBER = 400

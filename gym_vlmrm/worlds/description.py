@@ -1,5 +1,6 @@
 """A world in words: its quantities with their units, and which number of an observation or action is what."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ MOST = 1000
 """More numbers than these are not listed one by one: they are a picture."""
 
 
+_WHOLE = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 _GYMNASIUM: dict[str, tuple[str, ...]] = {
     "PendulumEnv": ("cosine of the angle, 1 upright", "sine of the angle", "angular velocity [rad/s]"),
     "AcrobotEnv": (
@@ -151,18 +153,27 @@ def _numbers(space: spaces.Space[Any], place: str, names: Sequence[str], value: 
     """Describe the numbers of a space one by one; parts of other kinds are one entry each."""
     if isinstance(space, spaces.Dict):
         for key, part in space.spaces.items():
-            yield from _numbers(part, f"{place}[{key!r}]", (), None if value is None else value[key])
+            yield from _numbers(part, _below(place, key), (), None if value is None else value[key])
     elif isinstance(space, spaces.Tuple):
         for index, part in enumerate(space.spaces):
-            yield from _numbers(part, f"{place}[{index}]", (), None if value is None else value[index])
+            yield from _numbers(part, _below(place, index), (), None if value is None else value[index])
     elif isinstance(space, spaces.Box) and 0 < space.low.size <= MOST:
         values = None if value is None else np.ravel(value)
         for index, (low, high) in enumerate(zip(space.low.ravel(), space.high.ravel(), strict=True)):
             name = names[index] if index < len(names) else ""
             shown = None if values is None else float(values[index])
             yield Number(place=f"{place}[{index}]", name=name, low=_bound(low), high=_bound(high), value=shown)
+    elif place.startswith("obs") and isinstance(space, _WHOLE) and np.prod(space.shape or ()) <= MOST:
+        for index, shown in enumerate([None] * int(np.prod(space.shape or ())) if value is None else np.ravel(value)):
+            said = None if shown is None else float(shown)
+            yield Number(place=f"{place}[{index}]", name=shorten(space, 100), value=said)
     else:
         yield Number(place=place, name=shorten(space, 100))
+
+
+def _below(place: str, key: Any) -> str:
+    """Name a part of an observation as rules do, where they can."""
+    return f"{place}.{key}" if place.startswith("obs") and re.fullmatch(r"\w+", str(key)) else f"{place}[{key!r}]"
 
 
 def _bound(value: Any) -> float | None:

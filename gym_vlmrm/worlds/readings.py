@@ -2,23 +2,25 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from gym_vlmrm.errors import TaskError, did_you_mean
-from gym_vlmrm.task.names import turn
+from gym_vlmrm.task.names import observed_number, turn
 from gym_vlmrm.task.past import look_back
 from gym_vlmrm.task.yaml_file import shorten
 from gym_vlmrm.worlds.answers import one_number
 
-__all__ = ["Readings"]
+__all__ = ["Readings", "readable_parts"]
+
+_NUMBERS = (gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary)
 
 
 class Readings:
-    """Reads quantities by name: ``obs[3]``, ``info.x_position``, ``sin(obs[1])``, or whatever the scene names.
+    """Reads quantities by name: ``obs[3]``, ``obs.goal[0]``, ``info.x_position``, ``sin(obs[1])``, or the scene's own.
 
     What is asked of several states, such as ``mean(turn_rate, 33)``, is what the world remembers of its episode (see
     `gym_vlmrm.worlds.past`).
@@ -54,7 +56,7 @@ class Readings:
         known = [
             name for name in dict.fromkeys([*known, *angles]) if name not in self._looks and name not in self._turns
         ]
-        self._observed = {name: int(name[4:-1]) for name in known if name.startswith("obs[")}
+        self._observed = {name: seen for name in known if (seen := observed_number(name)) is not None}
         self._informed = {name: name.removeprefix("info.") for name in known if name.startswith("info.")}
         self._scenic = [name for name in known if name not in self._observed and name not in self._informed]
         self._check_names()
@@ -79,8 +81,8 @@ class Readings:
         if self._scenic:
             values |= getattr(self._env.unwrapped, self._asked_for)()
         if self._observed:
-            flat = np.asarray(observation).reshape(-1)
-            values |= {name: float(flat[index]) for name, index in self._observed.items()}
+            flat = {keys: _part(observation, keys) for keys, _ in self._observed.values()}
+            values |= {name: float(flat[keys][index]) for name, (keys, index) in self._observed.items()}
         for name, key in self._informed.items():
             values[name] = self._number(name, key, info)
         for name, (function, angle) in self._turns.items():
@@ -101,16 +103,19 @@ class Readings:
 
     def _check_names(self) -> None:
         known: tuple[str, ...] = getattr(self._env.unwrapped, "quantity_names", ())
-        space = self._env.observation_space
-        size = int(np.prod(space.shape)) if isinstance(space, gym.spaces.Box) else 0
-        observed = (f"obs[0] to obs[{size - 1}]" if size > 1 else "obs[0]",) if size else ()
+        parts = readable_parts(self._env.observation_space)
+        readable = {name: int(np.prod(part.shape or ())) for name, part in parts}
+        observed = [
+            f"{part}[0] to {part}[{size - 1}]" if size > 1 else f"{part}[0]" for part, size in readable.items() if size
+        ]
         for name in self._scenic:
             if name not in known:
                 others = known or (*observed, "info.<name>")
                 raise self._error(f"reads '{name}', which this environment does not have", others, name)
-        for name, index in self._observed.items():
-            if index >= size:
-                cure = f"obs[0] to obs[{size - 1}] exist" if size else "only observations of a Box can be read"
+        for name, (keys, index) in self._observed.items():
+            if index >= readable.get(".".join(("obs", *keys)), 0):
+                listing = f"{shorten(', '.join(observed), 300)} exist" if observed else ""
+                cure = listing or "no observation of this environment is made of numbers"
                 message = f"task '{self._task_id}': {self._who} reads '{name}'; {cure}"
                 raise TaskError(message, field=self._place(name))
 
@@ -122,6 +127,28 @@ class Readings:
 
     def _place(self, name: str) -> tuple[str | int, ...]:
         return (self._field, *(_find_name(self._written, name) or ()))
+
+
+def readable_parts(space: gym.Space[Any], name: str = "obs") -> Iterator[tuple[str, gym.Space[Any]]]:
+    """Yield the parts of observations whose numbers rules can read, as they name them: ``obs``, ``obs.goal``."""
+    if isinstance(space, _NUMBERS):
+        yield name, space
+        return
+    parts: Iterable[tuple[Any, gym.Space[Any]]] = ()
+    if isinstance(space, gym.spaces.Dict):
+        parts = space.spaces.items()
+    elif isinstance(space, gym.spaces.Tuple):
+        parts = enumerate(space.spaces)
+    for key, part in parts:
+        if re.fullmatch(r"\w+", str(key)):
+            yield from readable_parts(part, f"{name}.{key}")
+
+
+def _part(observation: Any, keys: tuple[str, ...]) -> Any:
+    """Return a part of an observation as a flat array."""
+    for key in keys:
+        observation = observation[key] if isinstance(observation, Mapping) else observation[int(key)]
+    return np.asarray(observation).reshape(-1)
 
 
 def _find_name(written: Any, name: str) -> tuple[str | int, ...] | None:

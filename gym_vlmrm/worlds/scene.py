@@ -12,7 +12,7 @@ from gymnasium.utils import EzPickle
 
 from gym_vlmrm.arrays import Floats
 from gym_vlmrm.errors import TaskError, did_you_mean
-from gym_vlmrm.task.names import turn
+from gym_vlmrm.task.names import observed_number, turn
 from gym_vlmrm.task.past import look_back
 from gym_vlmrm.task.rules import quantity_names
 from gym_vlmrm.task.spec import SceneSpec, TaskSpec
@@ -148,7 +148,8 @@ def can_pose(task: TaskSpec) -> bool:
 
 def told_by_pose(name: str) -> bool:
     """Whether a quantity is one of a scene's own, which one state tells: no observation, info or state before it."""
-    return not name.startswith(("obs[", "info.")) and turn(name) is None and look_back(name) is None
+    told_by_step = observed_number(name) is not None or name.startswith("info.")
+    return not told_by_step and turn(name) is None and look_back(name) is None
 
 
 def make_scene(
