@@ -31,13 +31,14 @@ EPISODES = 20
 HEAD = """\
 # Tasks of Gymnasium's own worlds
 
-Written by `python docs/make_worlds.py` from the task files and `docs/worlds.json`. Ten worlds as Gymnasium draws them,
+Written by `python docs/make_worlds.py` from the task files and `docs/worlds.json`. Ten of Gymnasium's worlds,
 judged by two embedded models (`embedded-gymnasium` and `embedded-mujoco`), which a task that names no model gets by its
 world. `make embedded-gymnasium` and `make embedded-mujoco` taught them what the tasks' own `captions:` say; they know
 nothing else. Their weights take a byte each (`tests/test_packed.py` says what that changes). When they were taught,
 `ant-tall` and `pusher-goal` were still among the tasks of `embedded-mujoco`, and `cheetah-rearing` among those of the
-other. No textures were made: Pendulum and the carts are thin lines on black. More poses of the humanoid stand among the
-worlds.
+other. The pendulum and the cart with one pole are thin lines on white and on black in Gymnasium; here a meadow stands
+behind them (`scene.backdrop`). The cart with two poles is drawn as in Gymnasium. More poses of the humanoid stand among
+the worlds.
 
 * AUC: how often a frame in success is worth more than one that is not, of {frames} frames of the world that another
   exploration found (`python docs/make_worlds.py --measure`); EPIC: the distance of reward and success over the same

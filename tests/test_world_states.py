@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium as gym
+import mujoco
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -218,3 +219,31 @@ def test_of_somebodys_own_mujoco_world_only_physics_is_told_and_only_roughly() -
     with pytest.raises(WorldError):
         put_state(env, state)
     env.close()
+
+
+class _Ball(gym.Env[Any, Any]):
+    """Somebody's own, with MuJoCo below and nothing of Gymnasium's between, as the robots of Gymnasium-Robotics are."""
+
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (1,), np.float64)
+    action_space = gym.spaces.Discrete(1)
+
+    def __init__(self) -> None:
+        fall = "<mujoco><worldbody><body><freejoint/><geom size='.1'/></body></worldbody></mujoco>"
+        self.model = mujoco.MjModel.from_xml_string(fall)
+        self.data = mujoco.MjData(self.model)
+
+    def step(self, action: Any) -> Any:
+        mujoco.mj_step(self.model, self.data)
+        return self.data.qpos[2:3].copy(), 0.0, False, False, {}
+
+
+def test_of_a_world_that_has_mujoco_below_physics_is_told_roughly() -> None:
+    env = _Ball()
+    for _ in range(5):
+        env.step(0)
+    assert state_of(env) is None
+    state = state_of(env, roughly=True)
+    assert state is not None
+    after = [env.step(0)[0] for _ in range(3)]
+    put_state(env, state, roughly=True)
+    np.testing.assert_array_equal([env.step(0)[0] for _ in range(3)], after)

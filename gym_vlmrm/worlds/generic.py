@@ -192,8 +192,9 @@ def find_environment(env_id: str) -> Any:
 
 
 def _is_mujoco(env: Any) -> bool:
-    module = sys.modules.get("gymnasium.envs.mujoco.mujoco_env")
-    return module is not None and isinstance(env, module.MujocoEnv) and hasattr(env, "mujoco_renderer")
+    """Whether Gymnasium's renderer draws it: Gymnasium's own worlds, and those of packages that build on it."""
+    module = sys.modules.get("gymnasium.envs.mujoco.mujoco_rendering")
+    return module is not None and isinstance(getattr(env, "mujoco_renderer", None), module.MujocoRenderer)
 
 
 def _prepare_drawing(*, strict: bool) -> None:

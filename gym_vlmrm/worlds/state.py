@@ -7,6 +7,7 @@ both ``get_state()``, which returns such data, and ``set_state(state)``.
 """
 
 import copy
+import sys
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -132,7 +133,16 @@ def _kind(env: Any, roughly: bool) -> tuple[Any, Any] | None:
         return (_mujoco, _put_mujoco) if roughly else None
     if all(callable(getattr(env, name, None)) for name in ("get_state", "set_state")):
         return _own, lambda env, state: env.set_state(copy.deepcopy(state))
-    return None
+    return (_mujoco, _put_mujoco) if roughly and _has_physics(env) else None
+
+
+def _has_physics(env: Any) -> bool:
+    """Whether somebody's own environment, such as a robot of Gymnasium-Robotics, is MuJoCo's below."""
+    mujoco = sys.modules.get("mujoco")
+    if mujoco is None:
+        return False
+    model, data = getattr(env, "model", None), getattr(env, "data", None)
+    return isinstance(model, mujoco.MjModel) and isinstance(data, mujoco.MjData)
 
 
 def _own(env: Any) -> Any:
