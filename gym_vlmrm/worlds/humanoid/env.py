@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.arrays import Floats
 from gym_vlmrm.task.spec import CameraSpec, Look
+from gym_vlmrm.worlds.humanoid.control import steer_by_position
 from gym_vlmrm.worlds.humanoid.film_look import FILM_CAMERA, dress_for_film
 from gym_vlmrm.worlds.humanoid.look import PAPER_CAMERA, dress, set_quality
 from gym_vlmrm.worlds.humanoid.quantities import QUANTITIES, UNITS, quantities
@@ -46,6 +47,7 @@ class HumanoidScene(HumanoidEnv):
         quality: Drawn = "draft",
         render_size: int = 224,
         render_mode: str = "rgb_array",
+        position_targets: bool = False,
         **kwargs: Any,
     ) -> None:
         """Build the humanoid.
@@ -57,9 +59,10 @@ class HumanoidScene(HumanoidEnv):
             quality: see `gym_vlmrm.task.spec.SceneSpec`; ``film`` dresses a textured humanoid for people.
             render_size: side of the square frame [px].
             render_mode: only ``rgb_array``.
+            position_targets: whether actions are targets of the joints and no torques (see `steer_by_position`).
             kwargs: those of Gymnasium's `HumanoidEnv`.
         """
-        self._look, self._quality, self._size = look, quality, render_size
+        self._look, self._quality, self._size, self._targets = look, quality, render_size, position_targets
         self._camera: dict[str, Any] = dict(PAPER_CAMERA)
         if look == "original":
             self._camera |= {"azimuth": 90.0} | {k: v for k, v in DEFAULT_CAMERA_CONFIG.items() if k != "trackbodyid"}
@@ -77,6 +80,7 @@ class HumanoidScene(HumanoidEnv):
             quality=quality,
             render_size=render_size,
             render_mode=render_mode,
+            position_targets=position_targets,
             **kwargs,
         )
 
@@ -85,6 +89,8 @@ class HumanoidScene(HumanoidEnv):
         if self._look == "textured":
             dress_for_film(spec) if self._quality == "film" else dress(spec)
         set_quality(spec, self._quality, self._size)
+        if self._targets:
+            steer_by_position(spec)
         model = spec.compile()
         return model, mujoco.MjData(model)
 
