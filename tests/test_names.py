@@ -110,6 +110,8 @@ def test_it_is_one_state_and_no_look_back() -> None:
         ("obs[12]", ((), 12)),
         ("obs.achieved_goal[2]", (("achieved_goal",), 2)),
         ("obs.inner.0[7]", (("inner", "0"), 7)),
+        ("obs['slide cabinet'][2]", (("slide cabinet",), 2)),
+        ("obs.arm['a-b.c'][0]", (("arm", "a-b.c"), 0)),
         ("obs.achieved_goal", None),
         ("observed[1]", None),
         ("info.x", None),
@@ -126,6 +128,8 @@ def test_a_number_of_an_observation_is_told_by_its_name(name: str, found: Any) -
         ("goal", "sin(obs.desired_goal[0])", lambda seen: math.sin(seen["desired_goal"][0])),
         ("goal", "min(obs.desired_goal[0], 2)", lambda seen: seen["desired_goal"][0]),
         ("Dict", "obs.inner.a[1]", lambda seen: seen["inner"]["a"][1]),
+        ("Dict of odd keys", "obs['slide cabinet'][1]", lambda seen: seen["slide cabinet"][1]),
+        ("Dict of odd keys", "obs['a-b.c'].d[0]", lambda seen: seen["a-b.c"]["d"][0]),
         ("Dict", "obs.eye[131]", lambda seen: seen["eye"].ravel()[131]),
         ("Tuple", "obs.1[0]", lambda seen: seen[1][0]),
         ("Box ()", "obs[0]", float),
@@ -154,6 +158,8 @@ def test_parts_of_observations_are_read(observation: str, name: str, number: Any
     ("observation", "name", "words"),
     [
         ("goal", "obs[0]", r"obs.achieved_goal\[0\] to obs.achieved_goal\[2\].* exist"),
+        ("Dict of odd keys", "obs.a-b.c[0]", r"a key that is no word is written obs\['a key'\]\[0\]"),
+        ("Dict of odd keys", "obs[0]", r"obs\['a-b.c'\].d\[0\], obs\['slide cabinet'\]\[0\] to"),
         ("goal", "obs.achieved[0]", r"obs.achieved_goal\[0\] to obs.achieved_goal\[2\].* exist"),
         ("goal", "obs.achieved_goal[3]", r"obs.achieved_goal\[0\] to obs.achieved_goal\[2\].* exist"),
         ("goal", "obs.achieved_goal", "does not have"),
@@ -164,7 +170,6 @@ def test_parts_of_observations_are_read(observation: str, name: str, number: Any
 )
 def test_parts_that_there_are_not_are_told_apart(observation: str, name: str, words: str) -> None:
     data = {"id": "Test-v0", "env": {"id": "toys:Toy-v0", "kwargs": {"observation": observation}}}
-    task = task_from_dict({**data, "reward": {"goal": "a thing"}, "success": f"{name} > 0.25"})
     with pytest.raises(TaskError, match=words) as raised:
-        make_world(task, render_size=16)
+        make_world(task_from_dict({**data, "reward": {"goal": "a thing"}, "success": f"{name} > 0.25"}), render_size=16)
     assert "\n" not in str(raised.value)

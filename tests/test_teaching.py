@@ -317,6 +317,8 @@ def test_what_cannot_be_taught_leaves_nothing(tmp_path: Path) -> None:
         with pytest.raises(TaskError, match=message):
             teach([task], tmp_path / "model", TINY)
         assert list(tmp_path.iterdir()) == []
+    with pytest.raises(TaskError, match="'Test/Pendulum-Up-v0' is named twice; name it once"):
+        teach([pendulum(), pendulum()], tmp_path / "model", TINY)
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine.txt").touch()
     with pytest.raises(RunError, match="not empty"):

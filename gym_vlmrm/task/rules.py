@@ -146,7 +146,8 @@ def _comparison(source: str) -> Comparison:
     if match is None:
         raise ValueError(
             f"{_quoted(source)} is no comparison; write 'name op number' with one of {', '.join(OPERATORS)}; "
-            "a name may be 'mean(name, states)', and so with min, max and span, or 'sin(obs[1])', and so with cos"
+            "a name may be 'mean(name, states)', and so with min, max and span, or 'sin(obs[1])', and so with cos; "
+            "a key that is no word is written obs['a key'][0]"
         )
     number = float(match["number"])
     if not math.isfinite(number):

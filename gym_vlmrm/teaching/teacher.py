@@ -159,10 +159,13 @@ def teach(
 def _check(tasks: Sequence[TaskSpec], output: Path, settings: TeachingSettings) -> None:
     if not tasks:
         raise TaskError("no task to teach; name at least one")
+    for number, task in enumerate(tasks):
+        if task in tasks[:number]:
+            raise TaskError(f"task '{task.id}' is named twice; name it once")
     whole_number("seed", settings.seed, 0, MAX_SEED)
     whole_number("rounds", settings.rounds, 0, 20)
     if not 0 < settings.minutes <= 600:
-        raise TaskError(f"minutes must lie between 0 and 600, got {settings.minutes:g}")
+        raise TaskError(f"minutes must be above 0 and at most 600, got {settings.minutes:g}")
     if not is_free(output):
         raise RunError(f"{output} exists already and is not empty; name another --output")
     taught = {task.env.id for task in tasks}

@@ -1,6 +1,5 @@
 """A world in words: its quantities with their units, and which number of an observation or action is what."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 from gymnasium import spaces
 from pydantic import BaseModel, ConfigDict
 
+from gym_vlmrm.task.names import part_name
 from gym_vlmrm.task.rules import rule_text, unmet
 from gym_vlmrm.task.spec import TaskSpec
 from gym_vlmrm.task.yaml_file import shorten
@@ -172,8 +172,8 @@ def _numbers(space: spaces.Space[Any], place: str, names: Sequence[str], value: 
 
 
 def _below(place: str, key: Any) -> str:
-    """Name a part of an observation as rules do, where they can."""
-    return f"{place}.{key}" if place.startswith("obs") and re.fullmatch(r"\w+", str(key)) else f"{place}[{key!r}]"
+    """Name a part of an observation as rules do."""
+    return part_name(place, key) if place.startswith("obs") else f"{place}[{key!r}]"
 
 
 def _bound(value: Any) -> float | None:

@@ -3,13 +3,14 @@
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from gym_vlmrm.errors import TaskError, did_you_mean
-from gym_vlmrm.task.names import observed_number, turn
+from gym_vlmrm.task.names import observed_number, part_name, turn
 from gym_vlmrm.task.past import look_back
 from gym_vlmrm.task.yaml_file import shorten
 from gym_vlmrm.worlds.answers import one_number
@@ -113,7 +114,7 @@ class Readings:
                 others = known or (*observed, "info.<name>")
                 raise self._error(f"reads '{name}', which this environment does not have", others, name)
         for name, (keys, index) in self._observed.items():
-            if index >= readable.get(".".join(("obs", *keys)), 0):
+            if index >= readable.get(reduce(part_name, keys, "obs"), 0):
                 listing = f"{shorten(', '.join(observed), 300)} exist" if observed else ""
                 cure = listing or "no observation of this environment is made of numbers"
                 message = f"task '{self._task_id}': {self._who} reads '{name}'; {cure}"
@@ -140,8 +141,7 @@ def readable_parts(space: gym.Space[Any], name: str = "obs") -> Iterator[tuple[s
     elif isinstance(space, gym.spaces.Tuple):
         parts = enumerate(space.spaces)
     for key, part in parts:
-        if re.fullmatch(r"\w+", str(key)):
-            yield from readable_parts(part, f"{name}.{key}")
+        yield from readable_parts(part, part_name(name, key))
 
 
 def _part(observation: Any, keys: tuple[str, ...]) -> Any:

@@ -27,6 +27,12 @@ OBSERVATIONS: dict[str, Any] = {
             "inner": spaces.Dict({"a": spaces.Box(0, 1, (2,), F4), "b": spaces.Tuple([spaces.Discrete(2)])}),
         }
     ),
+    "Dict of odd keys": spaces.Dict(
+        {
+            "slide cabinet": spaces.Box(-1, 1, (2,), F8),
+            "a-b.c": spaces.Dict({"d": spaces.Box(-1, 1, (1,), F4)}),
+        }
+    ),
     "goal": spaces.Dict({key: spaces.Box(-5, 5, (3,), F8) for key in ("observation", "achieved_goal", "desired_goal")}),
     "words": spaces.Dict({"mission": spaces.Text(9), "x": spaces.Box(0, 1, (2,), F4)}),
     "sequence": spaces.Sequence(spaces.Discrete(3)),
