@@ -93,7 +93,7 @@ class Dial(gym.Env[NDArray[np.float32], int]):
 
     def step(self, action: int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         self.x = float(np.clip(self.x + (0.1 if action else -0.1), -1, 1))
-        return np.array([np.nan if self.odd == "a step" else self.x], np.float32), 0.0, False, False, {}
+        return np.array([np.nan if self.odd == "a step" else self.x], np.float32), 0.0, False, False, {"nan": np.nan}
 
     def render(self) -> Any:
         picture = np.zeros((32, 32, 3), np.uint8)
@@ -103,7 +103,18 @@ class Dial(gym.Env[NDArray[np.float32], int]):
         return picture
 
 
+class StuckDial(Dial):
+    """Says that it can be put anywhere."""
+
+    def get_state(self) -> dict[str, float]:
+        return {"x": self.x}
+
+    def set_state(self, state: Any) -> None:
+        raise RuntimeError("cannot pose")
+
+
 gym.register("Test/Dial-v0", "test_teaching:Dial", max_episode_steps=40)
+gym.register("Test/StuckDial-v0", "test_teaching:StuckDial", max_episode_steps=40)
 
 
 def dial(**changes: Any) -> TaskSpec:
@@ -386,6 +397,19 @@ def test_a_slow_world_whose_state_nobody_tells_is_told_of_too(tmp_path: Path, mo
     with pytest.raises(Stopped):
         teach([dial()], tmp_path / "model", replace(TINY, minutes=1e-3), stop, said.append)
     assert sum("Test/Dial-v0 makes" in notice for notice in said) == 1
+
+
+def test_a_world_that_cannot_be_put_back_is_named(tmp_path: Path) -> None:
+    wrong = r"'Test/StuckDial-v0' cannot be put back into a state.*cannot pose.*; mend its set_state, or remove it"
+    with pytest.raises(WorldError, match=wrong):
+        teach([dial(env={"id": "Test/StuckDial-v0"})], tmp_path / "model", TINY)
+
+
+def test_a_quantity_that_is_never_a_number_is_named(tmp_path: Path) -> None:
+    grade = {"quantity": "info.nan", "from": 0.0, "to": 1.0}
+    odd = dial(captions=[{"say": "a column at the right", "grade": grade}])
+    with pytest.raises(TaskError, match=r"info.nan was no finite number in [\d,]+ states, so only 0 frames"):
+        teach([odd], tmp_path / "model", TINY)
 
 
 @pytest.mark.parametrize("where", ["a reset", "a step"])

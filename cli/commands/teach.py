@@ -66,7 +66,7 @@ def teach(
     The result is a folder for --model local-dir:DIR. It appears when all is learned; a stop before leaves nothing.
     """
     if not 0 < minutes <= 600:
-        raise typer.BadParameter(f"{minutes:g} is not between 0 and 600", param_hint="--minutes")
+        raise typer.BadParameter(f"{minutes:g} is not above 0 and at most 600", param_hint="--minutes")
     if model == "scratch" and device not in (None, "auto", "cpu"):
         raise typer.BadParameter(
             f"{device}: a model from scratch is small and learns on the CPU", param_hint="--device"

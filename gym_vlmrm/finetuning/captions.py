@@ -165,7 +165,7 @@ def _json_rows(table: Path, text: str) -> Iterator[Row]:
 
 def _score(place: str, written: Any) -> float:
     try:
-        score = math.nan if isinstance(written, bool) else float(written)
+        score = math.nan if isinstance(written, bool) or "_" in str(written) else float(written)
     except (TypeError, ValueError, OverflowError):
         score = math.nan
     if not 0 <= score <= 1:

@@ -1,6 +1,6 @@
 """What is to be learned: the worlds of some tasks, what their captions mean, and frames with how true each is."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -153,13 +153,25 @@ def _meaning(caption: CaptionSpec, meanings: list[list[str]]) -> int:
     return found[0] if found else len(meanings) - 1
 
 
-def check_sights(world: World, sights: Sequence[Sight], on_notice: Callable[[str], None]) -> None:
+def check_sights(
+    world: World, sights: Sequence[Sight], on_notice: Callable[[str], None], odd: Mapping[str, int] | None = None
+) -> None:
     """Check that what was drawn can be learned from: pictures that differ, captions that are true of some.
+
+    Args:
+        world: the world.
+        sights: what was drawn.
+        on_notice: called with what the user should know.
+        odd: in how many further states a quantity was no finite number.
 
     Raises:
         TaskError: a goal is true of no frame, or all frames are alike.
     """
     task = world.task
+    if len(sights) < LEAST_FRAMES // 2 and odd:
+        name = max(odd, key=lambda name: odd[name])
+        message = f"task '{task.id}': {name} was no finite number in {odd[name]:,} states, so only {len(sights)} frames"
+        raise TaskError(f"{message} could be drawn; let the environment give a number, or read another one")
     if len(sights) < LEAST_FRAMES // 2:
         message = f"task '{task.id}': only {len(sights)} frames could be drawn that captions tell apart"
         raise TaskError(f"{message}; give graded captions, or --policy RUN", field=("captions",))

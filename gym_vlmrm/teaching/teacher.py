@@ -293,7 +293,7 @@ class _Class:
             forecast.look(steps, (1 + HELD_OUT) * wanted)
 
         sights = self._draw(self.explorer, count, done, self.settings.seed, scouted)
-        check_sights(self.world, sights, on_notice)
+        check_sights(self.world, sights, on_notice, self.explorer.odd)
         other = Explorer(self.world.task, self.world.captions, self.size, self.seed + 50_000)
         try:
             held_out = self._draw(other, judges, lambda seen: done(count + seen), self.settings.seed + 1)

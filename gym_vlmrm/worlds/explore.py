@@ -129,6 +129,8 @@ class Explorer:
         self.world.action_space.seed(seed)
         self._rng = np.random.default_rng([seed, 7])
         self._seed, self._episodes = seed, 0
+        self.odd: Counter[str] = Counter()
+        """In how many states a quantity that is read was no finite number; those are passed over."""
         self.steps = 0
         """Steps of the world so far."""
         self._cells: dict[Key, _Cell] = {}
@@ -224,14 +226,14 @@ class Explorer:
         if state is None:
             self._begin()
         else:
-            put_state(self.world, state, roughly=True)
+            self._put(state)
         for action in self.stint(longest):
             observation, _, terminated, truncated, info = self._step(action)
             over = bool(terminated or truncated)
             if over:
                 break
         quantities = self._read_all(observation, info)
-        if not np.isfinite([quantities[name] for name in self._names]).all():
+        if not self._all_finite(quantities):
             return None
         return self._see(observation, info, None if over else state_of(self.world, roughly=True))
 
@@ -252,7 +254,7 @@ class Explorer:
         while True:
             state = self._choose()
             if state is not None:
-                put_state(self.world, state, roughly=True)
+                self._put(state)
             elif over or self.tells_states or self._rng.random() < ANEW:
                 self._begin()
             over = False
@@ -294,6 +296,15 @@ class Explorer:
         self.steps += 1
         self._check_finite(step[0], "a step")
         return step
+
+    def _put(self, state: WorldState) -> None:
+        try:
+            put_state(self.world, state, roughly=True)
+        except WorldError as error:
+            raise WorldError(
+                f"environment '{self.task.env.id}' cannot be put back into a state that it was in: {error}; "
+                "mend its set_state, or remove it and get_state"
+            ) from error
 
     def _check_finite(self, observation: Any, after: str) -> None:
         """Refuse what no agent can learn from, long before one meets it."""
@@ -337,9 +348,9 @@ class Explorer:
 
     def _look(self, observation: Any, info: Mapping[str, Any], final: bool, draw: bool) -> Sight | None:
         quantities = self._read_all(observation, info)
-        values = np.array([quantities[name] for name in self._names])
-        if not np.isfinite(values).all():
+        if not self._all_finite(quantities):
             return None
+        values = np.array([quantities[name] for name in self._names])
         truths = np.array(self._truths(quantities))
         self._best = np.maximum(self._best, truths)
         self._succeeded = self._succeeded or bool(self._rule is not None and self._rule.holds(quantities))
@@ -350,6 +361,11 @@ class Explorer:
             return None  # common states shall not drown the rare
         self._shown[kind] += 1
         return self._see(observation, info, None if final else state_of(self.world, roughly=True))
+
+    def _all_finite(self, quantities: Mapping[str, float]) -> bool:
+        odd = [name for name in self._names if not np.isfinite(quantities[name])]
+        self.odd.update(odd)
+        return not odd
 
     def _keep(self, kind: Key, truths: Floats, observation: Any) -> None:
         """Remember the present state, if its cell has none, and now and then if it has one."""
