@@ -1,7 +1,8 @@
 """Train the built-in tasks, judge and audit them, and write ``docs/results/``: ``python docs/make_results.py``.
 
 ``make results`` runs it: ten tasks, three seeds each, hours. It goes on where it stopped; what is there already is not
-made again. ``--tasks`` and ``--seeds`` make a part of it, ``--pages`` writes the pages of what there is, no more.
+made again. ``--tasks`` and ``--seeds`` make a part of it, ``--pages`` writes the pages of what there is, no more. What
+earlier runs gave, judged by the same weights, stays on the pages when their folders are gone.
 """
 
 import argparse
@@ -9,11 +10,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from results_data import AuditOutcome, Results, Row, read_audit, read_row, shown_runs
-from results_pages import write_pages
+from results_data import AuditOutcome, Results, Row, read_audit, read_row, shown_runs, with_earlier
+from results_pages import PAGES, write_pages
 
 import gym_vlmrm
 from gym_vlmrm.errors import RunError, VLMRMError
+from gym_vlmrm.files import read_model
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.learning.runs import find_runs
 from gym_vlmrm.learning.scores import read_evaluation
@@ -92,10 +94,19 @@ def collect(runs: Path, digest: str) -> Results:
             print(f"left out {run.path}: {row}", file=sys.stderr)
         else:
             rows.append(row)
-    audits = list(_audits(runs, digest))
+    return in_order(Results(weights_digest=digest, rows=rows, audits=list(_audits(runs, digest))))
+
+
+def in_order(results: Results) -> Results:
+    """Return results as the pages list them: by task, recipe and seed."""
     order = list(PAPER_TASKS)
-    rows.sort(key=lambda row: (order.index(row.task) if row.task in order else len(order), row.recipe_name, row.seed))
-    return Results(weights_digest=digest, rows=rows, audits=audits)
+
+    def place(task: str) -> int:
+        return order.index(task) if task in order else len(order)
+
+    rows = sorted(results.rows, key=lambda row: (place(row.task), row.recipe_name, row.seed))
+    audits = sorted(results.audits, key=lambda audit: place(audit.task))
+    return results.model_copy(update={"rows": rows, "audits": audits})
 
 
 def _audits(runs: Path, digest: str) -> Iterator[AuditOutcome]:
@@ -134,6 +145,8 @@ def main() -> None:
         if not options.pages:
             make(options, digest)
         results = collect(options.runs, digest)
+        if (PAGES / "results.json").is_file():
+            results = in_order(with_earlier(results, read_model(PAGES / "results.json", Results)))
         if not results.rows:
             raise RunError(f"no run in '{options.runs}' has been judged by the weights that the package holds")
         print(write_pages(results, options.runs, films(options.runs, results)))

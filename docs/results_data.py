@@ -10,7 +10,7 @@ from gym_vlmrm.learning.runs import find_runs
 from gym_vlmrm.learning.scores import LongScores, Scores, read_evaluation
 from gym_vlmrm.task.builtin import short_name
 
-__all__ = ["AuditOutcome", "Results", "Row", "read_audit", "read_row", "shown_runs"]
+__all__ = ["AuditOutcome", "Results", "Row", "read_audit", "read_row", "shown_runs", "with_earlier"]
 
 
 class Row(Result):
@@ -54,6 +54,20 @@ class Results(Result):
     """Of the weights that the package held when this was written."""
     rows: list[Row]
     audits: list[AuditOutcome]
+
+
+def with_earlier(results: Results, earlier: Results) -> Results:
+    """Return results with those of earlier runs, which lie elsewhere by now, if the same weights judged them."""
+    if earlier.weights_digest != results.weights_digest:
+        return results
+    known = {(row.task, row.recipe_name, row.seed) for row in results.rows}
+    audited = {audit.task for audit in results.audits}
+    return results.model_copy(
+        update={
+            "rows": [*results.rows, *(r for r in earlier.rows if (r.task, r.recipe_name, r.seed) not in known)],
+            "audits": [*results.audits, *(audit for audit in earlier.audits if audit.task not in audited)],
+        }
+    )
 
 
 def read_row(run: RunFolder, digest: str) -> Row | str:

@@ -1,6 +1,7 @@
 """The pages of ``docs/results/``: the data, the table (in the README too), curves, films."""
 
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from gym_vlmrm.learning.comparison import Group, compare, mean_over_runs
 from gym_vlmrm.learning.evaluation import wilson_interval
 from gym_vlmrm.learning.scores import Scores
 from gym_vlmrm.reports.charts import Band, band_chart, gaps, on_white
+from gym_vlmrm.task.builtin import short_name
 from gym_vlmrm.task.catalog import load_task
 
 __all__ = ["BEGIN", "END", "ROOT", "table", "with_table", "write_pages"]
@@ -145,15 +147,21 @@ def write_pages(results: Results, runs: Path, films: Mapping[str, Path], pages: 
         pages: the folder.
     """
     pages.mkdir(parents=True, exist_ok=True)
-    for old in (*pages.glob("*.gif"), *pages.glob("*.svg")):
-        old.unlink()
+    drawn = shown_runs(runs, results)
+    there = Counter(short_name(run.record.task) for run in drawn)
+    rows = Counter(row.task for row in results.rows)
+    whole = [task for task in rows if there[task] == rows[task]]
+    for task in whole:  # of the others the pictures are those of earlier runs
+        for old in (*pages.glob(f"{task}.gif"), *pages.glob(f"{task}-*.svg")):
+            old.unlink()
     write_json(pages / "results.json", results.model_dump(mode="json"))
     for task, film in films.items():
-        shutil.copyfile(film, pages / f"{task}.gif")
-    drawn = [run.path for run in shown_runs(runs, results)]
-    for group in compare(drawn).groups if drawn else ():
+        if task in whole:
+            shutil.copyfile(film, pages / f"{task}.gif")
+    curves = [run.path for run in drawn if short_name(run.record.task) in whole]
+    for group in compare(curves).groups if curves else ():
         _draw(group, pages)
-    write_text(pages / "README.md", _page(results, films, pages))
+    write_text(pages / "README.md", _page(results, pages))
     readme = pages.parents[1] / "README.md"
     if readme.is_file():
         write_text(readme, with_table(readme.read_text(encoding="utf-8"), results))
@@ -176,7 +184,7 @@ def _seeds(results: Results, task: str) -> str:
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
-def _page(results: Results, films: Mapping[str, Path], pages: Path) -> str:
+def _page(results: Results, pages: Path) -> str:
     machines = ", ".join(dict.fromkeys(row.machine for row in results.rows))
     tasks = list(dict.fromkeys(row.task for row in results.rows))
     said = ABOUT.format(
@@ -191,7 +199,7 @@ def _page(results: Results, films: Mapping[str, Path], pages: Path) -> str:
     ]
     for task in tasks:
         lines += [f"## {task}", "", f"“{'; '.join(load_task(task).reward.said)}”", ""]
-        if task in films:
+        if (pages / f"{task}.gif").is_file():
             lines += [f"![The agent beside a random policy: frame, reward, success]({task}.gif)", ""]
         drawn = [path.name for path in sorted(pages.glob(f"{task}-*.svg"))]
         lines += [" ".join(f"![{name.removesuffix('.svg')}]({name})" for name in drawn), ""] if drawn else []

@@ -7,8 +7,8 @@ import make_results
 import make_zoo
 import numpy as np
 import pytest
-from results_data import Results, Row, read_row, shown_runs
-from results_pages import PAGES, groups_of, table, with_table
+from results_data import Results, Row, read_row, shown_runs, with_earlier
+from results_pages import PAGES, groups_of, table, with_table, write_pages
 from trainings import DQN, cartpole
 
 import gym_vlmrm
@@ -101,6 +101,28 @@ def test_one_seed_has_an_interval_over_episodes_alone() -> None:
 def test_a_run_that_was_stopped_says_how_far_it_came() -> None:
     assert "| 600 of 1,000, 3 min |" in lines(row(0, 50, 0.5, steps=600))[0]
     assert len(groups_of([row(0, 1, 0.1), row(0, 1, 0.1, "lotus"), row(1, 1, 0.1)])) == 2
+
+
+def test_what_earlier_runs_gave_stays_if_the_same_weights_judged_it() -> None:
+    now = Results(weights_digest="d", rows=[row(1, 40, 0.8)], audits=[])
+    before = Results(weights_digest="d", rows=[row(0, 50, 0.9), row(1, 10, 0.1), row(0, 9, 0.1, "lotus")], audits=[])
+    both = make_results.in_order(with_earlier(now, before))
+    found = [(one.task, one.seed, one.policy.successful_episodes) for one in both.rows]
+    assert sorted(found) == [("kneeling", 0, 50), ("kneeling", 1, 40), ("lotus", 0, 9)]
+    other = before.model_copy(update={"weights_digest": "e"})
+    assert with_earlier(now, other) == now
+
+
+def test_pictures_of_earlier_runs_stay_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("results_pages.shown_runs", lambda runs, results: [])
+    pages = tmp_path / "docs" / "results"
+    pages.mkdir(parents=True)
+    for name in ("lotus.gif", "lotus-success.svg"):
+        (pages / name).write_bytes(b"")
+    write_pages(Results(weights_digest="d", rows=[row(0, 9, 0.1, "lotus")], audits=[]), tmp_path / "runs", {}, pages)
+    text = (pages / "README.md").read_text(encoding="utf-8")
+    assert "(lotus.gif)" in text
+    assert "(lotus-success.svg)" in text
 
 
 def test_a_page_without_a_place_for_the_table_is_left_alone() -> None:
