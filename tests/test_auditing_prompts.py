@@ -50,6 +50,11 @@ def test_the_subject_ends_where_something_is_said_of_it(goal: str, subject: str)
     assert bool(rewordings(goal)) == bool(said)
 
 
+def test_a_sentence_with_a_verb_is_not_given_another() -> None:
+    assert subject_of("the frog sits in a corner") == ("the frog", "sits in a corner")
+    assert rewordings("the frog sits in a corner") == ["the frog that sits in a corner"]
+
+
 def test_a_file_holds_goals_and_baselines(tmp_path: Path) -> None:
     path = tmp_path / "prompts.txt"
     path.write_text(

@@ -551,6 +551,7 @@ def test_a_table_in_json_lines_with_several_captions_per_picture(tmp_path: Path)
         ("captions.csv", "file,caption\nb.png,red\n", "captions.csv:2: no picture 'b.png'"),
         ("captions.csv", "file,caption,score\na.png,a red, wide one,1\n", "captions.csv:2: more than three columns"),
         ("captions.csv", "file,caption,score\na.png,red,1.5\n", "captions.csv:2: score '1.5'; it says from 0 to 1"),
+        ("captions.csv", "file,caption,score\na.png,red,.3\na.png,red,.9\n", "captions.csv:3: 'red' has two scores"),
         ("captions.csv", "file,caption,score\na.png,red,nan\n", "captions.csv:2: score 'nan'"),
         ("captions.csv", "file,caption,score\na.png,red,0_1\n", "captions.csv:2: score '0_1'"),
         ("captions.jsonl", '{"file": "a.png", "caption": "red", "score": true}', "captions.jsonl:1: score True"),

@@ -16,6 +16,12 @@ _BREAKS = frozenset({
 _AFTER_PARTICIPLES = _BREAKS | {
     "away", "out", "back", "forward", "backward", "backwards", "apart", "together", "open", "shut",
 }  # fmt: skip
+_VERBS = frozenset({
+    "sits", "stands", "lies", "hangs", "points", "leans", "kneels", "rests", "holds", "touches", "reaches", "raises",
+    "bends", "folds", "walks", "runs", "jumps", "flies", "floats", "hovers", "opens", "closes", "turns", "moves", "stays",
+    "carries", "looks", "waits", "lands", "rolls", "swings", "crouches", "squats", "falls", "balances", "grips", "lifts",
+})  # fmt: skip
+"""What somebody or something does: "the frog sits in a corner"."""
 _NO_VERBS = frozenset({"ring", "string", "spring", "wing", "king", "thing", "ceiling", "building", "ping"})
 FEWEST = 2
 """Words of a subject: "a pole" says more than "pole"."""
@@ -30,7 +36,12 @@ def subject_of(goal: str) -> tuple[str, str]:
     words = goal.split()
     bare_words = [word.strip(",.;:").lower() for word in words]
     for index, (bare, following) in enumerate(zip(bare_words, [*bare_words[1:], ""], strict=True)):
-        said = bare in _BREAKS or (bare.endswith("ing") and bare not in _NO_VERBS) or bare.endswith("ally")
+        said = (
+            bare in _BREAKS
+            or bare in _VERBS
+            or (bare.endswith("ing") and bare not in _NO_VERBS)
+            or bare.endswith("ally")
+        )
         # "a folded arm" says what it is, "an arm folded" and "an arm folded at its elbow" what is said of it.
         participle = bare.endswith("ed") and len(bare) > 4 and not bare.endswith("eed")
         said |= participle and (not following or following in _AFTER_PARTICIPLES)
@@ -44,6 +55,8 @@ def rewordings(goal: str) -> list[str]:
     subject, said = subject_of(goal)
     if not said:
         return []
+    if said.split()[0].lower() in _VERBS:
+        return [f"{subject} that {said}"]
     bare = re.sub(r"^(a|an|the)\s+", "", subject, flags=re.IGNORECASE)
     clause = said if re.match(r"(is|are|has|that|which|whose|with|of|doing)\b", said) else f"is {said}"
     clause = {"with": "has", "doing": "does"}.get(clause.split()[0], clause.split()[0]) + clause[

@@ -76,6 +76,9 @@ def read_captions(path: Path) -> Captioned:
         if len(text) > MAX_CAPTION:
             raise CaptionError(f"{place}: a caption of {len(text):,} characters; the limit is {MAX_CAPTION:,}")
         captions = by_file.setdefault(picture, {})
+        if captions.get(text, score) != score:
+            both = f"{captions[text]:g} and {score:g}"
+            raise CaptionError(f"{place}: '{shorten(text)}' has two scores for '{file}', {both}; leave one")
         captions[text] = score
         if len(captions) > MAX_CAPTIONS:
             raise CaptionError(f"{place}: '{file}' has more than {MAX_CAPTIONS} different captions")

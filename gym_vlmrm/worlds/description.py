@@ -21,6 +21,7 @@ MOST = 1000
 
 
 _WHOLE = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+_ARM = ("shoulder pan", "shoulder lift", "upper arm roll", "elbow flex", "forearm roll", "wrist flex", "wrist roll")
 _GYMNASIUM: dict[str, tuple[str, ...]] = {
     "PendulumEnv": ("cosine of the angle, 1 upright", "sine of the angle", "angular velocity [rad/s]"),
     "AcrobotEnv": (
@@ -43,6 +44,11 @@ _GYMNASIUM: dict[str, tuple[str, ...]] = {
         "fingertip x - target x [m]",
         "fingertip y - target y [m]",
     ),
+    "PusherEnv": (
+        *(f"{joint} [rad]" for joint in _ARM),
+        *(f"{joint} velocity [rad/s]" for joint in _ARM),
+        *(f"{what} {axis} [m]" for what in ("hand", "object", "goal") for axis in "xyz"),
+    ),
     "InvertedDoublePendulumEnv": (
         "cart position [m]",
         "sine of the first pole",
@@ -56,6 +62,7 @@ _GYMNASIUM: dict[str, tuple[str, ...]] = {
     ),
 }
 """Observations of environments of Gymnasium that tell no names themselves, by class; from its documentation."""
+_ACTIONS: dict[str, tuple[str, ...]] = {"PendulumEnv": ("torque [Nm]",)}
 
 
 class _Plain(BaseModel):
@@ -231,8 +238,16 @@ def _joint_names(model: Any) -> tuple[list[str], list[str]]:
 
 
 def _action_names(env: Any) -> Sequence[str]:
-    told: Sequence[str] = getattr(env, "action_names", ())
+    told: Sequence[str] = getattr(env, "action_names", ()) or _ACTIONS.get(type(env).__name__, ())
     model: Any = getattr(env, "model", None)
     if told or not hasattr(model, "nu"):
         return told
-    return [model.actuator(index).name for index in range(model.nu)]
+    return [model.actuator(index).name or _moved_by(model, index) for index in range(model.nu)]
+
+
+def _moved_by(model: Any, actuator: int) -> str:
+    """Name what an actuator without a name moves: its joint."""
+    import mujoco
+
+    joint = mujoco.mjtTrn.mjTRN_JOINT
+    return model.joint(int(model.actuator_trnid[actuator, 0])).name if model.actuator_trntype[actuator] == joint else ""
