@@ -19,6 +19,8 @@ NAME = "gym-vlmrm"
 """Of the application, as `serve status` shows it."""
 WAITING = 32
 """Requests that one replica takes at a time."""
+QUEUED = 256
+"""Requests that wait on a machine for a replica; Ray answers 503 to further ones."""
 
 
 class _Judge:
@@ -95,7 +97,7 @@ def served_on_cluster(
         deployment = serve.deployment(_Judge, name="judge").options(
             autoscaling_config=scaling if scaled else None, num_replicas=None if scaled else places.replicas,
             ray_actor_options={"num_cpus": places.cores, "num_gpus": places.gpus}, max_ongoing_requests=WAITING,
-            health_check_period_s=5, health_check_timeout_s=30,
+            max_queued_requests=QUEUED, health_check_period_s=5, health_check_timeout_s=30,
         )  # fmt: skip
         try:
             serve.start(proxy_location="EveryNode", http_options={"host": host, "port": port})
