@@ -271,6 +271,10 @@ STRANGE: dict[str, tuple[Callable[[str], bytes], str]] = {
     "no json": (lambda _: ok(b"<html>hello</html>"), "no JSON"),
     "another version": (lambda _: ok(b'{"version": 9}'), "version 9, and this side speaks 1"),
     "no facts": (lambda _: ok(b'{"version": 1}'), "'model' is None"),
+    "sent on": (
+        lambda _: b"HTTP/1.1 307 No\r\nLocation: http://127.0.0.1:9/x?secret\r\nContent-Length: 0\r\n\r\n",
+        r"sends requests on to 'http://127.0.0.1:9/x' \(307\); frames and token",
+    ),
     "not found": (lambda _: b"HTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\nno", "refuses the request: 404 no"),
     "a long answer": (lambda _: ok(b"a" * 600_000), "more than 81,920 bytes"),
     "garbage": (model_and(b"\x00" * 50), "line of JSON"),

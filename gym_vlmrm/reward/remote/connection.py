@@ -158,6 +158,12 @@ class Connection:
         if response.status == 200:
             return answer
         words = self._words(answer)
+        if 300 <= response.status < 400:
+            to = self._clean(response.getheader("Location", "").partition("?")[0])
+            raise self._error(
+                f"sends requests on to '{to}' ({response.status}); frames and token go to the address and nowhere else:"
+                " write the right one"
+            )
         if response.status in _AWAY:
             said = response.getheader("Retry-After", "")
             pause = min(float(said), _LONGEST_PAUSE) if said.isdecimal() and len(said) < 10 else _PAUSE
