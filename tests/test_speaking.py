@@ -249,7 +249,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "too large": (error(413, "too large"), r"question: 413 \(too large\); a smaller render_size may be right"),
     "limit": (
         error(429, "You exceeded your quota"),
-        r"is over its limit, still after 2 tries: 429 \(You exceeded your quota\); ask less at a time .* or go on later",
+        r"is over its limit, still after 2 tries: 429 \(You exceeded your quota\); ask less .* or go on later",
     ),
     "a long limit": (
         error(429, "quota", Retry_After="3600"),

@@ -45,10 +45,9 @@ def sweep(
     from gym_vlmrm.sweeping.plan import read_sweep
     from gym_vlmrm.sweeping.sweep import begin_sweep, run_sweep
 
-    import_ray()  # before anything is written
     folder = resume or output or free_folder(Path("sweeps"), (file or Path()).stem)
     if file is not None:
-        trials = begin_sweep(read_sweep(file), folder, file.parent)
+        trials = begin_sweep(read_sweep(file), folder, file.parent, ready=import_ray)
         if not quiet:
             note(f"{len(trials)} trainings; if it is interrupted: vlmrm sweep --resume {shlex.quote(str(folder))}")
     result = run_sweep(folder, cluster, on_notice=note)

@@ -8,6 +8,7 @@ from typing import Any
 from gym_vlmrm.cluster.connecting import ClusterError, connected
 from gym_vlmrm.cluster.judges import find_places
 from gym_vlmrm.errors import ModelError
+from gym_vlmrm.reward.loading import check_model_name
 from gym_vlmrm.reward.remote.schema import Facts
 from gym_vlmrm.serving.web_server import check_served
 from gym_vlmrm.task.spec import RewardSpec
@@ -83,6 +84,7 @@ def served_on_cluster(
         ClusterError: no cluster, or no Ray Serve. ModelError: the model cannot be loaded there.
     """
     check_served(judge)
+    check_model_name(judge.model)  # here, before a cluster is asked to fail
     with connected(address) as ray:
         os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
         try:
