@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -654,3 +654,158 @@ def test_notices_leave_files_for_connections(embedded: WebServer) -> None:
         assert status == 200
         assert f"zz{number}q" in json.loads(answer.partition(b"\n")[0])["notes"][0]
     assert psutil.Process().num_fds() < before + 250
+
+
+def raw(server: WebServer, data: bytes, seconds: float = 10.0) -> bytes:
+    """Send bytes, and return all that comes until the server closes or so much time has passed."""
+    answer = b""
+    port = int(server.url.rpartition(":")[2])
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
+        with suppress(OSError):  # it may not want to hear the rest
+            connection.sendall(data)
+        while part := connection.recv(65_536):
+            answer += part
+    return answer
+
+
+POST = b"POST /v1/rewards HTTP/1.1\r\nHost: a\r\n"
+NO_REQUESTS: dict[str, tuple[bytes, int, str]] = {
+    "garbage": (b"\x00\xff\xfe garbage\r\n\r\n", 400, "this is no HTTP request: illegal request line"),
+    "tls": (b"\x16\x03\x01\x02\x00\x01" + b"\xaa" * 200 + b"\r\n\r\n", 400, "this is no HTTP request"),
+    "no version": (b"GET /\r\n\r\n", 400, "this is no HTTP request"),
+    "no host": (b"GET /healthz HTTP/1.1\r\n\r\n", 400, "Missing mandatory Host"),
+    "no length": (POST + b"Content-Length: many\r\n\r\n", 400, "bad Content-Length"),
+    "two lengths": (POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", 400, "conflicting Content-Length"),
+    "no chunks": (POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nabc", 400, "illegal chunk header"),
+    "no chunks for a wrong path": (
+        b"POST /else HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc", 400, "illegal chunk header",
+    ),
+    "a huge head": (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 200_000, 431, "has at most 65,536 bytes"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NO_REQUESTS)
+def test_what_is_no_request_is_told_in_json_and_in_the_log(
+    server: WebServer, case: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, status, words = NO_REQUESTS[case]
+    server.app.log._since = 0.0  # nothing that other tests did fills it
+    head, _, body = raw(server, data).partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ".encode())
+    assert b"content-type: application/json" in head
+    assert words in json.loads(body)["error"]
+    assert "bytearray" not in body.decode()
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line for line in lines if line.startswith("refused 127.0.0.1:") and words in line], lines
+    assert not [record for record in caplog.records if record.exc_info]  # uvicorn's own words of trouble
+    assert ask(server, "GET", "/healthz")[0] == 200
+
+
+@pytest.mark.parametrize("version", [True, 1.0, "1", None, [1]])
+def test_a_version_is_a_whole_number(server: WebServer, version: Any) -> None:
+    status, answer = ask(server, "POST", "/v1/rewards", body_of(version=version))
+    assert status == 400
+    assert "and this side speaks 1" in json.loads(answer)["error"]
+    with a_stranger(lambda _: ok(json.dumps({**FACTS.plain(), "version": version}).encode())) as url:  # noqa: SIM117
+        with pytest.raises(ModelError, match="and this side speaks 1"):
+            RemoteReward(url, ["a"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"alpha": 0.5}, "the prompts are none: alpha is 0.5 but there is no baseline prompt"),
+        ({"goal": [""]}, "the prompts are none: goal: String should have at least 1 character"),
+        ({"goal": ["\ud800"]}, "the prompts are none: goal: Input should be a valid string"),
+        ({"goal": []}, "the prompts are none: goal: needs at least one sentence"),
+    ],
+)
+def test_wrong_prompts_are_told_in_our_words(server: WebServer, changes: dict[str, Any], words: str) -> None:
+    status, answer = ask(server, "POST", "/v1/rewards", body_of(**changes))
+    told = json.loads(answer)["error"]
+    assert status == 400
+    assert told.startswith(words)
+    assert "Value error" not in told
+    assert "; Input" not in told
+
+
+def test_the_log_has_a_line_of_each_refusal_without_the_token(caplog: pytest.LogCaptureFixture) -> None:
+    with served(token=TOKEN) as server:
+        caplog.clear()
+        ask(server, "POST", "/v1/rewards", b"x", {"Authorization": "Bearer wrong-secret"})
+        ask(server, "GET", f"/{TOKEN}", None)
+        ask(server, "POST", "/v1/rewards", b"x", {"Authorization": f"Bearer {TOKEN}"})
+        ask(server, "GET", "/%1b%5b2J", None)
+        lines = [record.getMessage() for record in caplog.records]
+        assert len(lines) == 4
+        assert "401 the token is missing or wrong" in lines[0]
+        assert not any(TOKEN in line or "wrong-secret" in line or "\x1b" in line for line in lines)
+        for _ in range(40):
+            ask(server, "GET", "/nothing", None)
+        assert len(caplog.records) == 20  # a log must not fill a disk for somebody who asks for it
+        server.app.log._since -= 11
+        ask(server, "GET", "/nothing", None)
+        assert [record.getMessage() for record in caplog.records][20] == "24 further requests were refused"
+
+
+def test_frames_that_came_warn_of_nothing(embedded: WebServer) -> None:
+    """Torch warns of memory that cannot be written to, once in a process."""
+    code = (
+        "import numpy as np, warnings; warnings.simplefilter('error')\n"
+        "from gym_vlmrm import load_reward_model\n"
+        "frames = np.frombuffer(bytes(192), np.uint8).reshape(1, 8, 8, 3)\n"
+        "print(load_reward_model('kneeling', device='cpu')(frames).shape)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "(1,)", done.stderr
+    asked = read_asked(bytearray(asking([1, 8, 8, 3])))
+    assert asked.frames.flags.writeable
+
+
+def test_half_a_head_and_silence_is_answered_too(server: WebServer) -> None:
+    """Whoever opens connections and says nothing would keep others out for ever."""
+    for begun in (b"", b"POST /v1/rewa", POST):
+        began = time.monotonic()
+        head, _, body = raw(server, begun).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 408 ")
+        assert "the head of the request did not come within 1 s" in json.loads(body)["error"]
+        assert time.monotonic() - began < 5
+
+
+def test_a_body_that_nobody_wants_ends_too(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gym_vlmrm.serving.web_protocol._MORE", 0.2)
+    port = int(server.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"POST /else HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 404")
+        began = time.monotonic()
+        with suppress(OSError):
+            while time.monotonic() - began < 8:
+                connection.sendall(b"x")
+                time.sleep(0.05)
+        assert time.monotonic() - began < 5
+
+
+def test_who_opens_too_many_connections_is_told(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gym_vlmrm.serving.web_protocol.MAX_CONNECTIONS", 8)
+    port = int(server.url.rpartition(":")[2])
+    with ExitStack() as opened:
+        for _ in range(4):
+            opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+        head, _, body = raw(server, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after: 1" in head
+        assert "too many connections" in json.loads(body)["error"]
+    assert waits(lambda: raw(server, b"GET /healthz HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200"))
+
+
+def test_a_client_that_is_refused_in_the_middle_of_its_frames_reads_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(token=TOKEN) as server:
+        headers = {"Authorization": "Bearer wrong"}
+        assert ask(server, "POST", "/v1/rewards", bytes(60_000_000), headers)[0] == 401
+        monkeypatch.setenv("GYM_VLMRM_TOKEN", TOKEN)
+        monkeypatch.setenv("GYM_VLMRM_SERVER", server.url)
+        with closing(RemoteReward(server.url, ["a"])) as remote:
+            server.app._token = "another-token"
+            with pytest.raises(ModelError, match="refuses the token of GYM_VLMRM_TOKEN"):
+                remote(np.zeros((400, 220, 220, 3), np.uint8))

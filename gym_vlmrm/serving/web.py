@@ -150,7 +150,8 @@ class WebDesk:
         except SchemaError as error:
             raise RefusalError(400, f"the request is not understood: {error}") from None
         except ValidationError as error:
-            words = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors()[:3])
+            one = max(error.errors(), key=lambda told: len(told["loc"]))  # of alternatives, the one that came furthest
+            words = "".join(f"{name}: " for name in one["loc"][:1]) + one["msg"].removeprefix("Value error, ")
             raise RefusalError(400, f"the prompts are none: {shorten(words, 200)}") from None
         except BusyError as error:
             raise RefusalError(503, str(error), retry_after=error.seconds) from None

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from http import HTTPStatus
 from typing import Any
 
 import h11
@@ -61,7 +62,8 @@ class _Protocol(H11Protocol):
         if getattr(error, "error_status_hint", 400) == 431:
             refusal = RefusalError(431, f"the head of a request has at most {MAX_REQUEST_HEAD:,} bytes")
         else:
-            refusal = RefusalError(400, f"this is no HTTP request: {' '.join(str(error or msg).split())[:120]}")
+            said = str(error or msg).partition(": bytearray")[0]  # h11 shows what came as Python would
+            refusal = RefusalError(400, f"this is no HTTP request: {said:.120}")
         self._refuse(refusal, "no request")
 
     def _look_again(self) -> None:
@@ -102,9 +104,13 @@ class _Protocol(H11Protocol):
             headers = [kind, length, *refusal.headers]
             if (b"connection", b"close") not in headers:
                 headers.append((b"connection", b"close"))
-            head = h11.Response(status_code=refusal.status, headers=headers)
+            reason = HTTPStatus(refusal.status).phrase.encode()
+            head = h11.Response(status_code=refusal.status, headers=headers, reason=reason)
             for event in (head, h11.Data(body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
+        if self.cycle is not None and not self.cycle.response_complete:  # the application has nobody to answer now
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         self.transport.close()
 
     @staticmethod
