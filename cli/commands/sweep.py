@@ -50,7 +50,11 @@ def sweep(
         trials = begin_sweep(read_sweep(file), folder, file.parent, ready=import_ray)
         if not quiet:
             note(f"{len(trials)} trainings; if it is interrupted: vlmrm sweep --resume {shlex.quote(str(folder))}")
-    result = run_sweep(folder, cluster, on_notice=note)
+    try:
+        result = run_sweep(folder, cluster, on_notice=note)
+    except KeyboardInterrupt as stopped:
+        stopped.advice = f"go on with: vlmrm sweep --resume {shlex.quote(str(folder))}"  # type: ignore[attr-defined]
+        raise
     if json:
         trials_told = [trial.model_dump(mode="json") for trial in result.trials]
         report = None if result.page is None else str(result.page)
