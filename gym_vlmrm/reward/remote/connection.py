@@ -68,7 +68,8 @@ class Connection:
         self._token = token_for(self._base)
         self._seconds = patience()
         self._local = threading.local()
-        self._met = False
+        self._met = self._away = False
+        self._noting = threading.Lock()
         self._opened: list[http.client.HTTPConnection] = []
         weakref.finalize(self, _close_all, self._opened).atexit = False
 
@@ -95,10 +96,10 @@ class Connection:
             raise self._strange(str(error)) from None
 
     def _ask(self, method: str, path: str, body: bytes | None) -> bytes:
-        last, said, again_at = "", False, 0.0
+        last, again_at = "", 0.0
 
         def once(seconds: float) -> bytes | None:
-            nonlocal last, said, again_at
+            nonlocal last, again_at
             began = time.monotonic()
             if began < again_at:
                 time.sleep(min(seconds, again_at - began))
@@ -107,8 +108,7 @@ class Connection:
                 return self._once(method, path, body)
             except _AwayError as error:
                 last, again_at = str(error), time.monotonic() + error.pause
-            if self._met and not said:
-                said = True
+            if self._met and self._turns_away(True):
                 logger.warning("'%s' %s; it is asked again for %g s", self._model, last, self._seconds)
             return None
 
@@ -121,10 +121,16 @@ class Connection:
                 else ("is its server running (vlmrm serve TASK --http HOST:PORT), and is that the address?")
             )
             raise self._error(f"{last or 'cannot be reached'}, still after {seconds:g} s; {hint}")
-        if said:
+        if self._turns_away(False):
             logger.warning("'%s' answers again", self._model)
         self._met = True
         return answer
+
+    def _turns_away(self, away: bool) -> bool:
+        """Note whether the server is away; whether that is news, to one of all threads."""
+        with self._noting:
+            news, self._away = self._away != away, away
+            return news
 
     def _once(self, method: str, path: str, body: bytes | None) -> bytes:
         headers = {"Content-Type": "application/octet-stream", "User-Agent": "gym-vlmrm"}
