@@ -1,6 +1,7 @@
 """What questions to judges that speak may cost: an account for each command, which ends by telling it."""
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,6 +53,8 @@ def _limit(context: typer.Context, most: int | None) -> int | None:
 
 def _price(context: typer.Context, price: float | None) -> float | None:
     if not context.resilient_parsing:
+        if price is not None and not math.isfinite(price):
+            raise typer.BadParameter(f"{price} is no price; give a number from 0 on")
         account = _of(context)
         account.price = account.price if price is None else price
         context.meta["paying"] += [] if price is None else ["--price-per-query"]

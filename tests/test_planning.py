@@ -232,6 +232,8 @@ def test_wrong_words(arguments: tuple[str, ...], words: str) -> None:
     ("arguments", "words"),
     [
         (("--workers", "3", "--device", "h100"), "--workers: worker processes of this machine are none of h100's"),
+        (("--price-per-hour", "inf"), "--price-per-hour: inf is no price"),
+        (("--model", "openai:a@http://h", "--price-per-query", "inf"), "--price-per-query: inf is no price"),
         (("--price-per-query", "1"), "--price-per-query: nobody is paid by the query for model 'embedded'"),
         (
             ("--device", "h100", "--model", "openai:a@http://127.0.0.1:9"),

@@ -81,7 +81,7 @@ def plan(
     spec = override(load_task(task), model=model, goal=sentences(goal), baseline=sentences(baseline), alpha=alpha)
     _, chosen = choose_recipe(spec, recipe, algorithm=algorithm, steps=steps, num_envs=num_envs)
     try:
-        check_asked(spec, device, workers, price_per_query)
+        check_asked(spec, device, workers, price_per_query, price_per_hour)
     except VLMRMError as error:
         option = str((error.field or ("device",))[0]).replace("_", "-")
         raise typer.BadParameter(str(error), param_hint=f"--{option}") from None

@@ -159,12 +159,21 @@ def is_here(device: str | None) -> bool:
     return device is None or device.partition(":")[0] in HERE
 
 
-def check_asked(task: TaskSpec, device: str | None, workers: int | None, price_per_query: float | None) -> None:
-    """Check that nothing is asked for that would count for nothing.
+def check_asked(
+    task: TaskSpec,
+    device: str | None,
+    workers: int | None,
+    price_per_query: float | None,
+    price_per_hour: float | None = None,
+) -> None:
+    """Check that prices are numbers, and that nothing is asked for that would count for nothing.
 
     Raises:
         VLMRMError: there is such a thing; its `field` names the argument.
     """
+    for name, price in (("price_per_query", price_per_query), ("price_per_hour", price_per_hour)):
+        if price is not None and not 0 <= price < math.inf:
+            raise VLMRMError(f"{price} is no price; give a number from 0 on", field=(name,))
     asked = [name for name in task.reward.models if asks_a_server(name)]
     if price_per_query is not None and not any(speaks(name) for name in task.reward.models):
         message = f"nobody is paid by the query for model '{' + '.join(task.reward.models)}'; it is for openai: models"
@@ -221,7 +230,7 @@ def make_plan(
             a training would raise.
     """
     began = time.perf_counter() if began is None else began
-    check_asked(task, device, workers, price_per_query)
+    check_asked(task, device, workers, price_per_query, price_per_hour)
     chosen = None if is_here(device) else find_device(str(device))
     if chosen is None and accelerators > 1:
         raise VLMRMError(f"--accelerators {accelerators} of what? name them by --device, such as --device h100")
