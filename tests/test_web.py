@@ -740,12 +740,14 @@ def test_the_log_has_a_line_of_each_refusal_without_the_token(caplog: pytest.Log
         assert len(lines) == 4
         assert "401 the token is missing or wrong" in lines[0]
         assert not any(TOKEN in line or "wrong-secret" in line or "\x1b" in line for line in lines)
+        ask(server, "GET", "/forwarded", None, {"X-Forwarded-For": "a" * 5000})
+        assert len(caplog.records[-1].getMessage()) < 300
         for _ in range(40):
             ask(server, "GET", "/nothing", None)
         assert len(caplog.records) == 20  # a log must not fill a disk for somebody who asks for it
         server.app.log._since -= 11
         ask(server, "GET", "/nothing", None)
-        assert [record.getMessage() for record in caplog.records][20] == "24 further requests were refused"
+        assert [record.getMessage() for record in caplog.records][20] == "25 further requests were refused"
 
 
 def test_frames_that_came_warn_of_nothing(embedded: WebServer) -> None:

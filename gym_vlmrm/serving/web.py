@@ -74,7 +74,7 @@ class WebDesk:
             return
         if scope["type"] != "http":
             return
-        asker = str((scope.get("client") or ("unknown",))[0])
+        asker = str((scope.get("client") or ("unknown",))[0])[:64]  # a proxy may have been told anything
         kind = b"application/json"
         more: list[tuple[bytes, bytes]] = []
         try:
