@@ -1,6 +1,7 @@
 """What questions to judges that speak may cost: an account for each command, which ends by telling it."""
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ __all__ = ["MaxQueries", "PricePerQuery"]
 
 
 @contextlib.contextmanager
-def _account() -> "Iterator[Spending]":
+def _account(given: list[str]) -> "Iterator[Spending]":
     """Open an account, and say at the end what was asked, however the command ends."""
     from gym_vlmrm.errors import ModelError
     from gym_vlmrm.reward.speaking.spending import spending
@@ -30,12 +31,14 @@ def _account() -> "Iterator[Spending]":
         finally:
             if account.said is not None:
                 note(account.said)
+            elif given:
+                note(f"no openai: model was asked, so {' and '.join(given)} counted for nothing")
 
 
 def _of(context: typer.Context) -> "Spending":
     """Return the command's account."""
     if "account" not in context.meta:
-        context.meta["account"] = context.with_resource(_account())
+        context.meta["account"] = context.with_resource(_account(context.meta.setdefault("paying", [])))
     account: Spending = context.meta["account"]
     return account
 
@@ -44,13 +47,17 @@ def _limit(context: typer.Context, most: int | None) -> int | None:
     if not context.resilient_parsing:  # a shell completes a word
         account = _of(context)
         account.max_queries = account.max_queries if most is None else most
+        context.meta["paying"] += [] if most is None else ["--max-queries"]
     return most
 
 
 def _price(context: typer.Context, price: float | None) -> float | None:
     if not context.resilient_parsing:
+        if price is not None and not math.isfinite(price):
+            raise typer.BadParameter(f"{price} is no price; give a number from 0 on")
         account = _of(context)
         account.price = account.price if price is None else price
+        context.meta["paying"] += [] if price is None else ["--price-per-query"]
     return price
 
 

@@ -17,6 +17,8 @@ __all__ = [
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that ask for a clean stop."""
+ADVICE = "to begin again, give the same command"
+"""What `Stopped` says where nobody knows better."""
 _requests: "list[StopRequest]" = []
 """Those that signals reach now."""
 _made: "list[StopRequest]" = []
@@ -28,7 +30,7 @@ _deaf: list[bool] = []
 class Stopped(KeyboardInterrupt):
     """A signal ended what had nothing to save; `signal` is its number, `advice` what to do now."""
 
-    def __init__(self, number: int, advice: str = "to begin again, give the same command") -> None:
+    def __init__(self, number: int, advice: str = ADVICE) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.signal, self.advice = number, advice
 
@@ -126,6 +128,11 @@ def raising_on_signals() -> Iterator[None]:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 before[number] = signal.signal(number, take)
         yield
+    except KeyboardInterrupt as stop:
+        if not taken or isinstance(stop, Stopped):
+            raise
+        # A library made its own of it, as Ray does, and which signal it was is lost.
+        raise Stopped(taken[0], getattr(stop, "advice", ADVICE)) from None
     finally:
         del _deaf[place:]
         _put_back(before)

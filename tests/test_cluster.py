@@ -10,6 +10,9 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import closing
@@ -208,3 +211,65 @@ def _kill_a_replica() -> None:
 
     handle: Any = serve.get_app_handle(NAME)
     os.kill(handle.process.remote().result(timeout_s=60), signal.SIGKILL)
+
+
+def command(*arguments: Any) -> "subprocess.Popen[str]":
+    """The command line in a process that heeds Ctrl-C, as one in a terminal does."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "gym_vlmrm_cli.main", *map(str, arguments)], stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+
+
+SWEEP = """
+tasks: [cartpole]
+models: [brightness]
+algorithms: [PPO]
+seeds: [0, 1]
+steps: 3000
+num_envs: 2
+hyperparameters: {n_steps: 50, batch_size: 50, n_epochs: 1, checkpoint_every: 500, policy_kwargs: {net_arch: [8]}}
+"""
+
+
+def test_a_sweep_that_is_stopped_says_how_it_goes_on_and_does(nodes: Any, tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(SWEEP)
+    folder = tmp_path / "out"
+    for number, first in ((signal.SIGINT, [tmp_path / "sweep.yaml", "--output"]), (signal.SIGTERM, ["--resume"])):
+        sweep = command("sweep", *first, folder, "--cluster", nodes.address)
+        deadline = time.monotonic() + 120
+        before = len(list(folder.glob("*/checkpoints/*")))
+        while len(list(folder.glob("*/checkpoints/*"))) <= before and time.monotonic() < deadline:
+            time.sleep(0.1)
+        sweep.send_signal(number)
+        said = sweep.communicate(timeout=120)[0]
+        assert sweep.returncode == 128 + number, said
+        assert said.strip().splitlines()[-1].endswith(f"go on with: vlmrm sweep --resume {folder}"), said
+        assert "Traceback" not in said
+        assert "***" not in said
+    done = command("sweep", "--resume", folder, "--cluster", nodes.address)
+    said = done.communicate(timeout=300)[0]
+    assert done.returncode == 0, said
+    runs = sorted(path.parent for path in folder.glob("*/run.json"))
+    assert [json.loads((run / "run.json").read_text())["status"] for run in runs] == ["finished"] * 2
+    for run in runs:
+        steps = [row["step"] for row in csv.DictReader((run / "metrics.csv").open())]
+        assert len(steps) == len(set(steps))
+    assert (folder / "report.html").is_file()
+
+
+def test_a_server_on_a_cluster_ends_by_a_signal_in_one_line(nodes: Any, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    serve = command("serve", "cartpole", "--model", "brightness", "--cluster", nodes.address, "--http", port)
+    deadline = time.monotonic() + 120
+    with socket.socket() as probing:
+        while probing.connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:
+            time.sleep(0.2)
+    time.sleep(3)
+    serve.send_signal(signal.SIGTERM)
+    said = serve.communicate(timeout=120)[0]
+    assert serve.returncode == 128 + signal.SIGTERM, said
+    assert "error: stopped by SIGTERM" in said
+    assert "***" not in said

@@ -16,7 +16,7 @@ from gym_vlmrm.errors import ModelError, VLMRMError
 from gym_vlmrm.learning import train
 from gym_vlmrm.planning import devices, forecast, make_plan, probe
 from gym_vlmrm.planning.devices import DEVICES
-from gym_vlmrm.planning.forecast import costs_of
+from gym_vlmrm.planning.forecast import Saving, costs_of, worth_it
 from gym_vlmrm.planning.judging import Judging, judging_of
 from gym_vlmrm.planning.probe import Measured
 from gym_vlmrm.reward.clip.flops import image_tower
@@ -127,6 +127,41 @@ def test_bigger_models_take_longer_and_seldomer_frames_less(measured: None) -> N
     assert any("assumed" in note for note in large.notes)
 
 
+def test_what_saves_nothing_is_not_told(measured: None) -> None:
+    """An h100 judges a small model so fast that the learner alone takes all the time."""
+    assert make_plan(override(cartpole(), model="brightness"), PPO, device="h100").savings[1:] == []
+    whole = Saving(change="", hours=1.0, money=10.0)
+    more = [Saving(change=name, hours=hours, money=money) for name, hours, money in (
+        ("a", 0.995, 10.0), ("b", 0.9, 10.0), ("c", 0.9, 9.95), ("d", 0.9, 5.0), ("e", 1.0, 5.0), ("f", 0.5, 5.0),
+    )]  # fmt: skip
+    assert [one.change for one in worth_it(whole, more)] == ["b", "d", "f"]
+    assert worth_it(Saving(change="", hours=1.0), [Saving(change="a", hours=1.0)]) == []
+
+
+def test_money_of_seldomer_questions(measured: None) -> None:
+    task = override(cartpole(), model="openai:a@http://127.0.0.1:9")
+    plan = make_plan(task, PPO, price_per_query=0.01)
+    seldomer = plan.savings[0]
+    assert seldomer.change == f"reward_every: {2 * (PPO.reward_every or 1)}"
+    assert seldomer.money == pytest.approx(0.01 * (plan.queries or 0) / 2, rel=0.01)
+
+
+def test_processes_of_this_machine_are_not_those_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def probed(task: Any, recipe: Any, workers: Any, **_: Any) -> Measured:
+        asked.append(workers)
+        return MEASURED
+
+    monkeypatch.setattr(forecast, "probe", probed)
+    monkeypatch.setattr(forecast, "usable_cores", lambda: 1)
+    task = override(cartpole(), model="brightness")
+    make_plan(task, PPO, device="h100")
+    make_plan(task, PPO, device="cpu", workers=1)
+    make_plan(task, PPO)
+    assert asked == [2, 1, None]
+
+
 @pytest.mark.parametrize("algorithm", ["PPO", "DQN"])
 def test_the_command(hasty: None, algorithm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -191,6 +226,37 @@ def test_wrong_words(arguments: tuple[str, ...], words: str) -> None:
     assert told.exit_code == 1
     assert words in told.stderr
     assert "Traceback" not in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--workers", "3", "--device", "h100"), "--workers: worker processes of this machine are none of h100's"),
+        (("--price-per-hour", "inf"), "--price-per-hour: inf is no price"),
+        (("--model", "openai:a@http://h", "--price-per-query", "inf"), "--price-per-query: inf is no price"),
+        (("--price-per-query", "1"), "--price-per-query: nobody is paid by the query for model 'embedded'"),
+        (
+            ("--device", "h100", "--model", "openai:a@http://127.0.0.1:9"),
+            "--device: model 'openai:a@http://127.0.0.1:9' judges where its server is",
+        ),
+        (("--device", "l4", "--model", "http://127.0.0.1:9"), "--device: model 'http://127.0.0.1:9' judges where"),
+    ],
+)
+def test_what_would_count_for_nothing_is_refused(arguments: tuple[str, ...], words: str) -> None:
+    told = vlmrm("plan", "cartpole", "--model", "embedded", *arguments)
+    assert told.exit_code == 2
+    assert words in " ".join(told.stderr.replace("│", " ").split())
+
+
+def test_a_budget_without_anybody_to_pay_is_told(tmp_path: Path) -> None:
+    told = vlmrm("tasks", "--json")
+    assert "counted for nothing" not in told.stderr
+    told = vlmrm(
+        "train", "cartpole", "--model", "brightness", "--steps", 100, "--workers", 1, "--num-envs", 1, "--max-queries",
+        5, "--output", tmp_path / "run",
+    )  # fmt: skip
+    assert told.exit_code == 0, told.stderr
+    assert "no openai: model was asked, so --max-queries counted for nothing" in " ".join(told.stderr.split())
 
 
 def test_devices() -> None:

@@ -29,7 +29,7 @@ from gym_vlmrm.serving.place import find_place, runtime_folder
 from gym_vlmrm.serving.server import AFTER_LAST, RewardServer
 from gym_vlmrm.serving.starting import find_server
 from gym_vlmrm.serving.wanted import wants_sharing
-from gym_vlmrm.serving.wire import MAX_LINE, VERSION, Wire, WireError, read_frames
+from gym_vlmrm.serving.wire import MAX_LINE, VERSION, SharedFrames, Wire, WireError, read_frames
 from gym_vlmrm.task.catalog import task_from_dict
 from gym_vlmrm.task.spec import RewardSpec
 
@@ -492,3 +492,51 @@ def test_serve_says_what_it_serves_and_ends(tmp_path: Path) -> None:
     assert facts["socket"] == str(place.socket)
     assert serving.returncode == 128 + signal.SIGINT
     assert not place.socket.exists()
+
+
+def test_nothing_more_is_judged_for_a_client_that_has_gone(
+    served: RewardServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, judged = threading.Event(), []
+
+    class Slow:
+        name, frame_size = "slow", 8
+
+        def __call__(self, frames: Any) -> Any:
+            judged.append(len(frames))
+            assert gate.wait(20)
+            return np.zeros(len(frames), np.float32)
+
+    slow: Any = Slow()
+    monkeypatch.setattr(served.desk, "judge_by", lambda _: (slow, []))
+    wire, frames = talk(served), SharedFrames()
+    frames.write(np.zeros((4096, 2, 2, 3), np.uint8))
+    for message, descriptor in (
+        ({"do": "hello", "version": VERSION}, None),
+        ({"do": "memory"}, frames.descriptor),
+        ({"do": "prompts", "goal": ["a"], "baseline": None, "alpha": 0}, None),
+    ):
+        wire.send(message, descriptor)
+        assert "error" not in wire.receive()
+    wire.send({"do": "score", "judge": 0, "shape": [4096, 2, 2]})
+    assert until(lambda: len(judged) == 1)
+    wire.close()
+    frames.close()
+    assert until(lambda: served.desk.waiting == (0, 0))
+    gate.set()
+    assert until(lambda: served.clients == 0)
+    assert sum(judged) <= 1024
+
+
+@pytest.mark.parametrize("version", [True, 1.0, "1", None])
+def test_a_version_is_a_whole_number(served: RewardServer, version: Any) -> None:
+    wire = talk(served)
+    wire.send({"do": "hello", "version": version})
+    assert "and this server speaks 1" in wire.receive()["error"]
+    wire.close()
+
+
+def test_frames_with_a_side_that_is_too_long_are_not_sent(served: RewardServer) -> None:
+    with pytest.raises(ModelError, match="1 x 2,000,000 pixels has too long a side"):
+        share_reward_model(BRIGHT)(np.zeros((1, 1, 2_000_000, 3), np.uint8))
+    assert share_reward_model(BRIGHT)(FRAMES).shape == (5,)

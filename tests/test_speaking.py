@@ -1,11 +1,14 @@
 """Judges that speak: what they are asked, what answers are worth, what goes wrong, and every command with them."""
 
+import contextlib
+import gzip
 import json
 import math
 import pickle
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -238,13 +241,33 @@ WRONG: dict[str, tuple[Any, str]] = {
     "garbage": ((200, {"Content_Type": "text/html"}, b"<html>\x1b[2Jhello"), "something else than a chat completion"),
     "empty": ((200, {}, b""), "something else than a chat completion"),
     "huge": ((200, {}, b" " * 3_000_000), "an answer of more than 1,000,000 bytes"),
-    "no vision": (error(400, "this model takes no pictures"), "refuses the question: 400 this model takes no pictures"),
-    "unknown": (error(404, "The model does not exist."), "refuses the question: 404 The model does not exist."),
-    "limit": (error(429, "You exceeded your quota"), r"is over its limit, still after 2 tries \(You exceeded"),
-    "broken": (error(500, "boom\nboom " * 99), "refuses the question: 500 boom boom"),
+    "no vision": (error(400, "takes no pictures"), r"refuses the question: 400 \(takes no pictures\)$"),
+    "unknown": (
+        error(404, "The model does not exist."),
+        r"question: 404 \(The model does not .*\); are the model's name",
+    ),
+    "too large": (error(413, "too large"), r"question: 413 \(too large\); a smaller render_size may be right"),
+    "limit": (
+        error(429, "You exceeded your quota"),
+        r"is over its limit, still after 2 tries: 429 \(You exceeded your quota\); ask less .* or go on later",
+    ),
+    "a long limit": (
+        error(429, "quota", Retry_After="3600"),
+        r"at the first try: 429 \(quota\); .* or go on in 3600 s",
+    ),
+    "broken": (
+        error(500, "boom\nboom " * 99),
+        r"failed, still after 2 tries: 500 \(boom boom .*; see what the server's own",
+    ),
+    "ollama": ((500, {}, b'{"error": "more memory"}'), r"failed, still after 2 tries: 500 \(more memory\)"),
+    "fastapi": ((503, {}, b'{"detail": "loading"}'), r"failed, still after 2 tries: 503 \(loading\)"),
+    "a page": ((502, {}, b"<html>\x1b[2J gone"), r"failed, still after 2 tries: 502 \(<html> \[2J gone\)"),
+    "mute": ((500, {}, b""), "failed, still after 2 tries: 500; see what"),
+    "a huge error": ((400, {}, b"x" * 3_000_000), "an answer of more than 1,000,000 bytes"),
+    "a bomb": ((400, {"Content_Encoding": "gzip"}, gzip.compress(b" " * 50_000_000)), "refuses the question: 400"),
     "key": (error(401, f"Incorrect API key provided: {KEY}"), r"refuses the key of OPENAI_API_KEY \(401\)"),
     "forbidden": (error(403, "not you"), r"refuses the key of OPENAI_API_KEY \(403\)"),
-    "echo": (error(400, f"what is {KEY}?"), r"400 what is \.\.\.\?"),
+    "echo": (error(400, f"what is {KEY}?"), r"400 \(what is \.\.\.\?\)"),
 }
 
 
@@ -260,6 +283,42 @@ def test_what_goes_wrong_is_one_line_without_the_key(desk: Desk, monkeypatch: py
     assert KEY not in repr(found.value)
     assert "\n" not in str(found.value)
     assert found.value.__cause__ is None
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_frames_and_key_are_sent_on_to_nobody(desk: Desk, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", desk.url)
+    with speaking_server() as stranger:
+        for to in (stranger.url + "/chat/completions", "/v1/chat/completions"):
+            desk.trouble = lambda number, to=to: (status, {"Location": f"{to}?{KEY}"}, b"")  # type: ignore[misc]
+            with pytest.raises(
+                ModelError, match=rf"sends questions on to '{to}' \({status}\); frames and key"
+            ) as found:
+                judge(desk)
+            assert KEY not in str(found.value)
+        assert stranger.requests == 0
+        assert desk.requests == 2
+
+
+def test_an_answer_that_trickles_is_none(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part comes in time, and all of them never do."""
+    monkeypatch.setenv("GYM_VLMRM_TIMEOUT", "1")
+
+    def trickle(listening: socket.socket) -> None:
+        with contextlib.suppress(OSError), listening.accept()[0] as peer:
+            peer.recv(100_000)
+            peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n")
+            for _ in range(200):
+                peer.sendall(b" ")
+                time.sleep(0.1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=trickle, args=(listening,), daemon=True).start()
+        began = time.monotonic()
+        with pytest.raises(ModelError, match=r"broke off its answer \(it takes too long\)"):
+            load_reward_model("cartpole", model=f"openai:a@http://127.0.0.1:{listening.getsockname()[1]}", goal="a")
+        assert time.monotonic() - began < 10
 
 
 @pytest.mark.usefixtures("hasty")
@@ -432,7 +491,7 @@ def test_a_training_survives_a_server_that_dies(
     already = desk.requests
     desk.trouble = lambda number: error(503, "gone") if number > already + 150 else None
     notices: list[str] = []
-    with pytest.raises(ModelError, match="refuses the question: 503 gone"):
+    with pytest.raises(ModelError, match=r"failed, at the first try: 503 \(gone\)"):
         train(task, PPO, output=tmp_path / "cut", workers=1, on_notice=notices.append)
     assert any("go on from step" in notice for notice in notices)
     desk.trouble = lambda number: None

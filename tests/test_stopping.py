@@ -23,7 +23,7 @@ from trainings import DQN, PPO, cartpole, rows
 
 from gym_vlmrm.errors import ModelError, RunError
 from gym_vlmrm.files import read_json
-from gym_vlmrm.interrupts import StopRequest, stopping_on_signals
+from gym_vlmrm.interrupts import Stopped, StopRequest, raising_on_signals, stopping_on_signals
 from gym_vlmrm.learning import checkpoint_replay, resume, setup, train, trials
 from gym_vlmrm.learning import saver as saver_module
 from gym_vlmrm.learning import session as session_module
@@ -523,3 +523,23 @@ main.main()
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     assert (ended.returncode, ended.stdout) == (code, "")
     assert ended.stderr.strip() == f"error: stopped by {name}; to begin again, give the same command"
+
+
+def test_a_signal_that_a_library_made_its_own_of_is_known_again() -> None:
+    """Ray turns whatever comes while it waits into a plain KeyboardInterrupt."""
+
+    def wait() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        except KeyboardInterrupt:
+            plain = KeyboardInterrupt()
+        plain.advice = "go on"  # type: ignore[attr-defined]
+        raise plain
+
+    with pytest.raises(Stopped) as caught, raising_on_signals():
+        wait()
+    assert (caught.value.signal, caught.value.advice) == (signal.SIGTERM, "go on")
+    with pytest.raises(KeyboardInterrupt) as own, raising_on_signals():
+        raise KeyboardInterrupt("of somebody else")
+    assert not isinstance(own.value, Stopped)

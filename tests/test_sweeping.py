@@ -1,5 +1,6 @@
 """What a sweep's file means, and one training of it: begun, gone on with and stopped early. Ray is not needed here."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from gym_vlmrm_cli.main import app
 from typer.testing import CliRunner
 
+from gym_vlmrm import load_task
 from gym_vlmrm.cluster.connecting import ClusterError, connected, import_ray
 from gym_vlmrm.cluster.training import Cluster
 from gym_vlmrm.errors import TaskError, TrainingError, VLMRMError
@@ -55,7 +57,8 @@ stopping: {after: 0.5}
 
 
 def test_equal_trainings_are_made_once() -> None:
-    assert len(trials_of(SweepSpec.model_validate({**SMALL, "seeds": [0, 0, 1]}))) == 2
+    own = load_task("cartpole").reward.goals[0]
+    assert len(trials_of(SweepSpec.model_validate({**SMALL, "goals": [None, own, "light"]}))) == 2
 
 
 @pytest.mark.parametrize(
@@ -67,6 +70,15 @@ def test_equal_trainings_are_made_once() -> None:
         ("tasks: cartpole\nstopping: {after: 2}", r"sweep.yaml:2: stopping.after: Input should be less"),
         ("tasks: cartpole\nhyperparameters: 3", "hyperparameters: Input should be"),
         ("tasks: cartpole\nhyperparameters: {gamma: []}", "hyperparameters.gamma: give 1 to 200 values"),
+        ("tasks: cartpole\nseeds: [0, 1, 0]", "sweep.yaml:2: seeds: 0 stands there twice; write it once"),
+        ("tasks: [cartpole, cartpole]", 'tasks: "cartpole" stands there twice'),
+        ("tasks: cartpole\nalphas: [0.5, .5]", "alphas: 0.5 stands there twice"),
+        ("tasks: cartpole\ngoals: [null, null]", "goals: null stands there twice"),
+        ("tasks: cartpole\ngoals: [[a, b], [a, b]]", r'goals: \["a", "b"\] stands there twice'),
+        ("tasks: cartpole\nhyperparameters:\n  gamma: [0.9, 0.9]", "hyperparameters: gamma: 0.9 stands there twice"),
+        ("tasks: cartpole\nseeds: [true]", "seeds: Input should be a valid integer"),
+        ("tasks: cartpole\nseeds: ['1']", "seeds: Input should be a valid integer"),
+        ("tasks: cartpole\naccelerators: .inf", "accelerators: Input should be a finite"),
         ("tasks: cartpole\nseeds: [a]", "seeds: Input should be a valid integer"),
     ],
 )  # fmt: skip
@@ -81,7 +93,9 @@ def test_a_wrong_file_is_told_with_its_line(tmp_path: Path, text: str, words: st
     [
         ({"tasks": ["cartpoles"]}, "did you mean"), ({"algorithms": ["PPQ"]}, "PPQ"), ({"recipes": ["none"]}, "none"),
         ({"seeds": list(range(150)), "alphas": [0, 0.5]}, "means 300 trainings"), ({"alphas": [2]}, "alpha"),
-        ({"seeds": [-1]}, "seed"),
+        ({"seeds": [-1]}, "seed"), ({"models": ["no-such-model"]}, "cartpole, PPO: .*no-such-model"),
+        ({"hyperparameters": {"learning_rat": [1]}}, "cartpole, PPO: PPO has no hyperparameter 'learning_rat'"),
+        ({"algorithms": ["SAC"], "hyperparameters": {}}, "cartpole, SAC: "),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_told_before_anything_is_trained(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
@@ -120,6 +134,27 @@ def test_a_training_that_was_stopped_early_goes_on_where_it_was_and_ends_as_if_n
     make_trial(trial, tmp_path / "b", lambda *_: None)
     assert rewards_so_far(tmp_path / "a" / trial.name) == rewards_so_far(tmp_path / "b" / trial.name) == again
     assert RunFolder.open(tmp_path / "a" / trial.name).record.status == "finished"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("tasks: cartpol", "did you mean 'cartpole'"), ("tasks: cartpole\nseeds: [0, 0]", "0 stands there twice"),
+        ("tasks: cartpole\nmodels: [no-such-model]", "no-such-model"), ("steps: 5", "tasks: Field required"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_told_where_ray_is_missing_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, words: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.chdir(tmp_path)
+    ended = CliRunner().invoke(app, ["sweep", str(written(tmp_path, text))])
+    assert ended.exit_code == 1
+    assert words in " ".join(ended.output.split())
+    assert "Ray" not in ended.output
+    ended = CliRunner().invoke(app, ["sweep", "--resume", str(tmp_path)])
+    assert "holds no sweep" in ended.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sweep.yaml"]
 
 
 def test_without_ray_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -169,6 +169,16 @@ def test_a_large_text_tower_is_given_back_and_returns(
         loaded.embed_sentences(["a bird"])
 
 
+def test_a_full_cache_takes_no_more(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gym_vlmrm.reward.clip.text_cache.MOST_FILES", 3)
+    cache = TextCache(folder, "a model")
+    for token in range(5):
+        cache.put([token], EMBEDDING)
+    assert len(files(folder)) == 3
+    assert cache.get([4]) is None
+    np.testing.assert_array_equal(cache.get([2]), EMBEDDING)
+
+
 def test_a_small_text_tower_stays(make_model_folder: MakeFolder) -> None:
     loaded = load(make_model_folder(seed=3))
     loaded.release_text()

@@ -11,21 +11,36 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import Future
+from contextlib import ExitStack, closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
+from numpy.typing import NDArray
 
 from gym_vlmrm import load_task
 from gym_vlmrm.errors import ModelError, RunError
 from gym_vlmrm.learning import resume, train
 from gym_vlmrm.reward import load_reward_model
+from gym_vlmrm.reward.protocol import MAX_RATIO, MAX_SIDE
 from gym_vlmrm.reward.remote.address import base_of
 from gym_vlmrm.reward.remote.model import RemoteReward
-from gym_vlmrm.reward.remote.schema import MAX_BYTES, VERSION, Asked, Facts, pack_asked, pack_rewards, read_asked
+from gym_vlmrm.reward.remote.schema import (
+    MAX_BYTES,
+    VERSION,
+    Asked,
+    Facts,
+    SchemaError,
+    pack_asked,
+    pack_rewards,
+    read_asked,
+)
+from gym_vlmrm.serving.turns import Turns
+from gym_vlmrm.serving.wire import WireError, read_frames
 from gym_vlmrm.task.catalog import override
 from gym_vlmrm.task.spec import Recipe, RewardSpec
 
@@ -57,7 +72,7 @@ def served(judge: RewardSpec = BRIGHT, port: int = 0, token: str | None = None) 
 @pytest.fixture(scope="module")
 def server() -> Iterator[WebServer]:
     with served() as running:
-        running.app._body_seconds = 1.0
+        running.app.body_seconds = 1.0
         yield running
 
 
@@ -89,10 +104,10 @@ def test_the_embedded_model_is_told_apart_by_its_digest_and_judges_to_the_bit() 
     with served(spec) as server, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         task = override(load_task("kneeling"), model=server.url)
-        frames = np.random.default_rng(1).integers(0, 256, (4, 96, 96, 3), dtype=np.uint8)
+        frames = np.random.default_rng(1).integers(0, 256, (70, 96, 96, 3), dtype=np.uint8)
         remote, here = load_reward_model(task), load_reward_model("kneeling", model="embedded", device="cpu")
         # One core each, as the desk cuts them.
-        parts = np.array_split(frames, min(server.desk._count, 4))
+        parts = np.array_split(frames, server.desk._count)
         assert np.array_equal(remote(frames), np.concatenate([here(part) for part in parts]))
         assert remote.weights_digest == here.weights_digest  # type: ignore[attr-defined]
 
@@ -163,9 +178,9 @@ def test_one_who_goes_in_the_middle_harms_nobody(server: WebServer) -> None:
         with socket.create_connection(("127.0.0.1", port), timeout=20) as gone:
             gone.sendall(b"POST /v1/rewards HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n{")
     deadline = time.monotonic() + 10
-    while server.app._held and time.monotonic() < deadline:
+    while server.app.held and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert server.app._held == 0
+    assert server.app.held == 0
     assert ask(server, "POST", "/v1/rewards", body_of())[0] == 200
 
 
@@ -256,8 +271,12 @@ STRANGE: dict[str, tuple[Callable[[str], bytes], str]] = {
     "no json": (lambda _: ok(b"<html>hello</html>"), "no JSON"),
     "another version": (lambda _: ok(b'{"version": 9}'), "version 9, and this side speaks 1"),
     "no facts": (lambda _: ok(b'{"version": 1}'), "'model' is None"),
+    "sent on": (
+        lambda _: b"HTTP/1.1 307 No\r\nLocation: http://127.0.0.1:9/x?secret\r\nContent-Length: 0\r\n\r\n",
+        r"sends requests on to 'http://127.0.0.1:9/x' \(307\); frames and token",
+    ),
     "not found": (lambda _: b"HTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\nno", "refuses the request: 404 no"),
-    "a long answer": (lambda _: ok(b"a" * 600_000), "more than 465,536 bytes"),
+    "a long answer": (lambda _: ok(b"a" * 600_000), "more than 81,920 bytes"),
     "garbage": (model_and(b"\x00" * 50), "line of JSON"),
     "fewer rewards": (model_and(pack_rewards(FACTS, ONE, [])[:-1]), "3 bytes of rewards came"),
     "more rewards": (model_and(pack_rewards(FACTS, np.ones(2, np.float32), [])), "returned shape"),
@@ -382,3 +401,413 @@ def test_a_run_goes_on_with_the_judge_that_it_began_with(tmp_path: Path) -> None
             run = train(task, short, seed=1, output=tmp_path / "run", workers=1).run
         with served(embedded, port), pytest.raises(RunError, match="two judges are never mixed in one run"):
             resume(run, steps=96, workers=1)
+
+
+EMBEDDED = RewardSpec(goal="a humanoid robot kneeling", model="embedded", device="cpu")
+KNEELING = {"goal": ["a humanoid robot kneeling"], "baseline": [], "alpha": 0.0, "version": VERSION}
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[WebServer]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with served(EMBEDDED) as running:
+            yield running
+
+
+def asking(shape: list[int], **changes: Any) -> bytes:
+    return json.dumps({**KNEELING, "shape": shape, **changes}).encode() + b"\n" + bytes(int(np.prod(shape)))
+
+
+LONG_SIDES = [(1, 2_000_000), (2_000_000, 1), (1, 33), (33, 1), (MAX_SIDE + 1, 300), (8, 8 * MAX_RATIO + 1)]
+
+
+@pytest.mark.parametrize("sides", LONG_SIDES)
+def test_frames_whose_resizing_would_take_all_memory_are_refused_by_everybody(
+    embedded: WebServer, sides: tuple[int, int], tmp_path: Path
+) -> None:
+    status, answer = ask(embedded, "POST", "/v1/rewards", asking([1, *sides, 3]))
+    assert status == 400
+    assert "has too long a side; at most 8,192, and 32 times" in json.loads(answer)["error"]
+    frames = np.zeros((1, *sides, 3), np.uint8)
+    here = load_reward_model("kneeling", device="cpu")
+    with closing(RemoteReward(embedded.url, KNEELING["goal"])) as remote:  # type: ignore[arg-type]
+        for model in (here, remote):
+            with pytest.raises(ModelError, match="too long a side"):
+                model(frames)
+    with (tmp_path / "frames").open("w+b") as file:
+        file.write(frames.tobytes())
+        file.flush()
+        with pytest.raises(WireError, match="too long a side"):
+            read_frames(file.fileno(), [1, *sides])
+
+
+def test_long_frames_take_no_more_memory_than_square_ones(embedded: WebServer) -> None:
+    """Of frames as long as they may be, 16 were resized at once."""
+    before, most = psutil.Process().memory_info().rss, 0
+    stopped = threading.Event()
+
+    def look() -> None:
+        nonlocal most
+        while not stopped.wait(0.002):
+            most = max(most, psutil.Process().memory_info().rss)
+
+    watching = threading.Thread(target=look)
+    watching.start()
+    try:
+        status, answer = ask(embedded, "POST", "/v1/rewards", asking([64, 8, 8 * MAX_RATIO, 3]))
+    finally:
+        stopped.set()
+        watching.join()
+    assert status == 200, answer
+    assert most - before < 200e6
+
+
+def test_long_frames_are_judged_as_they_are_one_by_one() -> None:
+    here = load_reward_model("kneeling", device="cpu")
+    frames = np.random.default_rng(2).integers(0, 256, (7, 12, 120, 3), dtype=np.uint8)
+    assert np.allclose(here(frames), np.concatenate([here(frame[None]) for frame in frames]), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"goal": ["a"] * 101}, "at most 100 sentences each"),
+        ({"baseline": ["a"] * 101, "alpha": 0.5}, "at most 100 sentences each"),
+        ({"goal": ["a " * 490] * 20}, "16,000 characters together"),
+        ({"goal": ["a " * 600]}, "at most 1000 characters"),
+    ],
+)
+def test_prompts_are_bounded(server: WebServer, changes: dict[str, Any], words: str) -> None:
+    status, answer = ask(server, "POST", "/v1/rewards", asking([1, 8, 8, 3], **changes))
+    assert status == 400
+    assert words in json.loads(answer)["error"]
+    if "sentences" in words or "together" in words:
+        with pytest.raises(SchemaError, match=words):
+            pack_asked(Asked(changes.get("goal", ["a"]), changes.get("baseline", []), 0.0, FRAMES))
+
+
+def test_frames_of_a_request_are_bounded_and_clients_send_several(server: WebServer) -> None:
+    status, answer = ask(server, "POST", "/v1/rewards", asking([100_000, 1, 1, 3]))
+    assert status == 400
+    assert "of 1 to 4,096 frames" in json.loads(answer)["error"]
+    before = server.desk.requests
+    with closing(RemoteReward(server.url, ["a"])) as remote:
+        assert len(remote(np.zeros((9000, 1, 1, 3), np.uint8))) == 9000
+    assert server.desk.requests == before + 1 + 3
+
+
+def waits(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
+class Gated:
+    """A judge that takes its time."""
+
+    name, frame_size, concurrent = "brightness", 32, False
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self.gate = threading.Event()
+        self.judged: list[NDArray[np.uint8]] = []
+
+    def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if frames.shape[1:3] == (3, 3):
+            raise RuntimeError("no such frames")
+        self.judged.append(frames)
+        assert self.gate.wait(30)
+        time.sleep(self.seconds * len(frames))
+        return frames.mean(axis=(1, 2, 3)).astype(np.float32)
+
+
+@contextmanager
+def gated(monkeypatch: pytest.MonkeyPatch, seconds: float = 0.0) -> Iterator[tuple[WebServer, Gated]]:
+    model = Gated(seconds)
+    monkeypatch.setattr("gym_vlmrm.serving.desk.load_judge", lambda _: model)
+    with served() as running:
+        try:
+            yield running, model
+        finally:
+            model.gate.set()
+
+
+def start(action: Callable[[], Any]) -> "Future[Any]":
+    told: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            told.set_result(action())
+        except BaseException as error:
+            told.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return told
+
+
+def test_a_large_request_holds_up_no_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """4,096 frames take 8 s there; one frame of another shape waits for one turn of them."""
+    with gated(monkeypatch, seconds=0.002) as (server, model):
+        model.gate.set()
+        large = start(lambda: ask(server, "POST", "/v1/rewards", asking([4096, 1, 1, 3])))
+        assert waits(lambda: len(model.judged) > 0)
+        began = time.monotonic()
+        assert ask(server, "POST", "/v1/rewards", asking([1, 2, 2, 3]))[0] == 200
+        assert time.monotonic() - began < 5
+        assert not large.done()
+        assert large.result(30)[0] == 200
+
+
+def test_askers_take_turns() -> None:
+    turns: Turns[str] = Turns()
+    for item in ("a1", "a2", "a3", "b1", "c1", "b2"):
+        turns.put(item[0], item)
+    assert len(turns) == 6
+    assert turns.drop("a", "a2")
+    assert not turns.drop("a", "a2")
+    assert not turns.drop("d", "d1")
+    assert [turns.take() for _ in range(6)] == ["a1", "b1", "c1", "a3", "b2", None]
+    for item in ("a1", "b1"):
+        turns.put(item[0], item)
+    assert turns.take(lambda item: item == "b1") == "b1"
+    assert list(turns) == ["a1"]
+
+
+def test_the_work_of_who_has_gone_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    with gated(monkeypatch) as (server, model):
+        port = int(server.url.rpartition(":")[2])
+        body = asking([4096, 1, 1, 3])
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as gone:
+            head = f"POST /v1/rewards HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+            gone.sendall(head.encode() + body)
+            assert waits(lambda: len(model.judged) == 1)
+        assert waits(lambda: server.desk.waiting == (0, 0))
+        model.gate.set()
+        assert ask(server, "POST", "/v1/rewards", asking([1, 2, 2, 3]))[0] == 200
+        assert sum(map(len, model.judged)) <= 1024 + 1  # the batch that was under way, and the other request
+        assert waits(lambda: server.app.held == 0)
+
+
+def test_what_is_too_much_waits_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gym_vlmrm.serving.desk.MAX_WAITING_FRAMES", 20)
+    with gated(monkeypatch) as (server, model):
+        askers = [start(lambda: ask(server, "POST", "/v1/rewards", asking([5, 2, 2, 3]))) for _ in range(2)]
+        assert waits(lambda: server.desk.waiting[0] == 2)
+        with closing(http.client.HTTPConnection("127.0.0.1", int(server.url.rpartition(":")[2]), timeout=20)) as third:
+            third.request("POST", "/v1/rewards", asking([1, 2, 2, 3]))
+            answer = third.getresponse()
+            told = json.loads(answer.read())["error"]
+        assert answer.status == 503
+        assert 1 <= int(answer.headers["Retry-After"]) <= 30
+        assert told.startswith("2 requests of 10 frames of yours wait already; come again in")
+        # Another asker has room: half of all is nobody's alone.
+        other = server.desk.ask(server.desk.model, np.zeros((1, 2, 2, 3), np.uint8), "elsewhere", bounded=True)
+        again = start(lambda: RemoteReward(server.url, ["a bright frame"])(FRAMES))
+        model.gate.set()
+        assert [asker.result(20)[0] for asker in askers] == [200, 200]
+        assert other.answer.result(20).shape == (1,)
+        assert again.result(20).shape == (5,)  # the client came again as it was told
+
+
+def test_what_fails_together_is_judged_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with gated(monkeypatch) as (server, model):
+        first = start(lambda: ask(server, "POST", "/v1/rewards", asking([1, 1, 1, 3])))
+        assert waits(lambda: len(model.judged) == 1)
+        wrong = [start(lambda: ask(server, "POST", "/v1/rewards", asking([1, 3, 3, 3]))) for _ in range(2)]
+        assert waits(lambda: server.desk.waiting[0] == 3)
+        model.gate.set()
+        assert first.result(20)[0] == 200
+        for one in wrong:
+            status, answer = one.result(20)
+            assert status == 500
+            assert "the judge failed: RuntimeError: no such frames" in json.loads(answer)["error"]
+        assert server.desk.alive
+        assert server.desk.waiting == (0, 0)
+
+
+def test_new_prompts_hold_up_nobody_whose_prompts_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, model = threading.Event(), Gated()
+    model.gate.set()
+
+    def load(judge: RewardSpec) -> Any:
+        if judge.goals == ["new"]:
+            assert slow.wait(30)
+        return model
+
+    monkeypatch.setattr("gym_vlmrm.serving.desk.load_judge", load)
+    with served() as server:
+        new = [start(lambda: ask(server, "POST", "/v1/rewards", body_of(goal=["new"]))) for _ in range(8)]
+        assert waits(lambda: server.desk.waiting[0] == 8)
+        assert ask(server, "POST", "/v1/rewards", body_of())[0] == 200
+        slow.set()
+        assert [one.result(20)[0] for one in new] == [200] * 8
+
+
+def test_notices_leave_files_for_connections(embedded: WebServer) -> None:
+    """Each held an open file for as long as the server ran, and everybody can cause one with a new word."""
+    before = psutil.Process().num_fds()
+    for number in range(300):
+        body = asking([1, 8, 8, 3], goal=[f"a zz{number}q"])
+        status, answer = ask(embedded, "POST", "/v1/rewards", body)
+        assert status == 200
+        assert f"zz{number}q" in json.loads(answer.partition(b"\n")[0])["notes"][0]
+    assert psutil.Process().num_fds() < before + 250
+
+
+def raw(server: WebServer, data: bytes, seconds: float = 10.0) -> bytes:
+    """Send bytes, and return all that comes until the server closes or so much time has passed."""
+    answer = b""
+    port = int(server.url.rpartition(":")[2])
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
+        with suppress(OSError):  # it may not want to hear the rest
+            connection.sendall(data)
+        while part := connection.recv(65_536):
+            answer += part
+    return answer
+
+
+POST = b"POST /v1/rewards HTTP/1.1\r\nHost: a\r\n"
+NO_REQUESTS: dict[str, tuple[bytes, int, str]] = {
+    "garbage": (b"\x00\xff\xfe garbage\r\n\r\n", 400, "this is no HTTP request: illegal request line"),
+    "tls": (b"\x16\x03\x01\x02\x00\x01" + b"\xaa" * 200 + b"\r\n\r\n", 400, "this is no HTTP request"),
+    "no version": (b"GET /\r\n\r\n", 400, "this is no HTTP request"),
+    "no host": (b"GET /healthz HTTP/1.1\r\n\r\n", 400, "Missing mandatory Host"),
+    "no length": (POST + b"Content-Length: many\r\n\r\n", 400, "bad Content-Length"),
+    "two lengths": (POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", 400, "conflicting Content-Length"),
+    "no chunks": (POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nabc", 400, "illegal chunk header"),
+    "no chunks for a wrong path": (
+        b"POST /else HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc", 400, "illegal chunk header",
+    ),
+    "a huge head": (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 200_000, 431, "has at most 65,536 bytes"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NO_REQUESTS)
+def test_what_is_no_request_is_told_in_json_and_in_the_log(
+    server: WebServer, case: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, status, words = NO_REQUESTS[case]
+    server.app.log._since = 0.0  # nothing that other tests did fills it
+    head, _, body = raw(server, data).partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ".encode())
+    assert b"content-type: application/json" in head
+    assert words in json.loads(body)["error"]
+    assert "bytearray" not in body.decode()
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line for line in lines if line.startswith("refused 127.0.0.1:") and words in line], lines
+    assert not [record for record in caplog.records if record.exc_info]  # uvicorn's own words of trouble
+    assert ask(server, "GET", "/healthz")[0] == 200
+
+
+@pytest.mark.parametrize("version", [True, 1.0, "1", None, [1]])
+def test_a_version_is_a_whole_number(server: WebServer, version: Any) -> None:
+    status, answer = ask(server, "POST", "/v1/rewards", body_of(version=version))
+    assert status == 400
+    assert "and this side speaks 1" in json.loads(answer)["error"]
+    with a_stranger(lambda _: ok(json.dumps({**FACTS.plain(), "version": version}).encode())) as url:  # noqa: SIM117
+        with pytest.raises(ModelError, match="and this side speaks 1"):
+            RemoteReward(url, ["a"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"alpha": 0.5}, "the prompts are none: alpha is 0.5 but there is no baseline prompt"),
+        ({"goal": [""]}, "the prompts are none: goal: String should have at least 1 character"),
+        ({"goal": ["\ud800"]}, "the prompts are none: goal: Input should be a valid string"),
+        ({"goal": []}, "the prompts are none: goal: needs at least one sentence"),
+    ],
+)
+def test_wrong_prompts_are_told_in_our_words(server: WebServer, changes: dict[str, Any], words: str) -> None:
+    status, answer = ask(server, "POST", "/v1/rewards", body_of(**changes))
+    told = json.loads(answer)["error"]
+    assert status == 400
+    assert told.startswith(words)
+    assert "Value error" not in told
+    assert "; Input" not in told
+
+
+def test_the_log_has_a_line_of_each_refusal_without_the_token(caplog: pytest.LogCaptureFixture) -> None:
+    with served(token=TOKEN) as server:
+        caplog.clear()
+        ask(server, "POST", "/v1/rewards", b"x", {"Authorization": "Bearer wrong-secret"})
+        ask(server, "GET", f"/{TOKEN}", None)
+        ask(server, "POST", "/v1/rewards", b"x", {"Authorization": f"Bearer {TOKEN}"})
+        ask(server, "GET", "/%1b%5b2J", None)
+        lines = [record.getMessage() for record in caplog.records]
+        assert len(lines) == 4
+        assert "401 the token is missing or wrong" in lines[0]
+        assert not any(TOKEN in line or "wrong-secret" in line or "\x1b" in line for line in lines)
+        ask(server, "GET", "/forwarded", None, {"X-Forwarded-For": "a" * 5000})
+        assert len(caplog.records[-1].getMessage()) < 300
+        for _ in range(40):
+            ask(server, "GET", "/nothing", None)
+        assert len(caplog.records) == 20  # a log must not fill a disk for somebody who asks for it
+        server.app.log._since -= 11
+        ask(server, "GET", "/nothing", None)
+        assert [record.getMessage() for record in caplog.records][20] == "25 further requests were refused"
+
+
+def test_frames_that_came_warn_of_nothing(embedded: WebServer) -> None:
+    """Torch warns of memory that cannot be written to, once in a process."""
+    code = (
+        "import numpy as np, warnings; warnings.simplefilter('error')\n"
+        "from gym_vlmrm import load_reward_model\n"
+        "frames = np.frombuffer(bytes(192), np.uint8).reshape(1, 8, 8, 3)\n"
+        "print(load_reward_model('kneeling', device='cpu')(frames).shape)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "(1,)", done.stderr
+    asked = read_asked(bytearray(asking([1, 8, 8, 3])))
+    assert asked.frames.flags.writeable
+
+
+def test_half_a_head_and_silence_is_answered_too(server: WebServer) -> None:
+    """Whoever opens connections and says nothing would keep others out for ever."""
+    for begun in (b"", b"POST /v1/rewa", POST):
+        began = time.monotonic()
+        head, _, body = raw(server, begun).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 408 ")
+        assert "the head of the request did not come within 1 s" in json.loads(body)["error"]
+        assert time.monotonic() - began < 5
+
+
+def test_a_body_that_nobody_wants_ends_too(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gym_vlmrm.serving.web_protocol._MORE", 0.2)
+    port = int(server.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"POST /else HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 404")
+        began = time.monotonic()
+        with suppress(OSError):
+            while time.monotonic() - began < 8:
+                connection.sendall(b"x")
+                time.sleep(0.05)
+        assert time.monotonic() - began < 5
+
+
+def test_who_opens_too_many_connections_is_told(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gym_vlmrm.serving.web_protocol.MAX_CONNECTIONS", 8)
+    port = int(server.url.rpartition(":")[2])
+    with ExitStack() as opened:
+        for _ in range(4):
+            opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+        head, _, body = raw(server, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after: 1" in head
+        assert "too many connections" in json.loads(body)["error"]
+    assert waits(lambda: raw(server, b"GET /healthz HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200"))
+
+
+def test_a_client_that_is_refused_in_the_middle_of_its_frames_reads_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(token=TOKEN) as server:
+        headers = {"Authorization": "Bearer wrong"}
+        assert ask(server, "POST", "/v1/rewards", bytes(60_000_000), headers)[0] == 401
+        monkeypatch.setenv("GYM_VLMRM_TOKEN", TOKEN)
+        monkeypatch.setenv("GYM_VLMRM_SERVER", server.url)
+        with closing(RemoteReward(server.url, ["a"])) as remote:
+            server.app._token = "another-token"
+            with pytest.raises(ModelError, match="refuses the token of GYM_VLMRM_TOKEN"):
+                remote(np.zeros((400, 220, 220, 3), np.uint8))

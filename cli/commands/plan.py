@@ -72,12 +72,19 @@ def plan(
     Trains for some twenty seconds, throws that away, and reckons. Nobody is asked, and no weights are fetched.
     """
     began = time.perf_counter()
+    from gym_vlmrm.errors import VLMRMError
     from gym_vlmrm.learning import choose_recipe
     from gym_vlmrm.planning import make_plan
+    from gym_vlmrm.planning.forecast import check_asked
     from gym_vlmrm.task.catalog import load_task, override
 
     spec = override(load_task(task), model=model, goal=sentences(goal), baseline=sentences(baseline), alpha=alpha)
     _, chosen = choose_recipe(spec, recipe, algorithm=algorithm, steps=steps, num_envs=num_envs)
+    try:
+        check_asked(spec, device, workers, price_per_query, price_per_hour)
+    except VLMRMError as error:
+        option = str((error.field or ("device",))[0]).replace("_", "-")
+        raise typer.BadParameter(str(error), param_hint=f"--{option}") from None
     with phase_bar(shown=not quiet) as on_phase:
         found = make_plan(
             spec, chosen, device=device, accelerators=accelerators, workers=workers, price_per_hour=price_per_hour,
@@ -103,7 +110,8 @@ def _print(plan: "Plan") -> None:
     if plan.money is not None:
         say(f"money: {plan.money:,.2f}")
     for saving in plan.savings:
-        say(f"with {saving.change}: {_time(saving.hours)}")
+        money = "" if saving.money is None else f", money: {saving.money:,.2f}"
+        say(f"with {saving.change}: {_time(saving.hours)}{money}")
     for text in plan.notes:
         say(f"assumed: {text}" if "assumed" not in text and "taken" not in text else text)
 

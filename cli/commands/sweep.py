@@ -45,13 +45,16 @@ def sweep(
     from gym_vlmrm.sweeping.plan import read_sweep
     from gym_vlmrm.sweeping.sweep import begin_sweep, run_sweep
 
-    import_ray()  # before anything is written
     folder = resume or output or free_folder(Path("sweeps"), (file or Path()).stem)
     if file is not None:
-        trials = begin_sweep(read_sweep(file), folder, file.parent)
+        trials = begin_sweep(read_sweep(file), folder, file.parent, ready=import_ray)
         if not quiet:
             note(f"{len(trials)} trainings; if it is interrupted: vlmrm sweep --resume {shlex.quote(str(folder))}")
-    result = run_sweep(folder, cluster, on_notice=note)
+    try:
+        result = run_sweep(folder, cluster, on_notice=note)
+    except KeyboardInterrupt as stopped:
+        stopped.advice = f"go on with: vlmrm sweep --resume {shlex.quote(str(folder))}"  # type: ignore[attr-defined]
+        raise
     if json:
         trials_told = [trial.model_dump(mode="json") for trial in result.trials]
         report = None if result.page is None else str(result.page)

@@ -3,10 +3,13 @@
 import contextlib
 import importlib.metadata
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 from gym_vlmrm.errors import VLMRMError
+from gym_vlmrm.interrupts import STOPPING
 from gym_vlmrm.task.yaml_file import shorten
 
 __all__ = ["ClusterError", "accelerators", "connected", "free_cores", "import_ray", "lost", "package_version"]
@@ -56,13 +59,14 @@ def connected(address: str) -> Iterator[Any]:
     _check_address(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
-        if address == "auto":
-            try:
-                ray.init(address="auto", **quiet)
-            except ConnectionError:
-                ray.init(address="local", include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
-        else:
-            ray.init(address=address, **quiet)
+        with _own_signals():
+            if address == "auto":
+                try:
+                    ray.init(address="auto", **quiet)
+                except ConnectionError:
+                    ray.init(address="local", include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
+            else:
+                ray.init(address=address, **quiet)
     except Exception as error:  # of Ray's many kinds
         with contextlib.suppress(Exception):
             ray.shutdown()
@@ -74,6 +78,21 @@ def connected(address: str) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep what this process does at a signal: Ray's own handler of SIGTERM prints a stack and aborts."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # set from Python, so that Python can set it again
+                signal.signal(number, handler)
 
 
 def _check_address(address: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from gym_vlmrm.cluster.connecting import ClusterError, connected
 from gym_vlmrm.cluster.judges import find_places
 from gym_vlmrm.errors import ModelError
+from gym_vlmrm.reward.loading import check_model_name
 from gym_vlmrm.reward.remote.schema import Facts
 from gym_vlmrm.serving.web_server import check_served
 from gym_vlmrm.task.spec import RewardSpec
@@ -19,6 +20,8 @@ NAME = "gym-vlmrm"
 """Of the application, as `serve status` shows it."""
 WAITING = 32
 """Requests that one replica takes at a time."""
+QUEUED = 256
+"""Requests that wait on a machine for a replica; Ray answers 503 to further ones."""
 
 
 class _Judge:
@@ -81,6 +84,7 @@ def served_on_cluster(
         ClusterError: no cluster, or no Ray Serve. ModelError: the model cannot be loaded there.
     """
     check_served(judge)
+    check_model_name(judge.model)  # here, before a cluster is asked to fail
     with connected(address) as ray:
         os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
         try:
@@ -95,7 +99,7 @@ def served_on_cluster(
         deployment = serve.deployment(_Judge, name="judge").options(
             autoscaling_config=scaling if scaled else None, num_replicas=None if scaled else places.replicas,
             ray_actor_options={"num_cpus": places.cores, "num_gpus": places.gpus}, max_ongoing_requests=WAITING,
-            health_check_period_s=5, health_check_timeout_s=30,
+            max_queued_requests=QUEUED, health_check_period_s=5, health_check_timeout_s=30,
         )  # fmt: skip
         try:
             serve.start(proxy_location="EveryNode", http_options={"host": host, "port": port})

@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from gym_vlmrm.errors import ModelError
 
 __all__ = [
+    "MAX_RATIO",
+    "MAX_SIDE",
     "RewardModel",
     "check_frames",
     "check_rewards",
+    "check_sides",
     "is_concurrent",
     "is_small",
     "lacks_memory",
@@ -20,6 +23,11 @@ __all__ = [
     "score",
     "signals_of",
 ]
+
+MAX_SIDE = 8192
+"""Longest side of a frame that is resized for a model [px]."""
+MAX_RATIO = 32
+"""Most that the longer side of such a frame may be of the shorter one: a tower's input has the shorter one's size."""
 
 
 @runtime_checkable
@@ -99,6 +107,15 @@ def check_frames(frames: Any) -> NDArray[np.uint8]:
             f"got {pictures.dtype} of shape {pictures.shape}"
         )
     return pictures
+
+
+def check_sides(height: int, width: int) -> None:
+    """Raise ModelError for a frame whose sides [px] are such that resizing it would take any amount of memory."""
+    if max(height, width) > MAX_SIDE or max(height, width) > MAX_RATIO * min(height, width):
+        raise ModelError(
+            f"a frame of {height:,} x {width:,} pixels has too long a side; "
+            f"at most {MAX_SIDE:,}, and {MAX_RATIO} times the other side, can be resized for a model"
+        )
 
 
 def check_rewards(rewards: NDArray[np.float32], num_frames: int, name: str) -> NDArray[np.float32]:

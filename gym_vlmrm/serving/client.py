@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gym_vlmrm.errors import ModelError, TaskError, VLMRMError, WorkerError
 from gym_vlmrm.reward import loading
 from gym_vlmrm.reward.parts import PartsReward
-from gym_vlmrm.reward.protocol import check_frames, check_rewards
+from gym_vlmrm.reward.protocol import check_frames, check_rewards, check_sides
 from gym_vlmrm.serving.place import find_place
 from gym_vlmrm.serving.starting import ask, find_server
 from gym_vlmrm.serving.wire import MAX_COUNT, MAX_FRAMES, GoneError, SharedFrames, Wire, WireError
@@ -74,10 +74,11 @@ class SharedReward:
         """Return the rewards, float32 (N,), of uint8 RGB frames (N, H, W, 3).
 
         Raises:
-            ModelError: the frames are no such pictures, or the server's model cannot score them.
+            ModelError: the frames are no such pictures, have too long a side, or the server's model cannot score them.
             WorkerError: the server died twice in a row, or does not answer.
         """
         pictures = check_frames(frames)
+        check_sides(*pictures.shape[1:3])
         most = min(MAX_COUNT, MAX_FRAMES // max(1, int(np.prod(pictures.shape[1:]))))
         if most == 0:
             raise ModelError(f"a frame of shape {pictures.shape[1:]} is too large for the reward server")

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import wait
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -31,6 +32,7 @@ UNTIL_FIRST = 60.0
 """How long it waits for its first one [s]."""
 MAX_CLIENTS = 1000
 _LOOK = 0.1
+"""How often somebody looks whether a client has come or gone [s]."""
 
 
 class RewardServer:
@@ -146,8 +148,9 @@ class _Talk:
                 os.close(self._frames)
 
     def _greet(self, message: dict[str, Any]) -> None:
-        if message.get("do") != "hello" or message.get("version") != VERSION:
-            raise WireError(f"it speaks version {message.get('version')!r:.40}, and this server speaks {VERSION}")
+        version = message.get("version")
+        if message.get("do") != "hello" or type(version) is not int or version != VERSION:  # True is equal to 1
+            raise WireError(f"it speaks version {version!r:.40}, and this server speaks {VERSION}")
         model = self._desk.model
         facts = {name: getattr(model, name, "") for name in ("name", "weights_digest", "precision", "device")}
         self._wire.send({"version": VERSION, "pid": os.getpid(), "frame_size": model.frame_size, **facts})
@@ -187,8 +190,12 @@ class _Talk:
         if self._frames is None or type(number) is not int or not 0 <= number < len(self._judges):
             raise WireError(f"it asks for rewards by {number!r:.40} before it gave prompts and memory")
         frames = read_frames(self._frames, message.get("shape"))
-        rewards = self._desk.score(self._desk.judge_by(self._judges[number])[0], frames)
-        return {"rewards": rewards.tolist()}
+        ticket = self._desk.ask(self._desk.judge_by(self._judges[number])[0], frames, self)
+        while not wait([ticket.answer], _LOOK).done:
+            if self._wire.has_gone():
+                self._desk.drop(ticket)
+                raise GoneError("it did not wait for its rewards")
+        return {"rewards": ticket.answer.result().tolist()}
 
 
 def _listen(place: Place) -> socket.socket:

@@ -24,7 +24,8 @@ from gym_vlmrm.reward.remote.schema import (
     pack_rewards,
     read_asked,
 )
-from gym_vlmrm.serving.desk import Desk
+from gym_vlmrm.serving.desk import BusyError, Desk, Ticket
+from gym_vlmrm.serving.refusals import RefusalError, RefusalLog
 from gym_vlmrm.task.yaml_file import shorten
 
 __all__ = ["BODY_SECONDS", "HEALTH_PATH", "WebDesk", "facts_of"]
@@ -35,9 +36,9 @@ HEALTH_PATH = "/healthz"
 BODY_SECONDS = 30.0
 """How long a request may take to come [s]."""
 MAX_WAITING = 1_000_000_000
-"""Most bytes of requests that are held at a time; further ones are told to come again."""
-AT_ONCE = 64
-"""Requests that are decoded and wait for the desk at a time; the desk itself works as its machine can."""
+"""Most bytes of requests that are held at a time, half of them of one asker; further ones are told to come again."""
+_READERS = 4
+"""Threads that read what has come."""
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
 _Send = Callable[[_Message], Awaitable[None]]
@@ -50,23 +51,21 @@ def facts_of(desk: Desk) -> Facts:
     return Facts(model=model.name, frame_size=int(model.frame_size), **told)
 
 
-class _RefusalError(Exception):
-    """Why a request is not answered: a status and one line."""
-
-    def __init__(self, status: int, words: str) -> None:
-        super().__init__(words)
-        self.status = status
-
-
 class WebDesk:
-    """The application. It holds nothing of a request once that is answered."""
+    """The application. It holds nothing of a request once that is answered, or its asker has gone."""
 
     def __init__(self, desk: Desk, token: str | None = None, *, body_seconds: float = BODY_SECONDS) -> None:
         """Serve a desk to whoever knows the token, or to everybody where there is none."""
         self.facts, self._desk = facts_of(desk), desk
-        self._token, self._body_seconds = token, body_seconds
-        self._held = 0
-        self._team = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="asking")
+        self._token, self.body_seconds = token, body_seconds
+        self._held: dict[str, int] = {}
+        self.log = RefusalLog(token)
+        self._team = ThreadPoolExecutor(_READERS, thread_name_prefix="reading")
+
+    @property
+    def held(self) -> int:
+        """Bytes of requests that are held now."""
+        return sum(self._held.values())
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: _Receive, send: _Send) -> None:
         """Answer one request, as ASGI 3 says."""
@@ -75,92 +74,117 @@ class WebDesk:
             return
         if scope["type"] != "http":
             return
+        asker = str((scope.get("client") or ("unknown",))[0])[:64]  # a proxy may have been told anything
         kind = b"application/json"
+        more: list[tuple[bytes, bytes]] = []
         try:
-            status, body = 200, await self._answer(scope, receive)
+            status, body = 200, await self._answer(scope, receive, asker)
             if scope["path"].endswith(REWARDS_PATH):
                 kind = b"application/octet-stream"
         except _GoneError:
             return
-        except _RefusalError as error:
-            status, body = error.status, _plain({"error": str(error)})
-        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
-        if status in (408, 413):  # the rest of it is not wanted
-            headers.append((b"connection", b"close"))
-        if status == 503:
-            headers.append((b"retry-after", b"1"))
+        except RefusalError as error:
+            status, body, more = error.status, error.body, error.headers
+            self.log.tell(error, asker, f"{scope['method']} {scope['path']}")
+        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *more]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer(self, scope: MutableMapping[str, Any], receive: _Receive) -> bytes:
+    async def _answer(self, scope: MutableMapping[str, Any], receive: _Receive, asker: str) -> bytes:
         path, method = scope["path"], scope["method"]
         allowed = {HEALTH_PATH: "GET", MODEL_PATH: "GET", REWARDS_PATH: "POST"}.get(path)
         if allowed is None:
-            raise _RefusalError(404, f"there is {MODEL_PATH}, {REWARDS_PATH} and {HEALTH_PATH}, and no {path!r:.80}")
+            raise RefusalError(404, f"there is {MODEL_PATH}, {REWARDS_PATH} and {HEALTH_PATH}, and no {path!r:.80}")
         if method != allowed:
-            raise _RefusalError(405, f"{path} takes {allowed}, not {method:.20}")
+            raise RefusalError(405, f"{path} takes {allowed}, not {method:.20}")
         headers = {name.lower(): value for name, value in scope["headers"]}
         if path == HEALTH_PATH:
             return _plain({"status": "ok"})
         if self._token is not None and not self._knows(headers.get(b"authorization", b"")):
-            raise _RefusalError(401, "the token is missing or wrong; send 'Authorization: Bearer TOKEN'")
+            raise RefusalError(401, "the token is missing or wrong; send 'Authorization: Bearer TOKEN'")
         if path == MODEL_PATH:
             return _plain(self.facts.plain())
         _check_length(headers)
-        held = 0
+        body = bytearray()
         try:
-            body = bytearray()
-            async with asyncio.timeout(self._body_seconds):
-                async for part in _parts(receive):
-                    if self._held + len(part) > MAX_WAITING:
-                        raise _RefusalError(503, "too many requests wait; come again in a second")
-                    held, self._held = held + len(part), self._held + len(part)
-                    body += part
-                    if len(body) > MAX_HEAD + MAX_BYTES:
-                        raise _RefusalError(413, _TOO_LARGE)
-            work = asyncio.get_running_loop().run_in_executor(self._team, self._judge, bytes(body))
-            return await work
+            await self._take(receive, asker, body)
+            ticket = await asyncio.get_running_loop().run_in_executor(self._team, self._ask, body, asker)
+            return await self._wait(ticket, receive)
+        except RefusalError:
+            raise
         except TimeoutError:
-            raise _RefusalError(408, f"the request did not come within {self._body_seconds:g} s") from None
+            raise RefusalError(408, f"the request did not come within {self.body_seconds:g} s") from None
+        except VLMRMError as error:
+            raise RefusalError(422 if isinstance(error, ModelError) else 400, shorten(error, 500)) from None
+        except Exception as error:
+            words = f"the judge failed: {type(error).__name__}: {shorten(error, 200)}"
+            raise RefusalError(500, words) from None
         finally:
-            self._held -= held
+            self._let_go(asker, len(body))
+
+    async def _take(self, receive: _Receive, asker: str, body: bytearray) -> None:
+        async with asyncio.timeout(self.body_seconds):
+            async for part in _parts(receive):
+                if len(body) + len(part) > MAX_HEAD + MAX_BYTES:
+                    raise RefusalError(413, _TOO_LARGE)
+                mine = self._held.get(asker, 0) + len(part)
+                if mine > MAX_WAITING / 2 or self.held + len(part) > MAX_WAITING:
+                    raise RefusalError(503, "too many requests wait; come again in a second", retry_after=1)
+                body += part
+                self._held[asker] = mine
+
+    def _let_go(self, asker: str, count: int) -> None:
+        left = self._held.pop(asker, 0) - count
+        if left > 0:
+            self._held[asker] = left
 
     def _knows(self, authorization: bytes) -> bool:
         wanted = f"Bearer {self._token}".encode()
         return hmac.compare_digest(authorization, wanted)
 
-    def _judge(self, body: bytes) -> bytes:
+    def _ask(self, body: bytearray, asker: str) -> Ticket:
         try:
             asked = read_asked(body)
             spec = self._desk.spec_for(asked.goal, asked.baseline or None, asked.alpha)
-            judge, notes = self._desk.judge_by(spec)
-            rewards = self._desk.score(judge, asked.frames)
+            return self._desk.ask(spec, asked.frames, asker, bounded=True)
         except SchemaError as error:
-            raise _RefusalError(400, f"the request is not understood: {error}") from None
+            raise RefusalError(400, f"the request is not understood: {error}") from None
         except ValidationError as error:
-            words = "; ".join(str(one["msg"]) for one in error.errors()[:3])
-            raise _RefusalError(400, f"the prompts are none: {shorten(words, 200)}") from None
-        except VLMRMError as error:
-            raise _RefusalError(422 if isinstance(error, ModelError) else 400, shorten(error, 500)) from None
-        except Exception as error:
-            logger.warning("a request failed: %s: %s", type(error).__name__, shorten(error, 200))
-            raise _RefusalError(500, f"the judge failed: {type(error).__name__}: {shorten(error, 200)}") from None
-        return pack_rewards(self.facts, rewards, [note.partition(": ")[2] for note in notes])
+            one = max(error.errors(), key=lambda told: len(told["loc"]))  # of alternatives, the one that came furthest
+            words = "".join(f"{name}: " for name in one["loc"][:1]) + one["msg"].removeprefix("Value error, ")
+            raise RefusalError(400, f"the prompts are none: {shorten(words, 200)}") from None
+        except BusyError as error:
+            raise RefusalError(503, str(error), retry_after=error.seconds) from None
+
+    async def _wait(self, ticket: Ticket, receive: _Receive) -> bytes:
+        """Wait for the rewards, as long as the asker does."""
+        answer = asyncio.wrap_future(ticket.answer)
+        gone = asyncio.ensure_future(_disconnected(receive))
+        try:
+            waited: set[asyncio.Future[Any]] = {answer, gone}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                raise _GoneError
+            rewards = answer.result()
+        finally:
+            gone.cancel()
+            self._desk.drop(ticket)
+        return pack_rewards(self.facts, rewards, [note.partition(": ")[2] for note in ticket.notes])
 
 
 _TOO_LARGE = f"a request has at most {MAX_HEAD + MAX_BYTES:,} bytes; send fewer frames at a time"
 
 
-class _GoneError(Exception):
-    """The asker has gone."""
+class _GoneError(BaseException):
+    """The asker has gone; no error of a judge."""
 
 
 def _check_length(headers: dict[bytes, bytes]) -> None:
     said = headers.get(b"content-length", b"0")
     if not said.isdigit() or len(said) > 18:
-        raise _RefusalError(400, "the length of the request is no number")
+        raise RefusalError(400, "the length of the request is no number")
     if int(said) > MAX_HEAD + MAX_BYTES:
-        raise _RefusalError(413, _TOO_LARGE)
+        raise RefusalError(413, _TOO_LARGE)
 
 
 async def _parts(receive: _Receive) -> Any:
@@ -171,6 +195,11 @@ async def _parts(receive: _Receive) -> Any:
             raise _GoneError
         yield message.get("body", b"")
         more = message.get("more_body", False)
+
+
+async def _disconnected(receive: _Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _plain(data: dict[str, Any]) -> bytes:

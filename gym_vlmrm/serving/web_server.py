@@ -18,7 +18,6 @@ from gym_vlmrm.task.spec import RewardSpec
 
 __all__ = ["WebServer", "check_served", "find_endpoint", "server_token"]
 
-MAX_CONNECTIONS = 1000
 _LOOK = 0.2
 
 
@@ -81,12 +80,14 @@ class WebServer:
         except BaseException:
             self._socket.close()
             raise
+        from gym_vlmrm.serving.web_protocol import MAX_REQUEST_HEAD, protocol_for
+
         named = f"[{host}]" if ":" in host else host
         self.url = f"http://{named}:{self._socket.getsockname()[1]}"
         config: Any = uvicorn.Config(
-            self.app, http="h11", ws="none", lifespan="off", log_level="error", access_log=False, server_header=False,
-            limit_concurrency=MAX_CONNECTIONS, timeout_keep_alive=60, timeout_graceful_shutdown=5,
-            h11_max_incomplete_event_size=65_536,
+            self.app, http=protocol_for(self.app), ws="none", lifespan="off", log_level="error", access_log=False,
+            server_header=False, timeout_keep_alive=60, timeout_graceful_shutdown=5,
+            h11_max_incomplete_event_size=MAX_REQUEST_HEAD,
         )  # fmt: skip
         self._server = cast(Any, uvicorn.Server(config))
         # Signals are the command's business and not the library's.

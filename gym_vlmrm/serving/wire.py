@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_vlmrm.errors import ModelError, VLMRMError
+from gym_vlmrm.reward.protocol import check_sides
 
 __all__ = [
     "MAX_COUNT",
@@ -29,8 +30,8 @@ __all__ = [
 VERSION = 1
 """Of what is said; another one is refused by both sides."""
 MAX_LINE = 4_000_000
-"""Longest message [bytes]: the rewards of `MAX_COUNT` frames."""
-MAX_COUNT = 100_000
+"""Longest message [bytes]."""
+MAX_COUNT = 4096
 """Most frames of one request."""
 MAX_FRAMES = 64_000_000
 """Most pixels, times three colours, of one request [bytes]."""
@@ -110,6 +111,17 @@ class Wire:
         taken, self.descriptor = self.descriptor, None
         return taken
 
+    def has_gone(self) -> bool:
+        """Whether the other side has closed the connection, while it should wait for an answer."""
+        look = select.poll()  # select.select knows no descriptor beyond 1023
+        look.register(self.socket, select.POLLIN)
+        if not look.poll(0):
+            return False
+        try:
+            return not self.socket.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return True
+
     def peer_user(self) -> int | None:
         """Return the number of the user at the other side, where the system tells."""
         if not hasattr(socket, "SO_PEERCRED"):
@@ -156,12 +168,16 @@ def read_frames(descriptor: int, shape: Any) -> NDArray[np.uint8]:
     """Return a copy of the frames (N, H, W, 3) that the other side wrote.
 
     Raises:
-        WireError: `shape` is none of frames, too large, or the memory is smaller than it says.
+        WireError: `shape` is none of frames, too large, has too long a side, or the memory is smaller than it says.
     """
     if not (isinstance(shape, list) and len(shape) == 3 and all(type(side) is int and side > 0 for side in shape)):
         raise WireError(f"frames have no shape {shape!r:.80}")
     if max(shape) > MAX_FRAMES or shape[0] > MAX_COUNT or np.prod([*shape, 3], dtype=float) > MAX_FRAMES:
         raise WireError(f"frames of shape {shape!r:.80} are more than {MAX_FRAMES:,} bytes, or {MAX_COUNT:,}")
+    try:
+        check_sides(*shape[1:])
+    except ModelError as error:
+        raise WireError(str(error)) from None
     frames = np.empty((*shape, 3), np.uint8)
     view, done = frames.data.cast("B"), 0
     while done < len(view):

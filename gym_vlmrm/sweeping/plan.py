@@ -6,19 +6,21 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from gym_vlmrm.errors import TaskError, whole_number
+from gym_vlmrm.errors import TaskError, VLMRMError, whole_number
+from gym_vlmrm.learning.inspection import WorldFacts, inspect_recipe, inspect_world
 from gym_vlmrm.learning.recipes import choose_recipe
 from gym_vlmrm.learning.records import MAX_SEED
+from gym_vlmrm.reward.loading import check_model_name
 from gym_vlmrm.task.builtin import short_name
 from gym_vlmrm.task.catalog import load_task, override
 from gym_vlmrm.task.spec import Recipe, TaskSpec
 from gym_vlmrm.task.yaml_file import read_document, shorten
 
-__all__ = ["MOST_TRIALS", "Stopping", "SweepSpec", "Trial", "read_sweep", "trials_of"]
+__all__ = ["MOST_TRIALS", "Stopping", "SweepSpec", "Trial", "check_trials", "read_sweep", "trials_of"]
 
 MOST_TRIALS = 200
 """As many as one comparison holds."""
@@ -37,29 +39,52 @@ class Stopping(_Strict):
     """Share of the trainings that go on at each rung; rungs lie at `after`, `after` / `keep` and so on."""
 
 
+_Whole = Annotated[int, Field(strict=True)]
+"""No text, and no ``true``, which counts as 1 otherwise."""
+_Number = Annotated[float, Field(strict=True)]
+
+
 class SweepSpec(_Strict):
     """What the file says. Every list is varied; one value alone is as good as a list of it."""
 
     tasks: list[str] = Field(min_length=1)
     """Names, IDs or paths."""
     models: list[str | None] = [None]
-    alphas: list[float | None] = [None]
+    alphas: list[_Number | None] = [None]
     goals: list[str | list[str] | None] = [None]
-    seeds: list[int] = [0]
+    seeds: list[_Whole] = [0]
     recipes: list[str | None] = [None]
     algorithms: list[str | None] = [None]
     hyperparameters: dict[str, list[Any]] = {}
     """By name; a list of values for each."""
-    steps: int | None = Field(default=None, ge=1)
-    num_envs: int | None = Field(default=None, ge=1)
-    cores: int = Field(default=1, ge=1)
+    steps: _Whole | None = Field(default=None, ge=1)
+    num_envs: _Whole | None = Field(default=None, ge=1)
+    cores: _Whole = Field(default=1, ge=1)
     """Of each training."""
-    accelerators: float = Field(default=0.0, ge=0)
+    accelerators: _Number = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Of each training; 0.25 lets four share one."""
-    at_once: int | None = Field(default=None, ge=1)
+    at_once: _Whole | None = Field(default=None, ge=1)
     """Most trainings at a time."""
     stopping: Stopping | None = None
     """``None`` lets every training make all of its steps."""
+
+    @field_validator("tasks", "models", "alphas", "goals", "seeds", "recipes", "algorithms")
+    @classmethod
+    def _none_twice(cls, values: list[Any]) -> list[Any]:
+        for index, value in enumerate(values):
+            if any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in values[:index]):
+                raise ValueError(f"{shorten(json.dumps(value), 60)} stands there twice; write it once")
+        return values
+
+    @field_validator("hyperparameters")
+    @classmethod
+    def _no_value_twice(cls, values: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        for name, given in values.items():
+            try:
+                cls._none_twice(given)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        return values
 
 
 class Trial(_Strict):
@@ -106,7 +131,11 @@ def read_sweep(path: Path) -> SweepSpec:
         place = next(
             (document.places[where[:n]] for n in range(len(where), 0, -1) if where[:n] in document.places), path
         )
-        raise TaskError(f"{place}: {'.'.join(map(str, where))}: {shorten(first['msg'])}") from None
+        raise TaskError(f"{place}: {'.'.join(map(str, where))}: {_words(first)}") from None
+
+
+def _words(error: Any) -> str:
+    return shorten(error["msg"].removeprefix("Value error, "), 120)
 
 
 def trials_of(spec: SweepSpec, folder: Path = Path()) -> list[Trial]:
@@ -129,6 +158,26 @@ def trials_of(spec: SweepSpec, folder: Path = Path()) -> list[Trial]:
     return list(found.values())
 
 
+def check_trials(trials: list[Trial]) -> None:
+    """Check models, environments and recipes of all trainings, each once, without training.
+
+    Raises:
+        VLMRMError: what the training would raise as it begins; the message names it.
+    """
+    models, worlds = set[str](), dict[str, WorldFacts]()
+    for trial in trials:
+        try:
+            for model in set(trial.task.reward.models) - models:
+                check_model_name(model)
+                models.add(model)
+            world = json.dumps([trial.task.env.model_dump(mode="json"), trial.task.scene.model_dump(mode="json")])
+            if world not in worlds:
+                worlds[world] = inspect_world(trial.task, draw=False)
+            inspect_recipe(trial.recipe, worlds[world])
+        except VLMRMError as error:
+            raise TaskError(f"{short_name(trial.task.id)}, {trial.recipe.algorithm}: {error}") from None
+
+
 def _trials(spec: SweepSpec, parts: list[list[Any]], folder: Path) -> Iterator[Trial]:
     names = list(spec.hyperparameters)
     for chosen in itertools.product(*parts, *spec.hyperparameters.values()):
@@ -143,7 +192,7 @@ def _trials(spec: SweepSpec, parts: list[list[Any]], folder: Path) -> Iterator[T
             recipe = Recipe.model_validate(_with(recipe.model_dump(), values))
         except ValidationError as error:
             first = error.errors()[0]
-            raise TaskError(f"hyperparameters.{first['loc'][0]}: {shorten(first['msg'])}") from None
+            raise TaskError(f"hyperparameters.{first['loc'][0]}: {_words(first)}") from None
         yield Trial(name=_name(task, recipe, seed), task=task, recipe=recipe, recipe_name=called, seed=seed)
 
 

@@ -15,7 +15,7 @@ from gym_vlmrm.learning.comparison import Comparison, compare
 from gym_vlmrm.learning.records import Result
 from gym_vlmrm.learning.run_folder import RunFolder
 from gym_vlmrm.reports.comparison_page import write_comparison
-from gym_vlmrm.sweeping.plan import SweepSpec, Trial, trials_of
+from gym_vlmrm.sweeping.plan import SweepSpec, Trial, check_trials, trials_of
 from gym_vlmrm.sweeping.trial import StopEarly, make_trial, rewards_so_far
 from gym_vlmrm.task.yaml_file import shorten
 
@@ -63,25 +63,32 @@ class SweepResult:
     page: Path | None
 
 
-def begin_sweep(spec: SweepSpec, folder: Path, beside: Path = Path()) -> list[Trial]:
+def begin_sweep(
+    spec: SweepSpec, folder: Path, beside: Path = Path(), *, ready: Callable[[], object] = lambda: None
+) -> list[Trial]:
     """Make the folder of a sweep, or check that one that is there is of the same sweep; returns its trainings.
 
     Args:
         spec: the sweep.
         folder: where its run folders will be; on a file system that all machines of the cluster see.
         beside: paths of task files are looked for there.
+        ready: called once all of it was checked, and before anything is written.
 
     Raises:
-        RunError: the folder holds something else, or another sweep. TaskError, TrainingError: as `trials_of` does.
+        RunError: the folder holds something else, or another sweep. TaskError, TrainingError: as `trials_of` and
+            `check_trials` do.
     """
     trials = trials_of(spec, beside)
+    check_trials(trials)
     path = folder / FILE
     if path.exists():
         before = _read(folder)
         if before.spec != spec or before.trials != trials:
             raise RunError(f"'{folder}' holds another sweep; name another folder, or go on with it: --resume {folder}")
+        ready()
         return trials
     RunFolder.check_new(folder)
+    ready()
     make_folder(folder)
     write_json(path, _SweepFile(spec=spec, trials=trials).model_dump(mode="json"))
     return trials

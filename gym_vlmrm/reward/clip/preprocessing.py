@@ -6,6 +6,8 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 
+from gym_vlmrm.reward.protocol import check_sides
+
 __all__ = ["Preprocessing"]
 
 
@@ -31,10 +33,23 @@ class Preprocessing:
         return (self.levels(frames).float() / 255 - mean) / std
 
     def levels(self, frames: torch.Tensor) -> torch.Tensor:
-        """Return the same images before they are normalised: uint8 (N, 3, *image_size)."""
+        """Return the same images before they are normalised: uint8 (N, 3, *image_size).
+
+        Raises:
+            ModelError: a side is too long (see `check_sides`).
+        """
         images = frames.permute(0, 3, 1, 2)
         if images.shape[-2:] == self.image_size:
             return images
+        height, width = images.shape[-2:]
+        check_sides(height, width)
+        # What is cut off in the end was resized before: of long frames fewer are resized at a time.
+        at_once = max(1, 2 * len(images) * min(height, width) // max(height, width))
+        if at_once >= len(images):
+            return self._levels(images)
+        return torch.cat([self._levels(part) for part in torch.split(images, at_once)])
+
+    def _levels(self, images: torch.Tensor) -> torch.Tensor:
         if images.device.type == "mps":  # which lacks antialiased bicubic interpolation in some versions of torch
             return self._fit(images.cpu().float()).to(torch.uint8).to(images.device)
         return self._fit(images.float()).to(torch.uint8)

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from gym_vlmrm.files import write_bytes
 __all__ = ["TextCache"]
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
+MOST_FILES = 20_000
+"""Embeddings that are kept (some 80 MB): whoever asks a server can ask for any number of sentences."""
 
 
 class TextCache:
@@ -49,6 +52,9 @@ class TextCache:
         values = embedding.astype("<f4").tobytes()
         with contextlib.suppress(OSError, RunError):
             self._folder.mkdir(parents=True, exist_ok=True)
+            with os.scandir(self._folder) as files:
+                if sum(1 for _ in files) >= MOST_FILES:
+                    return
             # A power failure may cost the file: the digest tells, and it is computed once more.
             content = hashlib.sha256(values).digest() + values
             write_bytes(self._path(self._folder, tokens), content, durable=False)

@@ -141,7 +141,7 @@ class Towers:
         return torch.cat([unit, read(middle.float(), unit)], dim=-1)
 
     def _pixels(self, frames: NDArray[np.uint8]) -> torch.Tensor:
-        pixels = self._uploads(torch.from_numpy(np.ascontiguousarray(frames)))
+        pixels = self._uploads(torch.from_numpy(np.require(frames, requirements=["C", "W"])))
         if self._takes_levels:
             return self._preprocessing.levels(pixels)
         return self._preprocessing(pixels).to(dtype=self._dtype, memory_format=self._layout)

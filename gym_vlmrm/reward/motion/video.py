@@ -63,7 +63,7 @@ class VideoModel:
     @torch.inference_mode()
     def prepare(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the pixels (N, 3 S S), in levels from 0 to 255, that frames (N, H, W, 3) have once resized."""
-        pixels = torch.from_numpy(np.ascontiguousarray(check_frames(frames))).to(self.device)
+        pixels = torch.from_numpy(np.require(check_frames(frames), requirements=["C", "W"])).to(self.device)
         levels: NDArray[np.float32] = self._preprocessing.levels(pixels).float().flatten(1).cpu().numpy()
         return levels
 

@@ -47,8 +47,16 @@ _PAUSE = 0.25
 _PIECE = 65_536
 
 
+_LONGEST_PAUSE = 10.0
+"""A server may say when to come again, but not any time [s]."""
+
+
 class _AwayError(Exception):
-    """Nobody answers now."""
+    """Nobody answers now; perhaps `pause` seconds later."""
+
+    def __init__(self, words: str, pause: float = _PAUSE) -> None:
+        super().__init__(words)
+        self.pause = pause
 
 
 class Connection:
@@ -60,7 +68,8 @@ class Connection:
         self._token = token_for(self._base)
         self._seconds = patience()
         self._local = threading.local()
-        self._met = False
+        self._met = self._away = False
+        self._noting = threading.Lock()
         self._opened: list[http.client.HTTPConnection] = []
         weakref.finalize(self, _close_all, self._opened).atexit = False
 
@@ -87,19 +96,20 @@ class Connection:
             raise self._strange(str(error)) from None
 
     def _ask(self, method: str, path: str, body: bytes | None) -> bytes:
-        last, said = "", False
+        last, again_at = "", 0.0
 
         def once(seconds: float) -> bytes | None:
-            nonlocal last, said
+            nonlocal last, again_at
             began = time.monotonic()
+            if began < again_at:
+                time.sleep(min(seconds, again_at - began))
+                return None
             try:
                 return self._once(method, path, body)
             except _AwayError as error:
-                last = str(error)
-            if self._met and not said:
-                said = True
+                last, again_at = str(error), time.monotonic() + error.pause
+            if self._met and self._turns_away(True):
                 logger.warning("'%s' %s; it is asked again for %g s", self._model, last, self._seconds)
-            time.sleep(max(0.0, min(_PAUSE, seconds) - (time.monotonic() - began)))
             return None
 
         seconds = self._seconds if self._met else min(self._seconds, FIRST_PATIENCE)
@@ -111,10 +121,16 @@ class Connection:
                 else ("is its server running (vlmrm serve TASK --http HOST:PORT), and is that the address?")
             )
             raise self._error(f"{last or 'cannot be reached'}, still after {seconds:g} s; {hint}")
-        if said:
+        if self._turns_away(False):
             logger.warning("'%s' answers again", self._model)
         self._met = True
         return answer
+
+    def _turns_away(self, away: bool) -> bool:
+        """Note whether the server is away; whether that is news, to one of all threads."""
+        with self._noting:
+            news, self._away = self._away != away, away
+            return news
 
     def _once(self, method: str, path: str, body: bytes | None) -> bytes:
         headers = {"Content-Type": "application/octet-stream", "User-Agent": "gym-vlmrm"}
@@ -122,7 +138,12 @@ class Connection:
             headers["Authorization"] = f"Bearer {self._token}"
         connection = self._socket()
         try:
-            connection.request(method, urlsplit(self._base).path + path, body, headers)
+            try:
+                connection.request(method, urlsplit(self._base).path + path, body, headers)
+            except (BrokenPipeError, ConnectionResetError):
+                if connection.sock is None:
+                    raise
+                # It hung up before it had all of it, and may have said why.
             with contextlib.closing(connection.getresponse()) as response:
                 answer = self._read(response)
                 if response.will_close:
@@ -132,7 +153,8 @@ class Connection:
             raise self._error(f"has no certificate that this machine trusts ({error.verify_message})") from None
         except TimeoutError:
             self._drop()
-            raise _AwayError(f"has not answered for {self._seconds:g} s") from None
+            hint = f"set {TIMEOUT_VARIABLE} to more seconds if it is that slow"
+            raise self._error(f"has not answered for {self._seconds:g} s; {hint}") from None
         except (OSError, http.client.HTTPException) as error:
             self._drop()
             raise self._gone(error) from None
@@ -142,8 +164,16 @@ class Connection:
         if response.status == 200:
             return answer
         words = self._words(answer)
+        if 300 <= response.status < 400:
+            to = self._clean(response.getheader("Location", "").partition("?")[0])
+            raise self._error(
+                f"sends requests on to '{to}' ({response.status}); frames and token go to the address and nowhere else:"
+                " write the right one"
+            )
         if response.status in _AWAY:
-            raise _AwayError(f"is away or busy: {response.status} {words}")
+            said = response.getheader("Retry-After", "")
+            pause = min(float(said), _LONGEST_PAUSE) if said.isdecimal() and len(said) < 10 else _PAUSE
+            raise _AwayError(f"is away or busy: {response.status} {words}", max(pause, _PAUSE))
         raise self._error(self._refused(response.status, words))
 
     def _gone(self, error: Exception) -> Exception:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gym_vlmrm.errors import ModelError
 from gym_vlmrm.reward.notices import first_to_say
-from gym_vlmrm.reward.protocol import check_frames, check_rewards
+from gym_vlmrm.reward.protocol import check_frames, check_rewards, check_sides
 from gym_vlmrm.reward.remote.connection import Connection
 from gym_vlmrm.reward.remote.schema import MAX_BYTES, Asked, Facts, SchemaError, frames_at_once
 
@@ -47,10 +47,11 @@ class RemoteReward:
         """Return the rewards, float32 (N,), of uint8 RGB frames (N, H, W, 3).
 
         Raises:
-            ModelError: they are no such frames, the server refuses them, answers with other weights than before, or
-                is gone for longer than ``GYM_VLMRM_TIMEOUT``.
+            ModelError: they are no such frames, have too long a side, the server refuses them, answers with other
+                weights than before, or is gone for longer than ``GYM_VLMRM_TIMEOUT``.
         """
         frames = check_frames(frames)
+        check_sides(*frames.shape[1:3])
         if not len(frames):
             return np.zeros(0, np.float32)
         most = frames_at_once(frames)

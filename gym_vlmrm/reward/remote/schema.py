@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_vlmrm.errors import VLMRMError
+from gym_vlmrm.errors import ModelError, VLMRMError
+from gym_vlmrm.reward.protocol import check_sides
 
 __all__ = [
-    "MAX_BYTES", "MAX_COUNT", "MAX_HEAD", "MODEL_PATH", "REWARDS_PATH", "VERSION", "Asked", "Facts", "SchemaError",
-    "frames_at_once", "pack_asked", "pack_rewards", "read_asked", "read_facts", "read_rewards",
+    "MAX_BYTES", "MAX_COUNT", "MAX_FRAME_SIZE", "MAX_HEAD", "MAX_LETTERS", "MAX_SENTENCES", "MODEL_PATH",
+    "REWARDS_PATH", "VERSION", "Asked", "Facts", "SchemaError", "frames_at_once", "pack_asked", "pack_rewards",
+    "read_asked", "read_facts", "read_rewards",
 ]  # fmt: skip
 
 VERSION = 1
@@ -25,8 +27,14 @@ MAX_HEAD = 65_536
 """Longest line of JSON [bytes]."""
 MAX_BYTES = 64_000_000
 """Most bytes of frames in one request."""
-MAX_COUNT = 100_000
+MAX_COUNT = 4096
 """Most frames of one request."""
+MAX_SENTENCES = 100
+"""Most sentences of a goal, and of a baseline."""
+MAX_LETTERS = 16_000
+"""Most characters of all of them together."""
+MAX_FRAME_SIZE = 2048
+"""Largest side of frames that a server may wish for [px], as a task's `render_size`."""
 _FLOAT = np.dtype("<f4")
 _FACTS = {"model": str, "weights_digest": str, "precision": str, "device": str, "frame_size": int}
 
@@ -67,18 +75,23 @@ def frames_at_once(frames: NDArray[np.uint8]) -> int:
 
 
 def pack_asked(asked: Asked) -> bytes:
-    """Return the body of a request; raises SchemaError where its prompts are too long."""
+    """Return the body of a request; raises SchemaError where its prompts are too many or too long."""
+    _check_prompts(asked.goal, asked.baseline)
     head = {"version": VERSION, "goal": asked.goal, "baseline": asked.baseline, "alpha": asked.alpha}
     return _line({**head, "shape": list(asked.frames.shape)}) + np.ascontiguousarray(asked.frames).tobytes()
 
 
-def read_asked(body: bytes) -> Asked:
-    """Return what the body of a request asks; raises SchemaError where it is none. Prompts may still be unusable."""
+def read_asked(body: bytes | bytearray) -> Asked:
+    """Return what the body of a request asks; raises SchemaError where it is none. Prompts may still be unusable.
+
+    Frames share the memory of `body`; those of bytes cannot be written to.
+    """
     head, raw = _split(body)
     sentences = {name: head.get(name) for name in ("goal", "baseline")}
     for name, said in sentences.items():
         if not (isinstance(said, list) and all(isinstance(one, str) for one in said)):
             raise SchemaError(f"'{name}' must be a list of sentences, got {_short(said)}")
+    _check_prompts(sentences["goal"] or [], sentences["baseline"] or [])
     alpha: Any = head.get("alpha")
     shape: Any = head.get("shape")
     if type(alpha) not in (int, float) or not 0 <= alpha <= 1:
@@ -89,6 +102,10 @@ def read_asked(body: bytes) -> Asked:
         raise SchemaError(
             f"'shape' must be [N, H, W, 3] of 1 to {MAX_COUNT:,} frames and {MAX_BYTES:,} bytes, got {_short(shape)}"
         )
+    try:
+        check_sides(shape[1], shape[2])
+    except ModelError as error:
+        raise SchemaError(str(error)) from None
     if len(raw) != math.prod(shape):
         raise SchemaError(f"'shape' {shape} is {math.prod(shape):,} bytes of frames, but {len(raw):,} came")
     frames = np.frombuffer(raw, np.uint8).reshape(shape)
@@ -118,16 +135,26 @@ def read_facts(head: Any) -> Facts:
     for name, kind in _FACTS.items():
         if type(head.get(name)) is not kind:
             raise SchemaError(f"'{name}' is {_short(head.get(name))}")
-    if not 1 <= head["frame_size"] <= 10_000:
-        raise SchemaError(f"'frame_size' is {head['frame_size']}")
+    if not 1 <= head["frame_size"] <= MAX_FRAME_SIZE:
+        raise SchemaError(f"'frame_size' is {_short(head['frame_size'])}; it must be from 1 to {MAX_FRAME_SIZE:,}")
     return Facts(**{name: head[name] for name in _FACTS})
 
 
 def _check_version(head: Any) -> None:
     if not isinstance(head, dict):
         raise SchemaError("its first line is no JSON object")
-    if head.get("version") != VERSION:
-        raise SchemaError(f"it is of version {_short(head.get('version'))}, and this side speaks {VERSION}")
+    version = head.get("version")
+    if type(version) is not int or version != VERSION:  # True and 1.0 are equal to 1
+        raise SchemaError(f"it is of version {_short(version)}, and this side speaks {VERSION}")
+
+
+def _check_prompts(goal: list[str], baseline: list[str]) -> None:
+    letters = sum(map(len, [*goal, *baseline]))
+    if max(len(goal), len(baseline)) > MAX_SENTENCES or letters > MAX_LETTERS:
+        raise SchemaError(
+            f"'goal' and 'baseline' have at most {MAX_SENTENCES} sentences each and {MAX_LETTERS:,} characters"
+            f" together; these have {len(goal):,} and {len(baseline):,}, and {letters:,} characters"
+        )
 
 
 def _line(head: dict[str, Any]) -> bytes:
@@ -137,7 +164,7 @@ def _line(head: dict[str, Any]) -> bytes:
     return line
 
 
-def _split(body: bytes) -> tuple[dict[str, Any], memoryview]:
+def _split(body: bytes | bytearray) -> tuple[dict[str, Any], memoryview]:
     end = body.find(b"\n", 0, MAX_HEAD)
     if end < 0:
         raise SchemaError(f"it does not begin with a line of JSON of at most {MAX_HEAD:,} bytes")
