@@ -18,8 +18,9 @@ _AFTER_PARTICIPLES = _BREAKS | {
 }  # fmt: skip
 _VERBS = frozenset({
     "sits", "stands", "lies", "hangs", "points", "leans", "kneels", "rests", "holds", "touches", "reaches", "raises",
-    "bends", "folds", "walks", "runs", "jumps", "flies", "floats", "hovers", "opens", "closes", "turns", "moves", "stays",
-    "carries", "looks", "waits", "lands", "rolls", "swings", "crouches", "squats", "falls", "balances", "grips", "lifts",
+    "bends", "folds", "walks", "runs", "jumps", "flies", "floats", "hovers", "opens", "closes", "turns", "moves",
+    "stays", "carries", "looks", "waits", "lands", "rolls", "swings", "crouches", "squats", "falls", "balances",
+    "grips", "lifts",
 })  # fmt: skip
 """What somebody or something does: "the frog sits in a corner"."""
 _NO_VERBS = frozenset({"ring", "string", "spring", "wing", "king", "thing", "ceiling", "building", "ping"})
