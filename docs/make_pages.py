@@ -121,6 +121,8 @@ def _task(name: str, task: TaskSpec) -> Iterable[str]:
     rows.append(("judge", f"`{reward.model}`, [how it was taught]({_teaching(reward.model)})"))
     rows.append(("success", "-" if task.success is None else f"`{rule_text(task.success)}`"))
     steps = task.env.max_episode_steps
+    version = task.id.rpartition("-v")[2]
+    rows.append(("version", f"v{version} of the task, on `{task.env.id}`"))
     rows.append(("episode", "as long as the environment's own" if steps is None else f"{steps} steps"))
     rows += [(f"recipe `{key}`", _recipe(recipe)) for key, recipe in task.training.items()]
     rows += [(what, words) for what, words in _figures(name)]
@@ -144,8 +146,12 @@ def _figures(name: str) -> Iterable[tuple[str, str]]:
     verdict = next((audit["verdict"] for audit in results["audits"] if audit["task"] == name), None)
     if verdict is not None:
         yield "audit", f"{verdict} ([results](../results/README.md))"
+    if verdict is None and "verdict" in found:
+        yield "audit", f"{found['verdict']} ([worlds](../worlds.md))"
     if found.get("auc") is not None:
         yield "held-out frames", f"AUC {found['auc']:.2f}, EPIC {found['epic']:.2f} ([worlds](../worlds.md))"
+    elif "auc" in found:
+        yield "held-out frames", "fewer than five show the goal, too few to tell ([worlds](../worlds.md))"
     rows = [row for row in results["rows"] if row["task"] == name]
     for row in rows:
         scores = row["policy"]
