@@ -36,9 +36,9 @@ Written by `python docs/make_worlds.py` from the task files and `docs/worlds.jso
 judged by two embedded models (`embedded-gymnasium` and `embedded-mujoco`), which a task that names no model gets by its
 world. `make embedded-gymnasium` and `make embedded-mujoco` taught them what the tasks' own `captions:` say; they know
 nothing else. Their weights take a byte each (`tests/test_packed.py` says what that changes). When `embedded-mujoco` was
-taught, `ant-tall` and `pusher-goal` were still among its tasks. The pendulum and the cart with one pole are thin lines on white and on black in Gymnasium; here a meadow stands
-behind them (`scene.backdrop`). The cart with two poles is drawn as in Gymnasium. More poses of the humanoid stand among
-the worlds.
+taught, `ant-tall` and `pusher-goal` were still among its tasks. The pendulum and the cart with one pole are thin lines
+on white and on black in Gymnasium; here a meadow stands behind them (`scene.backdrop`). The cart with two poles is
+drawn as in Gymnasium. More poses of the humanoid stand among the worlds.
 
 * audit: the verdict of `vlmrm audit TASK` (`python docs/make_worlds.py --audit`), before any training; where random
   play and exploring show too little of the goal, with an agent's frames, or none.
@@ -67,7 +67,7 @@ The embedded model of the ten tasks ([embedded-model.md](embedded-model.md)) jud
 AUC, EPIC and the exploit search are `vlmrm audit`'s here, by its own states. What the same recipe did not learn with
 seed 0 lies in `examples/tasks/` only, where `vlmrm train FILE` and `vlmrm eval RUN --episodes {episodes}` try it;
 episodes in success, and share of steps: {failed}. Of the 29 pairs of legs and arms that the model never saw together
-seven have task files; the other pairs, a T-pose and bowing were not tried.
+six have task files; the other pairs, a T-pose and bowing were not tried.
 """
 FAILED = {
     "squatting": (0, 0.017),
