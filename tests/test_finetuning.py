@@ -502,6 +502,16 @@ def test_scores_say_how_true_captions_are(tmp_path: Path) -> None:
     assert frames.fingerprint() != plain.fingerprint()
 
 
+def test_one_sentence_by_degrees_is_enough(tmp_path: Path) -> None:
+    folder = colours(tmp_path / "data", 3)
+    (folder / "captions.csv").write_text("file,caption,score\n0.png,up,1\n1.png,up,0.4\n2.png,up,0\n")
+    frames = prepare(read_captions(folder), SCRATCH_PREPROCESSING)
+    np.testing.assert_allclose(frames.targets(np.arange(3), np.array([0])), [[1], [0.4], [0]], atol=1e-6)
+    (folder / "captions.csv").write_text("file,caption\n0.png,up\n1.png,up\n")
+    with pytest.raises(CaptionError, match="every picture has the caption 'up'"):
+        prepare(read_captions(folder), SCRATCH_PREPROCESSING)
+
+
 def test_the_loss_is_least_where_the_targets_are_met() -> None:
     head = SigmoidHead(np.log(10))
     images = torch.nn.functional.normalize(torch.tensor([[1.0, 0.2], [1.0, -0.2], [-1.0, 0.0]]), dim=-1)

@@ -78,7 +78,8 @@ def prepare(data: Captioned, preprocess: Mapping[str, Any]) -> CaptionedFrames:
     if count < 2:
         raise CaptionError(f"{count} picture is too few to learn from; give at least two, better some hundreds")
     texts = list(dict.fromkeys(text for captions in data.captions for text in captions))
-    if len(texts) < 2:
+    graded = {score for scores in data.scores or [] for score in scores}
+    if len(texts) < 2 and len(graded) < 2:
         raise CaptionError(f"every picture has the caption '{texts[0]}'; nothing can be told apart")
     if sum(len(captions) ** 2 for captions in data.captions) > MAX_PAIRS and not data.complete:
         raise CaptionError(

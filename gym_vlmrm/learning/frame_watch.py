@@ -21,7 +21,7 @@ class _Run:
     """A run of things that are alike: long enough to mean something?
 
     What stays alike from the very beginning is suspect after `PATIENCE`. Later an agent may rest at its goal, so a run
-    must outlast the end of as many episodes as there are environments.
+    must outlast the end of as many episodes as there are environments, whose next ones begin alike.
     """
 
     def __init__(self, num_envs: int, *, at_rest: bool = True) -> None:
@@ -54,6 +54,8 @@ class FrameWatch:
         self._alike = _Run(num_envs)
         self._frozen, self._moved = 0, False  # frames that had one before them in their episode; did one ever differ?
         self._begun: set[int] = set()
+        self._over: set[int] = set()
+        """Environments whose episode is over, and whose next one has shown nothing yet."""
         self._colour: tuple[int, ...] | None = None
         self._last: dict[int, NDArray[np.uint8]] = {}
         self._lowest, self._highest = np.inf, -np.inf
@@ -74,10 +76,13 @@ class FrameWatch:
             same = _same(last, frame)
             if not same:
                 self._equal.interrupt()
+            elif env in self._over:
+                self._equal.end_episodes(1)
             if env in self._begun:
                 self._frozen += 1
                 self._moved |= not same
         self._begun.add(env)
+        self._over.discard(env)
         self._colour, self._last[env] = colour, frame
         self._plain.add(colour is not None)
         self._equal.add(1)
@@ -96,7 +101,7 @@ class FrameWatch:
 
     def end_episodes(self, envs: NDArray[np.intp]) -> None:
         """Take note of environments (K,) whose episodes ended with the frames just seen."""
-        self._equal.end_episodes(len(envs))
+        self._over.update(envs.tolist())
         self._begun.difference_update(envs.tolist())
 
     def begin_episodes(self) -> None:

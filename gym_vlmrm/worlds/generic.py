@@ -27,6 +27,8 @@ from gym_vlmrm.worlds.viewers import Viewers, find_renderers
 __all__ = ["SquareFrame", "find_environment", "make_generic"]
 
 _ID = ("env", "id")
+_EXTRAS = {"gymnasium_robotics": "robotics", "metaworld": "metaworld"}
+"""Extra of this package by the module that it brings."""
 MAX_SIDE = 8192
 """Largest side of a frame that an environment may draw [px]."""
 
@@ -181,7 +183,7 @@ def find_environment(env_id: str) -> Any:
         if is_for_the_caller(error):
             raise
         raise TaskError(
-            f"env.id '{env_id}': module '{module}' cannot be imported ({describe(error)})", field=_ID
+            f"env.id '{env_id}': module '{module}' cannot be imported ({describe(error)}){_extra(module)}", field=_ID
         ) from error
     try:
         return gym.spec(name)
@@ -189,6 +191,11 @@ def find_environment(env_id: str) -> Any:
         guess = did_you_mean(name, gym.registry)
         cure = guess if guess.startswith("; did") else "; import the module that registers it by writing 'module:ID'"
         raise TaskError(f"env.id '{env_id}' is no registered Gymnasium environment{cure}", field=_ID) from None
+
+
+def _extra(module: str) -> str:
+    extra = _EXTRAS.get(module.partition(".")[0])
+    return f"; pip install 'gym-vlmrm[{extra}]', in a virtual environment of its own" if extra else ""
 
 
 def _is_mujoco(env: Any) -> bool:
