@@ -45,6 +45,7 @@ from gym_vlmrm.task.catalog import override
 from gym_vlmrm.task.spec import Recipe, RewardSpec
 
 pytest.importorskip("uvicorn")
+from gym_vlmrm.serving.refusals import RefusalError, RefusalLog
 from gym_vlmrm.serving.web_server import WebServer, find_endpoint, server_token
 
 BRIGHT = RewardSpec(goal="a bright frame", model="brightness", device="cpu")
@@ -727,6 +728,14 @@ def test_wrong_prompts_are_told_in_our_words(server: WebServer, changes: dict[st
     assert told.startswith(words)
     assert "Value error" not in told
     assert "; Input" not in told
+
+
+@pytest.mark.parametrize("before", range(55, 80))
+def test_no_beginning_of_the_token_is_left_where_a_line_is_cut(before: int, caplog: pytest.LogCaptureFixture) -> None:
+    log = RefusalLog(TOKEN)
+    log.tell(RefusalError(400, "a" * (before + 220) + TOKEN), "b" * before + TOKEN, "GET /" + "c" * before + TOKEN)
+    (line,) = caplog.messages
+    assert TOKEN[:5] not in line
 
 
 def test_the_log_has_a_line_of_each_refusal_without_the_token(caplog: pytest.LogCaptureFixture) -> None:

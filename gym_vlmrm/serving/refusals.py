@@ -10,6 +10,8 @@ __all__ = ["RefusalError", "RefusalLog"]
 
 logger = logging.getLogger("gym_vlmrm")
 
+_TELLING = 5
+"""From so many letters on the beginning of a token tells something of it."""
 _LINES, _SECONDS = 20, 10.0
 """Most lines in so many seconds: a log must not fill a disk for somebody who asks for it."""
 
@@ -52,6 +54,7 @@ class RefusalLog:
             return
         self._lines += 1
         line = f"refused {asker}: {shorten(what, 80)}: {refusal.status} {shorten(refusal, 300)}"
-        if self._token is not None:
-            line = line.replace(self._token, "...")
+        if self._token is not None:  # what was too long was cut, perhaps in the middle of it
+            for length in range(len(self._token), min(_TELLING, len(self._token)) - 1, -1):
+                line = line.replace(self._token[:length], "...")
         logger.warning("%s", "".join(letter if letter.isprintable() else "?" for letter in line))
