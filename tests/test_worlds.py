@@ -161,6 +161,32 @@ def test_the_humanoids_physics_is_gymnasiums() -> None:
     ours.close()
 
 
+def test_position_targets_take_joints_there_with_no_more_force_than_before() -> None:
+    plain, targets = HumanoidScene(render_size=16), HumanoidScene(render_size=16, position_targets=True)
+    assert plain.action_space.high.max() == pytest.approx(0.4)
+    assert (targets.action_space.low == -1).all()
+    assert (targets.action_space.high == 1).all()
+    heights = []
+    for env in (plain, targets):
+        env.reset(seed=0)
+        for _ in range(50):
+            env.step(np.zeros(17, np.float32))
+        heights.append(env.quantities()["pelvis_height"])
+    assert heights[0] < 0.5 < 0.85 < heights[1], "without torque it falls, with the zero target it stands"
+    targets.reset(seed=0)
+    elbow = targets.model.actuator("left_elbow").id
+    action = np.zeros(17, np.float32)
+    action[elbow] = -0.5
+    for _ in range(40):
+        targets.step(action)
+        assert (np.abs(targets.data.actuator_force) <= 0.4 + 1e-9).all()
+    joint = targets.model.joint("left_elbow")
+    assert targets.data.qpos[joint.qposadr[0]] == pytest.approx(-0.5 * np.abs(joint.range).max(), abs=0.15)
+    assert pickle.loads(pickle.dumps(targets)).action_space == targets.action_space
+    for env in (plain, targets):
+        env.close()
+
+
 def test_the_cartpoles_and_mountain_cars_physics_is_gymnasiums() -> None:
     for ours, theirs in ((CartPoleScene(), CartPoleEnv()), (MountainCarScene(), Continuous_MountainCarEnv())):
         theirs.action_space.seed(0)
