@@ -158,7 +158,7 @@ def ask_audit(names: Iterable[str]) -> None:
             report = gym_vlmrm.audit(tasks_here()[name], output=folder, workers=1).report
         except TooFewFramesError as error:
             if not (run / "run.json").is_file():
-                keep(name, {"verdict": f"not audited: {error.count} frames of the goal"})
+                keep(name, {"verdict": f"not audited: too few frames of the goal ({error.count})"})
                 continue
             report = gym_vlmrm.audit(tasks_here()[name], output=folder, policy=run, workers=1).report
         keep(name, {"verdict": report.models[0].verdict.label})
