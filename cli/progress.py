@@ -84,13 +84,14 @@ def bar(
 
 
 def _lines(title: str, fields: str, clock: str | None) -> Show:
-    began = last = time.monotonic()
-    named = title
+    began = last = phase_began = time.monotonic()
+    first = named = title
 
     def show(done: float, total: float, title: str | None = None, **values: str) -> None:
-        nonlocal last, named
-        named = title or named
+        nonlocal last, named, phase_began
         now = time.monotonic()
+        if title is not None and title != named:
+            named, phase_began = title, now
         if now - last < LINE_EVERY:
             return
         last = now
@@ -100,6 +101,8 @@ def _lines(title: str, fields: str, clock: str | None) -> Show:
             words.append(fields.format_map(_Dashes(values)).replace("  ", ", "))
         if clock == "elapsed":
             words.append(f"{duration(now - began)} so far")
+            if named != first and done:
+                words.append(f"{duration((now - phase_began) * (total - done) / done)} left of this")
         elif clock == "remaining":
             words.append(f"{duration((now - began) * (total - done) / done if done else None)} left")
         stderr.print(", ".join(words), markup=False)

@@ -109,6 +109,24 @@ def test_lines_of_others_and_of_odd_numbers(log: io.StringIO, monkeypatch: pytes
     ]
 
 
+def test_each_of_several_things_says_how_long_it_will_take(log: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = _Clock(monkeypatch)
+    with phase_bar(shown=True) as phases:
+        assert phases is not None
+        clock.now = 10.0
+        phases("drawing", 0, 100)
+        clock.now = 40.0
+        phases("drawing", 75, 100)
+        clock.now = 60.0
+        phases("learning", 0, 840)
+        clock.now = 90.0
+        phases("learning", 84, 840)
+    assert log.getvalue().splitlines() == [
+        "drawing: 75 of 100 (75%), 0:40 so far, 0:10 left of this",
+        "learning: 84 of 840 (10%), 1:30 so far, 4:30 left of this",
+    ]
+
+
 def test_a_short_job_writes_no_line(log: io.StringIO) -> None:
     with episode_bar(shown=True) as show:
         assert show is not None
