@@ -170,7 +170,13 @@ def test_without_ray_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("address", "words"), [("ray://host:1", "log in there"), ("nonsense", "give auto"), ("host:99999", "give auto")]
+    ("address", "words"),
+    [
+        ("ray://host:1", "log in there"),
+        ("nonsense", "give auto"),
+        ("host:99999", "give auto"),
+        ("127.0.0.1:1", "nothing answers at '127.0.0.1:1' .*; start a cluster with: ray start --head"),
+    ],
 )
 def test_addresses_of_no_cluster(address: str, words: str) -> None:
     pytest.importorskip("ray")

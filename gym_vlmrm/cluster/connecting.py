@@ -4,6 +4,7 @@ import contextlib
 import importlib.metadata
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,8 @@ from gym_vlmrm.task.yaml_file import shorten
 
 __all__ = ["ClusterError", "accelerators", "connected", "free_cores", "import_ray", "lost", "package_version"]
 
+ANSWER_SECONDS = 10.0
+"""How long a cluster's head may take to answer [s]."""
 STORE_BYTES = 256 * 2**20
 """Memory for frames on their way, of a cluster that is started here [bytes]."""
 
@@ -101,6 +104,14 @@ def _check_address(address: str) -> None:
         raise ClusterError("a training runs on a machine of its cluster; log in there and give auto or HOST:PORT")
     if address != "auto" and not (host and port.isdecimal() and int(port) < 65_536 and address.isprintable()):
         raise ClusterError(f"--cluster is {address!r:.80}; give auto, or HOST:PORT of the cluster's head")
+    if address != "auto":  # Ray itself tries for minutes
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+        except OSError as error:
+            raise ClusterError(
+                f"nothing answers at '{address}' ({error.strerror or error}); start a cluster with: ray start --head, "
+                "and give the HOST:PORT that it says"
+            ) from None
 
 
 def free_cores(ray: Any) -> int:
