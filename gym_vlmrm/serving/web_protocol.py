@@ -1,4 +1,7 @@
-"""What uvicorn leaves open before the application is asked: slow heads, too many connections, and JSON for garbage."""
+"""What uvicorn leaves open before the application is asked, answered in JSON.
+
+Slow heads, bodies in crumbs, too many connections, and garbage.
+"""
 
 import asyncio
 import sys
@@ -43,6 +46,18 @@ class _Protocol(H11Protocol):
             self._refuse(RefusalError(503, f"{words}; come again in a second", retry_after=1), "a connection")
             return
         self._look_again()
+        take = self.conn.next_event
+
+        def next_event() -> Any:
+            event = take()
+            if isinstance(event, h11.Request) and any(name == b"transfer-encoding" for name, _ in event.headers):
+                # A body in chunks of a byte keeps h11, and with it everybody, busy for a minute a megabyte.
+                words = "a body in chunks is not read; send its length (Content-Length)"
+                self._refuse(RefusalError(411, words), "a request in chunks")
+                return h11.PAUSED
+            return event
+
+        self.conn.next_event = next_event  # type: ignore[method-assign]
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wait_for(None)
