@@ -297,6 +297,18 @@ def test_what_the_client_refuses_is_told_in_one_line(case: str, monkeypatch: pyt
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_server_that_is_busy_is_asked_again(status: int) -> None:
+    busy = [b"HTTP/1.1 %d No\r\nRetry-After: 0\r\nContent-Length: 4\r\n\r\nbusy" % status] * 2
+
+    def answer(path: str) -> bytes:
+        return busy.pop() if busy else model_and(pack_rewards(FACTS, ONE, []))(path)
+
+    with a_stranger(answer) as url:
+        assert RemoteReward(url, ["a"]).weights_digest == FACTS.weights_digest
+    assert not busy
+
+
 def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GYM_VLMRM_TIMEOUT", "0.4")
     with pytest.raises(ModelError, match=r"cannot be reached .* still after 0.4 s; is its server running"):

@@ -40,14 +40,18 @@ def sweep(
         raise typer.BadParameter("name a sweep file, or a sweep's folder by --resume", param_hint="SWEEP")
     if resume is not None and output is not None:
         raise typer.BadParameter("a resumed sweep keeps its folder; leave it out", param_hint="--output")
-    from gym_vlmrm.cluster.connecting import import_ray
+    from gym_vlmrm.cluster.connecting import check_address, import_ray
     from gym_vlmrm.files import free_folder
     from gym_vlmrm.sweeping.plan import read_sweep
     from gym_vlmrm.sweeping.sweep import begin_sweep, run_sweep
 
+    def ready() -> None:
+        import_ray()
+        check_address(cluster)
+
     folder = resume or output or free_folder(Path("sweeps"), (file or Path()).stem)
     if file is not None:
-        trials = begin_sweep(read_sweep(file), folder, file.parent, ready=import_ray)
+        trials = begin_sweep(read_sweep(file), folder, file.parent, ready=ready)
         if not quiet:
             note(f"{len(trials)} trainings; if it is interrupted: vlmrm sweep --resume {shlex.quote(str(folder))}")
     try:

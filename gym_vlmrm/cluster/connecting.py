@@ -13,7 +13,16 @@ from gym_vlmrm.errors import VLMRMError
 from gym_vlmrm.interrupts import STOPPING
 from gym_vlmrm.task.yaml_file import shorten
 
-__all__ = ["ClusterError", "accelerators", "connected", "free_cores", "import_ray", "lost", "package_version"]
+__all__ = [
+    "ClusterError",
+    "accelerators",
+    "check_address",
+    "connected",
+    "free_cores",
+    "import_ray",
+    "lost",
+    "package_version",
+]
 
 ANSWER_SECONDS = 10.0
 """How long a cluster's head may take to answer [s]."""
@@ -59,7 +68,7 @@ def connected(address: str) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    _check_address(address)
+    check_address(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         with _own_signals():
@@ -98,7 +107,8 @@ def _own_signals() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def _check_address(address: str) -> None:
+def check_address(address: str) -> None:
+    """Check that a cluster's address is one and that something answers there; raises ClusterError."""
     host, _, port = address.rpartition(":")
     if address.startswith("ray://"):
         raise ClusterError("a training runs on a machine of its cluster; log in there and give auto or HOST:PORT")

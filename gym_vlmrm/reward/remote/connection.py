@@ -41,7 +41,7 @@ LARGEST = MAX_HEAD + 4 * MAX_COUNT
 """Longest answer that is read [bytes]."""
 FIRST_PATIENCE = 5.0
 """How long a server is waited for that was never there [s]: then its address is wrong, more likely than not."""
-_AWAY = (502, 503, 504)
+_AWAY = (429, 502, 503, 504)
 """What proxies and servers say that may soon be well again."""
 _PAUSE = 0.25
 _PIECE = 65_536
