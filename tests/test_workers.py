@@ -328,6 +328,7 @@ pool = make_pool(Echo, 2, workers=2)
 pool.reset(seed=0)
 print(heard, pool.step(actions(4))[1].tolist())
 pool.close()
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as Python ends, handlers go, and a quick machine is there by then
 """
     process = script(code, tmp_path)
     assert process.stdout is not None

@@ -160,6 +160,11 @@ class StagePool:
                 return [self._executor.submit(remote, *job) for job in jobs]
         except BrokenProcessPool:
             raise self._death() from None
+        except OSError:
+            # One that died at once: the executor closes its pipes while the next one is about to be given them.
+            if not self._executor._broken:
+                raise
+            raise self._death() from None
 
     def _result(self, future: Future[Seen], job: str) -> Seen:
         if wait_patiently(lambda seconds: wait([future], seconds).done, self._patience) is None:
