@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +214,8 @@ def test_a_hang_in_the_first_frame_is_met_while_starting() -> None:
 
 @pytest.fixture
 def stillborn() -> Iterator[None]:
-    """Processes that die before they read anything."""
+    """Processes that die before they read anything, but for Python's own, which keeps count of semaphores."""
+    resource_tracker.ensure_running()
     before = multiprocessing.spawn.get_executable()
     multiprocessing.spawn.set_executable(shutil.which("true"))
     yield
