@@ -58,6 +58,7 @@ class Readings:
             name for name in dict.fromkeys([*known, *angles]) if name not in self._looks and name not in self._turns
         ]
         self._observed = {name: seen for name in known if (seen := observed_number(name)) is not None}
+        self._parts = {keys for keys, _ in self._observed.values()}
         self._informed = {name: name.removeprefix("info.") for name in known if name.startswith("info.")}
         self._scenic = [name for name in known if name not in self._observed and name not in self._informed]
         self._check_names()
@@ -82,7 +83,7 @@ class Readings:
         if self._scenic:
             values |= getattr(self._env.unwrapped, self._asked_for)()
         if self._observed:
-            flat = {keys: _part(observation, keys) for keys, _ in self._observed.values()}
+            flat = {keys: _part(observation, keys) for keys in self._parts}
             values |= {name: float(flat[keys][index]) for name, (keys, index) in self._observed.items()}
         for name, key in self._informed.items():
             values[name] = self._number(name, key, info)
