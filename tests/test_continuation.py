@@ -244,6 +244,26 @@ def test_training_lets_episodes_go_on_and_says_how_many(tmp_path: Path) -> None:
     assert "rollout/continued" not in rows(plain)[0]
 
 
+def test_whoever_is_asked_sooner_has_shorter_episodes_in_training_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials stay as long as the task's own limit makes them."""
+    lengths, original = set(), trials.play
+
+    def play(*args: Any, **options: Any) -> Any:
+        episodes = original(*args, **options)
+        lengths.update(len(episode) for episode in episodes)
+        return episodes
+
+    monkeypatch.setattr(trials, "play", play)
+    sooner = ContinuationSpec(probability=1, level=0.5, frames=2, every=5)
+    run = train(
+        MOUNTAIN, PPO.model_copy(update={"continuation": sooner, "steps": 1024}), output=tmp_path / "run", workers=1
+    ).run
+    assert {float(row["rollout/episode_length"]) for row in rows(run) if row["rollout/episode_length"]} == {5.0}
+    assert lengths == {80}
+
+
 def test_a_checkpoint_is_tried_for_longer_than_an_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In fewer episodes, so that it costs the same."""
     lengths, original = [], trials.play
@@ -282,7 +302,7 @@ def test_the_option_is_written_as_true_or_with_its_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    "written", [{"probability": 0}, {"probability": 1.5}, {"level": 1.0}, {"frames": 0}, {"p": 1}, 3]
+    "written", [{"probability": 0}, {"probability": 1.5}, {"level": 1.0}, {"frames": 0}, {"every": 0}, {"p": 1}, 3]
 )
 def test_numbers_that_make_no_sense_are_refused(written: Any) -> None:
     recipes = {"default": {"algorithm": "PPO", "steps": 10, "continuation": written}}

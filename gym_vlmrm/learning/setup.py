@@ -113,7 +113,11 @@ class Setup:
         spec = self.recipe.continuation
         asked = self.task.reward.ask
         pool: Any = self.make_pool(
-            self.recipe.num_envs, every=self.every, continuing=spec is not None, later=asked is not None
+            self.recipe.num_envs,
+            every=self.every,
+            limit=None if spec is None else spec.every,
+            continuing=spec is not None,
+            later=asked is not None,
         )
         self.pool: gym.vector.VectorEnv[Any, Any, Any] = pool
         if spec is not None and None in pool.get_attr("world_state"):
@@ -161,23 +165,23 @@ class Setup:
         )
 
     def make_pool(
-        self, num_envs: int, *, every: int, times: int = 1, continuing: bool = False, later: bool = False
+        self, num_envs: int, *, every: int, limit: int | None = None, continuing: bool = False, later: bool = False
     ) -> gym.vector.VectorEnv[Any, Any, Any]:
         """Return a pool that is closed with the rest.
 
         Args:
             num_envs: number of environments.
             every: every k-th frame is drawn.
-            times: how many times as long as the task says its episodes are.
+            limit: steps of an episode; ``None`` takes the task's.
             continuing: whether episodes whose time is over can go on.
             later: whether frames are drawn when they are asked for alone.
 
         Raises:
             TaskError, RenderingError: the environment or its scene is wrong, or a worker does not come up.
         """
-        task, limit = self.task, self.world.max_episode_steps
-        if times > 1 and limit is not None:
-            task = task.model_copy(update={"env": task.env.model_copy(update={"max_episode_steps": times * limit})})
+        task = self.task
+        if limit is not None:
+            task = task.model_copy(update={"env": task.env.model_copy(update={"max_episode_steps": limit})})
         pool = make_worlds(
             task,
             num_envs,

@@ -175,6 +175,8 @@ class ContinuationSpec(Strict):
     """Where "well" begins, on the way from the ends of the untrained policy (0) to the best moments of late (1)."""
     frames: int = Field(default=8, ge=1, le=1000)
     """Scored frames at the end of an episode whose mean reward counts."""
+    every: int | None = Field(default=None, ge=1)
+    """Steps after which an episode of the training is asked whether it ends well; ``None`` takes the task's limit."""
 
 
 class Recipe(Strict):
