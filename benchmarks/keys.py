@@ -175,10 +175,9 @@ def table_of(found: dict[str, Any]) -> str:
     for name, runs in found.items():
         halves = [run["steps_to_half"] for run in runs if run["steps_to_half"] is not None]
         middle = f"{np.median(halves):,.0f}" if len(halves) > len(runs) // 2 else "-"
-        mean = mean_over_runs([run["success"] for run in runs])
-        low, high = max(mean.low or 0.0, 0.0), min(mean.high or 0.0, 1.0)
+        mean = mean_over_runs([run["success"] for run in runs], share=True)
         reached = f"{middle} ({len(halves)} of {len(runs)})"
-        rows.append(f"| {name} | {reached} | {mean.mean:.2f} [{low:.2f}, {high:.2f}] |")
+        rows.append(f"| {name} | {reached} | {mean.mean:.2f} [{mean.low or 0:.2f}, {mean.high or 0:.2f}] |")
     return "\n".join(rows)
 
 

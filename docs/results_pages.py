@@ -121,11 +121,11 @@ def _over_seeds(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
     if len(known) < 2:
         return ""
-    mean = mean_over_runs(known)
+    mean = mean_over_runs(known, share=True)
     assert mean.low is not None
     assert mean.high is not None
     each = ", ".join(f"{value:.0%}" for value in known)
-    return f" (seeds {each}: [{max(0.0, mean.low):.0%}, {min(1.0, mean.high):.0%}])"
+    return f" (seeds {each}: [{mean.low:.0%}, {mean.high:.0%}])"
 
 
 def with_table(text: str, results: Results) -> str:

@@ -145,6 +145,18 @@ def test_seeds_are_one_group_with_mean_and_interval(home: Path) -> None:
     assert curve.low == pytest.approx(curve.mean)  # three copies of one table
 
 
+def test_the_interval_of_a_share_is_one_of_shares(home: Path) -> None:
+    """Student's t knows nothing of a share's ends; a reward's interval goes where it goes."""
+    for name, value in zip("abc", (0.0, 1.0, 0.9), strict=True):
+        table = home / "runs" / name / "metrics.csv"
+        table.write_text(f"step,eval/success,eval/vlm_reward\n100,{value},{value}\n")
+    (group,) = gym_vlmrm.compare("runs/a", "runs/b", "runs/c").groups
+    share, reward = group.curves["eval/success"], group.curves["eval/vlm_reward"]
+    assert (share.low, share.high) == ([0.0], [1.0])
+    assert reward.low[0] is not None
+    assert reward.low[0] < 0
+
+
 def test_curves_of_other_lengths_are_averaged_where_they_are(home: Path) -> None:
     table = home / "runs" / "a" / "metrics.csv"
     table.write_text("step,rollout/vlm_reward\n0,0\n100,1\n300,1\n")

@@ -30,6 +30,8 @@ NUMBERS: dict[str, str] = {
 """What is compared, and what it means."""
 CURVES = ("eval/vlm_reward", "eval/success", "rollout/vlm_reward", "rollout/success", "rollout/task_reward")
 """Columns of ``metrics.csv`` that are drawn."""
+_SHARES = frozenset({"success_rate", "success_share", "hold", "eval/success", "rollout/success"})
+"""Those of both that lie between 0 and 1, and so do the intervals of their means."""
 MAX_COMPARED = 200
 MAX_POINTS = 500
 """Most points of a curve."""
@@ -151,7 +153,7 @@ def _group(runs: Sequence[RunFolder], settings: dict[str, str], differing: Seque
     for number in NUMBERS:
         values = [value for row in rows if (value := getattr(row, number)) is not None]
         if values:
-            numbers[number] = mean_over_runs(values)
+            numbers[number] = mean_over_runs(values, share=number in _SHARES)
     return Group(
         name=shorten(", ".join([f"{task} {algorithm}", *described[:3]]), 120),
         task=task,
@@ -183,14 +185,14 @@ def _successes(evaluation: Evaluation | None) -> dict[str, float | None]:
     return {"success_rate": policy.success_rate, "success_share": policy.success_share, "hold": policy.hold}
 
 
-def mean_over_runs(values: Sequence[float]) -> Mean:
-    """Return the mean of a number over runs, at least one, with its interval."""
+def mean_over_runs(values: Sequence[float], *, share: bool = False) -> Mean:
+    """Return the mean of a number over runs, at least one, with its interval, which of a `share` lies in [0, 1]."""
     array = np.asarray(values, float)
-    low, high = _interval(array[:, None])
+    low, high = _interval(array[:, None], share=share)
     return Mean(runs=len(values), mean=float(array.mean()), low=low[0], high=high[0])
 
 
-def _interval(values: Floats) -> tuple[list[float | None], list[float | None]]:
+def _interval(values: Floats, *, share: bool) -> tuple[list[float | None], list[float | None]]:
     """Return the ends of 95% intervals of the mean over the first axis, (N, T) to two lists of T; NaN is left out."""
     count = (~np.isnan(values)).sum(0)
     enough = count > 1
@@ -198,7 +200,8 @@ def _interval(values: Floats) -> tuple[list[float | None], list[float | None]]:
     spread[enough] = np.nanstd(values[:, enough], axis=0, ddof=1)
     half = student.ppf(0.975, np.maximum(count - 1, 1)) * spread / np.sqrt(np.maximum(count, 1))
     mean = np.nansum(values, axis=0) / np.maximum(count, 1)
-    return _told(mean - half), _told(mean + half)
+    low, high = mean - half, mean + half
+    return (_told(np.maximum(low, 0.0)), _told(np.minimum(high, 1.0))) if share else (_told(low), _told(high))
 
 
 def _told(values: Floats) -> list[float | None]:
@@ -211,7 +214,7 @@ def _curves(runs: Sequence[RunFolder]) -> dict[str, Curve]:
     for column in CURVES:
         lines = [line for found in metrics if len((line := _line(found, column))[0])]
         if lines:
-            drawn[column] = _average(lines)
+            drawn[column] = _average(lines, share=column in _SHARES)
     return drawn
 
 
@@ -225,7 +228,7 @@ def _line(metrics: Mapping[str, Sequence[float | None]], column: str) -> tuple[F
     return np.array([step for step, _ in pairs]), np.array([value for _, value in pairs])
 
 
-def _average(lines: Sequence[tuple[Floats, Floats]]) -> Curve:
+def _average(lines: Sequence[tuple[Floats, Floats]], *, share: bool) -> Curve:
     """Average lines (steps, values) at the steps of all; each is straight between its own steps, and ends with them."""
     steps = np.unique(np.concatenate([steps for steps, _ in lines]))
     if len(steps) > MAX_POINTS:
@@ -233,5 +236,5 @@ def _average(lines: Sequence[tuple[Floats, Floats]]) -> Curve:
     values = np.stack([np.interp(steps, xs, ys, left=np.nan, right=np.nan) for xs, ys in lines])
     known = (~np.isnan(values)).any(0)
     steps, values = steps[known], values[:, known]
-    low, high = _interval(values)
+    low, high = _interval(values, share=share)
     return Curve(step=steps.tolist(), mean=np.nanmean(values, axis=0).tolist(), low=low, high=high, runs=len(lines))

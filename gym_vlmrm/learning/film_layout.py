@@ -73,7 +73,7 @@ class FilmLayout:
         sheet.paste(image, place)
 
     def _show_seen(self, sheet: Image.Image, draw: Any, take: Take) -> None:
-        left, top = self._large[0] + FILM_SIZE - _SEEN - 8, self._large[1] + 28
+        left, top = self._large[0] + 8, self._large[1] + FILM_SIZE - _SEEN - 8  # where no task has its goal
         draw.rectangle((left - 2, top - 20, left + _SEEN + 1, top + _SEEN + 1), fill=PAPER)
         draw.text((left + 2, top - 17), "the reward's view", INK, font(11))
         self._paste(sheet, take.seen, (left, top), _SEEN)
