@@ -244,28 +244,9 @@ def test_training_lets_episodes_go_on_and_says_how_many(tmp_path: Path) -> None:
     assert "rollout/continued" not in rows(plain)[0]
 
 
-def test_whoever_is_asked_sooner_has_shorter_episodes_in_training_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Trials stay as long as the task's own limit makes them."""
-    lengths, original = set(), trials.play
-
-    def play(*args: Any, **options: Any) -> Any:
-        episodes = original(*args, **options)
-        lengths.update(len(episode) for episode in episodes)
-        return episodes
-
-    monkeypatch.setattr(trials, "play", play)
-    sooner = ContinuationSpec(probability=1, level=0.5, frames=2, every=5)
-    run = train(
-        MOUNTAIN, PPO.model_copy(update={"continuation": sooner, "steps": 1024}), output=tmp_path / "run", workers=1
-    ).run
-    assert {float(row["rollout/episode_length"]) for row in rows(run) if row["rollout/episode_length"]} == {5.0}
-    assert lengths == {80}
-
-
-def test_a_checkpoint_is_tried_for_longer_than_an_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In fewer episodes, so that it costs the same."""
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The lengths of the episodes of each trial, as they are played."""
     lengths, original = [], trials.play
 
     def play(*args: Any, **options: Any) -> Any:
@@ -274,13 +255,28 @@ def test_a_checkpoint_is_tried_for_longer_than_an_episode(tmp_path: Path, monkey
         return episodes
 
     monkeypatch.setattr(trials, "play", play)
+    return lengths
+
+
+def test_whoever_is_asked_sooner_has_shorter_episodes_in_training_alone(tmp_path: Path, tried: list[list[int]]) -> None:
+    """Trials stay as long as the task's own limit makes them."""
+    sooner = ContinuationSpec(probability=1, level=0.5, frames=2, every=5)
+    run = train(
+        MOUNTAIN, PPO.model_copy(update={"continuation": sooner, "steps": 1024}), output=tmp_path / "run", workers=1
+    ).run
+    assert {float(row["rollout/episode_length"]) for row in rows(run) if row["rollout/episode_length"]} == {5.0}
+    assert {length for lengths in tried for length in lengths} == {80}
+
+
+def test_a_checkpoint_is_tried_for_longer_than_an_episode(tmp_path: Path, tried: list[list[int]]) -> None:
+    """In fewer episodes, so that it costs the same."""
     train(
         MOUNTAIN,
         PPO.model_copy(update={"continuation": ALWAYS, "num_envs": 32, "steps": 1024}),
         output=tmp_path / "run",
         workers=1,
     )
-    assert lengths[0] == [80] * 8
+    assert tried[0] == [80] * 8
 
 
 def test_success_has_no_word_in_it(tmp_path: Path) -> None:

@@ -235,9 +235,8 @@ def test_environments_that_share_a_process_do_not_disturb_one_another() -> None:
 @pytest.mark.parametrize("height", [0.2, 1.3])
 @pytest.mark.parametrize("quaternion", [(1, 0, 0, 0), (1, 1, 0, 0), (1, 0, 1, 0), (1, 0, -1, 0)])
 def test_the_whole_humanoid_stays_in_the_frame(height: float, quaternion: tuple[int, ...]) -> None:
-    env = HumanoidScene(
-        render_size=95
-    )  # a size of its own: it shares no OpenGL context with what other tests left open
+    # A size of its own: it shares no OpenGL context with what other tests left open.
+    env = HumanoidScene(render_size=95)
     qpos = env.init_qpos.copy()
     qpos[2], qpos[3:7] = height, np.array(quaternion) / np.linalg.norm(quaternion)
     env.set_state(qpos, np.zeros(env.model.nv))

@@ -229,8 +229,7 @@ def _with_horizon(task: TaskSpec, horizon: int | None) -> tuple[TaskSpec, int | 
     horizon, limit = whole_number("horizon", horizon, 1, MAX_HORIZON, error=RunError), episode_limit(task)
     if limit is not None and horizon < limit:
         raise RunError(f"horizon is {horizon}, but an episode of '{task.id}' has {limit} steps; give at least as many")
-    longer = task.model_copy(update={"env": task.env.model_copy(update={"max_episode_steps": horizon})})
-    return longer, limit if limit is not None and horizon > limit else None
+    return task.with_limit(horizon), limit if limit is not None and horizon > limit else None
 
 
 class _Counter:

@@ -179,9 +179,7 @@ class Setup:
         Raises:
             TaskError, RenderingError: the environment or its scene is wrong, or a worker does not come up.
         """
-        task = self.task
-        if limit is not None:
-            task = task.model_copy(update={"env": task.env.model_copy(update={"max_episode_steps": limit})})
+        task = self.task if limit is None else self.task.with_limit(limit)
         pool = make_worlds(
             task,
             num_envs,

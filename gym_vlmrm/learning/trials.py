@@ -74,11 +74,10 @@ class Trials:
 
     def _episodes(self, on_step: Callable[[int], None]) -> list[Episode]:
         setup, number = self._setup, trial_episodes(self._setup.recipe)
-        limit = setup.world.max_episode_steps
         if self._pool is None:
-            self._pool = setup.make_pool(
-                number, every=setup.trial_every, limit=limit and limit * trial_times(setup.recipe)
-            )
+            own = setup.world.max_episode_steps
+            limit = None if own is None else own * trial_times(setup.recipe)
+            self._pool = setup.make_pool(number, every=setup.trial_every, limit=limit)
         self.shown = []
         return play(
             self._pool, live_agent(setup.model), setup.reward_model, number, seed=self._seed,

@@ -226,6 +226,10 @@ class TaskSpec(Strict):
     training: dict[str, Recipe] = Field(default={})
     """Recipes by name; ``default`` is taken when none is named. ``null`` removes one of an included file."""
 
+    def with_limit(self, steps: int) -> "TaskSpec":
+        """Return the task with episodes of so many steps."""
+        return self.model_copy(update={"env": self.env.model_copy(update={"max_episode_steps": steps})})
+
     @field_validator("training", mode="before")
     @classmethod
     def _without_removed(cls, value: Any) -> Any:
